@@ -1,0 +1,1 @@
+"""What a network is: geometry, channels, rates and the interference graph."""

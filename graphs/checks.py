@@ -1,0 +1,105 @@
+"""Checks at the door: each error names the argument, the rule and the value."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def require(condition: bool, name: str, rule: str, value: object) -> None:
+    """Raise ``ValueError`` saying that ``name`` must obey ``rule``, unless ``condition`` holds."""
+    if not condition:
+        raise ValueError(f"`{name}` must {rule}, got {value!r}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Require a finite number above zero."""
+    require(math.isfinite(value) and value > 0, name, "be finite and > 0", value)
+
+
+def check_non_negative(name: str, value: float) -> None:
+    """Require a finite number that is not negative."""
+    require(math.isfinite(value) and value >= 0, name, "be finite and >= 0", value)
+
+
+def check_count(name: str, value: int, minimum: int = 1) -> None:
+    """Require an integer of at least ``minimum``."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    require(is_integer and value >= minimum, name, f"be an integer >= {minimum}", value)
+
+
+def check_square(name: str, gain: Tensor) -> None:
+    """Require at least two dimensions, the last two of equal size."""
+    require(
+        gain.dim() >= 2 and gain.shape[-1] == gain.shape[-2],
+        name,
+        "be square in its last two dimensions",
+        tuple(gain.shape),
+    )
+
+
+def check_gain(name: str, gain: object) -> Tensor:
+    """Check channel power gains that a user hands in, and return them as a float32 tensor.
+
+    Args:
+        name: What the caller calls the argument.
+        gain: Linear power gains [1], transmitter (row) to receiver (column).
+
+    Shapes:
+        gain ``[..., K, K]`` with at least one link; returns the same shape.
+
+    Raises:
+        ValueError: If the gains are not real numbers, not square, empty, not finite or negative,
+            zero on the diagonal, or beyond what float32 holds (a gain between links that is too
+            small for float32 becomes 0).
+    """
+    if isinstance(gain, Tensor):
+        gain = gain.detach().cpu()
+        array = (gain.float() if gain.dtype == torch.bfloat16 else gain).numpy()
+    else:
+        array = np.asarray(gain)
+    require(
+        array.dtype.kind in "fiu",
+        name,
+        "hold real numbers (power gains |h|^2; square the magnitude of complex amplitudes)",
+        str(array.dtype),
+    )
+    require(
+        array.ndim >= 2 and array.shape[-1] == array.shape[-2],
+        name,
+        "be square in its last two dimensions",
+        array.shape,
+    )
+    require(array.size > 0, name, "hold at least one sample and one link", array.shape)
+    finite = np.isfinite(array)
+    if not finite.all():
+        raise ValueError(f"`{name}` must be finite everywhere, got {_first(array, ~finite)!r}")
+    negative = array < 0
+    if negative.any():
+        hint = "be >= 0 everywhere (linear power gains)"
+        if negative.mean() > 0.5:
+            hint += "; these look like dB: convert with 10 ** (gain_db / 10)"
+        raise ValueError(f"`{name}` must {hint}, got {_first(array, negative)!r}")
+    direct = np.diagonal(array, axis1=-2, axis2=-1)
+    require(
+        bool((direct > 0).all()),
+        name,
+        "be > 0 on the diagonal (the direct links)",
+        float(direct.min()),
+    )
+    limits = np.finfo(np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        single = array.astype(np.float32)
+    require(bool((single <= limits.max).all()), name, f"be <= {limits.max:.4g}", float(array.max()))
+    require(
+        bool((np.diagonal(single, axis1=-2, axis2=-1) >= limits.tiny).all()),
+        name,
+        f"be >= {limits.tiny:.4g} on the diagonal (smaller gains are lost in float32)",
+        float(direct.min()),
+    )
+    return torch.from_numpy(np.ascontiguousarray(single))
+
+
+def _first(array: np.ndarray, where: np.ndarray) -> float:
+    return float(array[where][0])

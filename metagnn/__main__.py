@@ -1,0 +1,5 @@
+"""``python -m metagnn``."""
+
+from metagnn.cli import main
+
+main()

@@ -1,0 +1,141 @@
+"""Adaptation to an unseen network (paper A, Algorithm 1, lines 14 to 19) and its use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metagnn.adaptation_task import Problem, make_task
+from metagnn.graphs.checks import check_count
+from metagnn.graphs.interference import DenseGraph, interference_graph
+from metagnn.graphs.rates import full_power_rate
+from metagnn.inner_loop import inner_loop, power_policy
+from metagnn.learner import DenseLearner, Learner, Networks, flatten
+from metagnn.models.primal_dual import PrimalDualNetworks
+from metagnn.rollout import Policy, Rollout, rollout
+from metagnn.update_rule import UpdateRule
+
+# Samples before the first scored one over which a policy's own averages settle.
+WARM_UP_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How the networks adapt to one configuration.
+
+    Attributes:
+        rule: Update rule with a learning rate per network.
+        num_epochs: Gradient steps N_a.
+        steps_per_epoch: Time steps of every sequence that an epoch rolls out.
+        num_sequences: Parallel sequences into which the samples are cut.
+    """
+
+    rule: UpdateRule
+    num_epochs: int = 20
+    steps_per_epoch: int = 64
+    num_sequences: int = 32
+
+    def __post_init__(self) -> None:
+        check_count("num_epochs", self.num_epochs, minimum=0)
+        check_count("steps_per_epoch", self.steps_per_epoch)
+        check_count("num_sequences", self.num_sequences)
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """Networks adapted to one configuration.
+
+    Attributes:
+        learner: Holds the adapted parameters.
+        slack: Slacks s(N) ``[K]`` [bit/s/Hz].
+        mu: Multipliers mu(N) ``[K]``.
+        minimum_rate: f_min [bit/s/Hz].
+        lagrangian: Lagrangian per link before each epoch.
+    """
+
+    learner: Learner
+    slack: Tensor
+    mu: Tensor
+    minimum_rate: float
+    lagrangian: list[float]
+
+
+def adapt(
+    networks: PrimalDualNetworks,
+    large_scale_gain: Tensor,
+    gain: Tensor,
+    problem: Problem,
+    adaptation: Adaptation,
+    on_epoch: Callable[[int, Learner], None] | None = None,
+) -> Adapted:
+    """Adapt networks, which stay as they are, to one configuration.
+
+    Args:
+        networks: Networks at the meta-parameters.
+        large_scale_gain: Large-scale power gains [1].
+        gain: Samples for adaptation [1].
+        problem: Constants of the problem.
+        adaptation: How to adapt.
+        on_epoch: Called with the number of finished epochs and the learner.
+
+    Shapes:
+        large_scale_gain ``[K, K]``, gain ``[S, K, K]``.
+    """
+    task = make_task(
+        large_scale_gain, gain, problem, networks.shape.edges, adaptation.num_sequences
+    )
+    learner = DenseLearner(networks, flatten(networks), adaptation.rule)
+    history, _ = inner_loop(
+        learner,
+        task,
+        problem,
+        adaptation.num_epochs,
+        adaptation.steps_per_epoch,
+        None if on_epoch is None else lambda epoch: on_epoch(epoch, learner),
+    )
+    with torch.no_grad():
+        slack = learner.call("slack", task.initial_rate, task.graph)
+        mu = learner.call("mu", task.initial_rate, task.graph)
+    return Adapted(learner, slack, mu, float(task.minimum_rate), history)
+
+
+def learned_policy(networks: Networks, gain: Tensor, problem: Problem) -> Policy:
+    """Rollout policy of a power network on the samples ``[T, B, K, K]`` ahead.
+
+    The graphs of all samples are computed at once; the policy uses the one of its time step only.
+    """
+    graph = interference_graph(gain, problem.power_max_w, problem.noise_w, networks.shape.edges)
+
+    def power_net(ratio: Tensor, graph: DenseGraph) -> Tensor:
+        return networks.call("power", ratio, graph)
+
+    return power_policy(power_net, graph, problem.power_max_w)
+
+
+def warmed_up_rollout(
+    make_policy: Callable[[Tensor], Policy],
+    past_gain: Tensor | None,
+    gain: Tensor,
+    problem: Problem,
+) -> Rollout:
+    """Roll a policy out over consecutive samples, with averages settled on the samples before.
+
+    The averages start at the mean rates at full power over ``past_gain`` and settle while the
+    policy runs over its last `WARM_UP_STEPS` samples. Without a past they start at the rates of
+    the first sample at full power, which makes every first PF ratio 1.
+
+    Args:
+        make_policy: Gives the policy for gains ``[T, B, K, K]``.
+        past_gain: Samples before ``[S, B, K, K]``, or None.
+        gain: Samples to run over ``[T, B, K, K]``.
+        problem: Constants of the problem.
+    """
+    constants = (problem.power_max_w, problem.noise_w, problem.window)
+    if past_gain is None:
+        average = full_power_rate(gain[0], problem.power_max_w, problem.noise_w)
+    else:
+        average = full_power_rate(past_gain, problem.power_max_w, problem.noise_w).mean(0)
+        recent = past_gain[-WARM_UP_STEPS:]
+        average = rollout(make_policy(recent), recent, average, *constants).average_rate
+    return rollout(make_policy(gain), gain, average, *constants)

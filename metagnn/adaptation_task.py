@@ -1,0 +1,84 @@
+"""The resilient power-control problem on one configuration: what an inner loop works on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from metagnn.graphs.checks import check_count, check_non_negative, check_positive, require
+from metagnn.graphs.interference import DenseGraph, EdgeKind, interference_graph
+from metagnn.graphs.rates import full_power_rate
+from metagnn.rollout import in_sequences
+from metagnn.tasks.power_control.problem import minimum_rate
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Constants of the resilient problem; the defaults are paper A's (Section V, Table I).
+
+    Attributes:
+        power_max_w: Largest transmit power [W].
+        noise_w: Noise power over the band [W].
+        alpha: Weight of the slack's norm.
+        minimum_rate_threshold: Threshold of the minimum rate in Eq. 34 [bit/s/Hz].
+        window: Averaging window beta of the PF ratio.
+        reduction: Lagrangian per link (``mean``) or of all links (``sum``).
+        slack_as_printed: Use Eq. 19 as printed.
+    """
+
+    power_max_w: float = 0.01
+    noise_w: float = 3.9810717055349565e-14
+    alpha: float = 4.0
+    minimum_rate_threshold: float = 1.0
+    window: float = 0.05
+    reduction: Literal["mean", "sum"] = "mean"
+    slack_as_printed: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("power_max_w", "noise_w", "alpha", "minimum_rate_threshold"):
+            check_positive(name, getattr(self, name))
+        check_non_negative("window", self.window)
+        require(self.window <= 1.0, "window", "be <= 1", self.window)
+        require(self.reduction in ("mean", "sum"), "reduction", "be 'mean' or 'sum'", self.reduction)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What adaptation may know of one configuration: D_tau = [N, {H_t}] of the paper.
+
+    Attributes:
+        graph: Interference graph of the large-scale gains, the paper's N.
+        initial_rate: Mean rates at full power over the samples, r~(0) ``[K]`` [bit/s/Hz].
+        minimum_rate: f_min of Eq. 34, a scalar tensor [bit/s/Hz].
+        gain: The samples as parallel sequences ``[T, B, K, K]``.
+    """
+
+    graph: DenseGraph
+    initial_rate: Tensor
+    minimum_rate: Tensor
+    gain: Tensor
+
+    @property
+    def num_sequences(self) -> int:
+        """Number of parallel sequences B."""
+        return int(self.gain.shape[1])
+
+
+def make_task(
+    large_scale_gain: Tensor,
+    gain: Tensor,
+    problem: Problem,
+    edges: EdgeKind,
+    num_sequences: int = 32,
+) -> Task:
+    """Task of a configuration from its large-scale gains ``[K, K]`` and samples ``[S, K, K]``."""
+    check_count("num_sequences", num_sequences)
+    initial_rate = full_power_rate(gain, problem.power_max_w, problem.noise_w).mean(0)
+    return Task(
+        interference_graph(
+            large_scale_gain, problem.power_max_w, problem.noise_w, edges
+        ),
+        initial_rate,
+        minimum_rate(initial_rate, problem.minimum_rate_threshold),
+        in_sequences(gain, min(num_sequences, gain.shape[0])),
+    )

@@ -1,0 +1,118 @@
+"""Lightning data module of configurations with disjoint train, validation and test draws."""
+
+from collections.abc import Iterator
+
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from metagnn.graphs.channel import ChannelFamily
+from metagnn.graphs.checks import check_count, require
+from metagnn.graphs.dataset import NetworkSamples, TrainingSet, draw_network
+
+Batch = list[NetworkSamples]
+
+
+class _OuterLoops(IterableDataset[Batch]):
+    """One batch per Lightning epoch: the tasks of the outer loop with that number."""
+
+    def __init__(self, module: "ConfigurationData") -> None:
+        self.module = module
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        module = self.module
+        epoch = module.trainer.current_epoch if module.trainer is not None else 0
+        yield module.training_set.batch(epoch, module.tasks_per_batch)
+
+
+class _Networks(Dataset[NetworkSamples]):
+    """Networks of a split, each number of links in turn."""
+
+    def __init__(self, module: "ConfigurationData", split: str, count: int) -> None:
+        self.module, self.split = module, split
+        self.keys = [(k, i) for k in module.test_num_links for i in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, position: int) -> NetworkSamples:
+        m, (num_links, index) = self.module, self.keys[position]
+        return draw_network(
+            m.family, num_links, m.seed, self.split, index, m.num_samples, m.num_test_samples
+        )
+
+
+class ConfigurationData(pl.LightningDataModule):
+    """Tasks for meta-training, one outer loop per epoch, and networks to adapt to.
+
+    Args:
+        family: Law of the configurations.
+        num_links: Numbers of links K in training.
+        test_num_links: Numbers of links in validation and test; those of training if not given.
+        seed: Seed of all draws; the splits never share one.
+        tasks_per_batch: Tasks per outer loop, N_b.
+        num_configurations: Training configurations per number of links, N_T.
+        num_samples: Samples for training or adaptation per configuration.
+        num_test_samples: Samples for scoring per configuration.
+        num_validation_networks: Validation networks per number of links.
+        num_test_networks: Test networks per number of links.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        family: ChannelFamily = ChannelFamily(),  # noqa: B008 - frozen
+        num_links: tuple[int, ...] = (4, 8, 12, 16, 20),
+        test_num_links: tuple[int, ...] | None = None,
+        seed: int = 0,
+        tasks_per_batch: int = 32,
+        num_configurations: int = 10_000,
+        num_samples: int = 2048,
+        num_test_samples: int = 256,
+        num_validation_networks: int = 6,
+        num_test_networks: int = 50,
+    ) -> None:
+        super().__init__()
+        require(len(num_links) > 0, "num_links", "hold at least one number", num_links)
+        for count in (*num_links, *(test_num_links or ())):
+            check_count("num_links", count)
+        check_count("seed", seed, minimum=0)
+        check_count("tasks_per_batch", tasks_per_batch)
+        check_count("num_configurations", num_configurations)
+        check_count("num_samples", num_samples)
+        check_count("num_test_samples", num_test_samples)
+        check_count("num_validation_networks", num_validation_networks, minimum=0)
+        check_count("num_test_networks", num_test_networks)
+        self.family = family
+        self.test_num_links = tuple(test_num_links or num_links)
+        self.seed = seed
+        self.tasks_per_batch = tasks_per_batch
+        self.num_samples = num_samples
+        self.num_test_samples = num_test_samples
+        self.num_validation_networks = num_validation_networks
+        self.num_test_networks = num_test_networks
+        self.training_set = TrainingSet(
+            family, tuple(num_links), seed, num_configurations, num_samples
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """One batch, the tasks of the current outer loop."""
+        return DataLoader(_OuterLoops(self), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[NetworkSamples]:
+        """Validation networks, one per step."""
+        return DataLoader(
+            _Networks(self, "validation", self.num_validation_networks), batch_size=None
+        )
+
+    def test_dataloader(self) -> DataLoader[NetworkSamples]:
+        """Test networks, one per step."""
+        return DataLoader(_Networks(self, "test", self.num_test_networks), batch_size=None)
+
+    def predict_dataloader(self) -> DataLoader[NetworkSamples]:
+        """Test networks, one per step."""
+        return self.test_dataloader()

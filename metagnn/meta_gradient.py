@@ -1,0 +1,76 @@
+"""Meta-gradients of one task: Reptile, first-order MAML and MAML (paper A, Eq. 31 to 33)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from metagnn.adaptation_task import Problem, Task
+from metagnn.graphs.checks import check_count
+from metagnn.inner_loop import inner_loop, run_epoch
+from metagnn.learner import DenseLearner, Learner, flatten
+from metagnn.models.primal_dual import PrimalDualNetworks
+from metagnn.update_rule import UpdateRule
+
+Algorithm = Literal["reptile", "fomaml", "maml"]
+Engine = Literal["dense", "learn2learn"]
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """How parameters move within a task.
+
+    Attributes:
+        rule: Update rule with a learning rate per network.
+        num_epochs: Gradient steps N_I.
+        steps_per_epoch: Time steps of every sequence that an epoch rolls out.
+    """
+
+    rule: UpdateRule
+    num_epochs: int = 20
+    steps_per_epoch: int = 8
+
+    def __post_init__(self) -> None:
+        check_count("num_epochs", self.num_epochs)
+        check_count("steps_per_epoch", self.steps_per_epoch)
+
+
+def meta_gradient(
+    algorithm: Algorithm, learner: Learner, task: Task, problem: Problem, loop: InnerLoop
+) -> dict[str, Tensor]:
+    r"""Direction in which the outer loop descends, from one task.
+
+    ``reptile`` (Eq. 33): :math:`(\theta^I - \theta^I_\tau) / \eta_I`.
+
+    ``maml`` (Eq. 31 and 32): gradient of the loss after adaptation in the meta-parameters. Each
+    network's update holds the others' variables fixed (Eq. 17 to 21), so its Jacobian is the
+    block :math:`I \pm \eta \nabla^2_{\theta^I} L` of the equations. ``fomaml`` takes it as the
+    identity. The loss after adaptation is that of the epoch which follows the inner loop.
+
+    Args:
+        algorithm: ``reptile``, ``fomaml`` or ``maml``.
+        learner: Starts at the meta-parameters; for ``maml`` it must keep the graph.
+        task: The task.
+        problem: Constants of the problem.
+        loop: The inner loop.
+    """
+    start = learner.flat()
+    _, average_rate = inner_loop(learner, task, problem, loop.num_epochs, loop.steps_per_epoch)
+    if algorithm == "reptile":
+        adapted = learner.flat()
+        rates = loop.rule.learning_rates
+        return {k: (start[k] - adapted[k]).detach() / rates[k] for k in start}
+    query = run_epoch(learner, task, problem, loop.num_epochs, average_rate, loop.steps_per_epoch)
+    return learner.meta_gradient(query.loss)
+
+
+def start_learner(
+    algorithm: Algorithm, engine: Engine, networks: PrimalDualNetworks, rule: UpdateRule
+) -> Learner:
+    """Learner at the networks' own parameters, for one task of the given algorithm."""
+    create_graph = algorithm == "maml"
+    if engine == "learn2learn":
+        from metagnn.learn2learn_engine import Learn2LearnLearner
+
+        return Learn2LearnLearner(networks, rule, create_graph)
+    return DenseLearner(networks, flatten(networks), rule, create_graph)

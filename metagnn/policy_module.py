@@ -1,0 +1,96 @@
+"""What the Lightning modules share: networks, problem, optimiser, scoring, random state."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from metagnn.adaptation import Adaptation
+from metagnn.adaptation_task import Problem
+from metagnn.graphs.dataset import NetworkSamples
+from metagnn.models.leconv import DenseLEConvStack
+from metagnn.models.primal_dual import NetworkShape, PrimalDualNetworks
+from metagnn.network_score import run_network, score_network
+from metagnn.update_rule import UpdateRule
+
+
+class PolicyModule(pl.LightningModule):
+    """Module around one set of primal and dual networks, scored with and without adaptation.
+
+    Args:
+        shape: What the networks look like.
+        problem: Constants of the problem.
+        rule: Update rule of the module's own parameters, a learning rate per network.
+        adaptation: How validation and test networks are adapted to.
+        init_seed: Seed of the initial parameters.
+        stack: Class of the convolution stack.
+    """
+
+    def __init__(
+        self,
+        shape: NetworkShape,
+        problem: Problem,
+        rule: UpdateRule,
+        adaptation: Adaptation,
+        init_seed: int,
+        stack: type[nn.Module] = DenseLEConvStack,
+    ) -> None:
+        super().__init__()
+        adaptation.rule.require_names("adaptation.rule", shape.names)
+        self.problem = problem
+        self.rule = rule
+        self.adaptation = adaptation
+        with torch.random.fork_rng():
+            torch.manual_seed(init_seed)
+            self.networks = PrimalDualNetworks(shape, stack)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Optimiser with a step size per network."""
+        groups = [
+            {"params": list(getattr(self.networks, name).parameters()), "lr": rate, "name": name}
+            for name, rate in self.rule.learning_rates.items()
+        ]
+        return torch.optim.SGD(groups) if self.rule.kind == "sgd" else torch.optim.Adam(groups)
+
+    def _score(self, network: NetworkSamples, stage: str) -> None:
+        # Adaptation needs gradients, which Lightning's evaluation loops switch off.
+        with torch.inference_mode(False), torch.enable_grad():
+            for epochs in sorted({0, self.adaptation.num_epochs}):
+                rates = score_network(
+                    self.networks, network, self.problem, self.adaptation, epochs
+                )
+                values = {
+                    f"{stage}_mean_rate_{epochs}": rates.mean(),
+                    f"{stage}_min_rate_{epochs}": rates.min(),
+                }
+                self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+
+    def validation_step(self, network: NetworkSamples, batch_index: int) -> None:
+        """Log mean and minimum rates on a validation network before and after adaptation."""
+        self._score(network, "validation")
+
+    def test_step(self, network: NetworkSamples, batch_index: int) -> None:
+        """Log mean and minimum rates on a test network before and after adaptation."""
+        self._score(network, "test")
+
+    def predict_step(self, network: NetworkSamples, batch_index: int) -> Tensor:
+        """Transmit powers ``[S_test, K]`` [W] on a test network after adaptation."""
+        with torch.inference_mode(False), torch.enable_grad():
+            epochs = self.adaptation.num_epochs
+            run = run_network(self.networks, network, self.problem, self.adaptation, epochs)
+        return run.power_w.squeeze(1)
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Batches stay where they were drawn; their dataclasses are frozen."""
+        return batch
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the random state."""
+        checkpoint["torch_random_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the random state."""
+        torch.set_rng_state(checkpoint["torch_random_state"])

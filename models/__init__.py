@@ -1,0 +1,1 @@
+"""What a policy is: graph neural networks over interference graphs."""

@@ -1,0 +1,1 @@
+"""What is to be solved: one package per radio-resource problem."""

@@ -1,0 +1,1 @@
+"""Resilient power control of interfering links: problem, metrics and baselines."""

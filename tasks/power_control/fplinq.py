@@ -1,0 +1,64 @@
+"""FPLinQ: on/off link scheduling by fractional programming."""
+
+import torch
+from torch import Tensor
+
+from metagnn.tasks.power_control.scaling import check_power_control, check_weight, scaled
+from metagnn.tasks.power_control.wmmse import wmmse
+
+
+@torch.no_grad()
+def fplinq(
+    gain: Tensor,
+    power_max_w: float,
+    noise_w: float,
+    weight: Tensor | None = None,
+    num_iterations: int = 100,
+    quantize: bool = True,
+) -> Tensor:
+    r"""Powers by closed-form fractional programming, then on or off (Shen and Yu 2017).
+
+    From full power, an iteration sets, for all links k at once,
+
+    .. math::
+        z_k = \mathrm{SINR}_k, \quad
+        y_k = \frac{\sqrt{\alpha_k (1 + z_k) g_{kk} p_k}}{\sigma^2 + \sum_i g_{ik} p_i}, \quad
+        p_k = \min\left\{P_{\max},
+              \frac{y_k^2 \alpha_k (1 + z_k) g_{kk}}{(\sum_j y_j^2 g_{kj})^2}\right\}
+
+    which never lowers the weighted sum rate. A link is then on, with the largest power, iff its
+    power exceeds half of that. Details:
+
+    - :math:`y_k^2` equals WMMSE's :math:`\alpha_k w_k u_k^2` and the two updates of the power are
+      one, so the iteration is that of `wmmse`; only the start and the last step differ.
+    - Powers are optimised continuously and rounded once at the end; the published algorithm
+      decides on and off in every iteration (by matching, where links share ends).
+    - Where no power exceeds half the largest, which would leave all links silent, the one link is
+      on whose weighted rate alone is the highest.
+
+    Args:
+        gain: Channel power gains [1], transmitter (row) to receiver (column).
+        power_max_w: Largest transmit power [W].
+        noise_w: Noise power over the band [W].
+        weight: Weights alpha of the links' rates [1]; none stands for equal ones.
+        num_iterations: Iterations.
+        quantize: Whether to round to on and off; without, the powers of the last iteration.
+
+    Shapes:
+        gain ``[..., K, K]``, weight ``[..., K]``; returns ``[..., K]`` [W].
+
+    Raises:
+        ValueError: If an argument is out of range or has a shape that does not fit.
+    """
+    check_power_control(gain, power_max_w, noise_w)
+    full = gain.new_full(gain.shape[:-1], power_max_w)
+    power_w = wmmse(gain, power_max_w, noise_w, weight, num_iterations, full)
+    if not quantize:
+        return power_w
+    active = power_w > 0.5 * full
+    problem = scaled(gain, power_max_w, noise_w)
+    alone = torch.log1p(problem.direct / problem.noise).reshape(full.shape)
+    best = (check_weight(weight, gain) * alone).argmax(-1, keepdim=True)
+    silent = ~active.any(-1, keepdim=True)
+    active = active | torch.zeros_like(active).scatter(-1, best, silent)
+    return full * active

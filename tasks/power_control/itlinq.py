@@ -1,0 +1,75 @@
+"""ITLinQ: on/off link scheduling where interference can be treated as noise."""
+
+import torch
+from torch import Tensor
+
+from metagnn.graphs.checks import check_non_negative, check_positive
+from metagnn.graphs.rates import full_power_rate
+from metagnn.tasks.power_control.scaling import check_per_link, check_power_control
+
+
+@torch.no_grad()
+def itlinq(
+    gain: Tensor,
+    power_max_w: float,
+    noise_w: float,
+    priority: Tensor | None = None,
+    margin: float = 10**2.5,
+    exponent: float = 0.5,
+) -> Tensor:
+    r"""Powers of a set of links among which interference is weak (Naderializadeh, Avestimehr 2014).
+
+    Links are visited by descending priority. The first is on; each next one is on iff
+
+    .. math::
+        \max\left\{\max_{i \in A} \mathrm{INR}_{ik}, \max_{i \in A} \mathrm{INR}_{ki}\right\}
+        \le M \, \mathrm{SNR}_k^\eta
+
+    where A are the links switched on so far, and :math:`\mathrm{INR}_{ik} = P_{\max} g_{ik} /
+    \sigma^2` is what transmitter i causes at receiver k: the interference that the link would
+    receive and that which it would cause are both bounded by the link's own SNR, in linear scale.
+    Links that are on transmit with the largest power. Details:
+
+    - Paper A and its parents take the PF ratio (Eq. 25) as priority; the original takes a random
+      order. Without ``priority``, links are ordered by their rate when all use full power.
+    - Links of equal priority are visited in the order of their index.
+
+    Args:
+        gain: Channel power gains [1], transmitter (row) to receiver (column).
+        power_max_w: Largest transmit power [W].
+        noise_w: Noise power over the band [W].
+        priority: Priorities of the links, such as PF ratios [1].
+        margin: M [1]; 25 dB unless given.
+        exponent: eta [1].
+
+    Shapes:
+        gain ``[..., K, K]``, priority ``[..., K]``; returns ``[..., K]`` [W].
+
+    Raises:
+        ValueError: If an argument is out of range or has a shape that does not fit.
+    """
+    check_power_control(gain, power_max_w, noise_w)
+    check_positive("margin", margin)
+    check_non_negative("exponent", exponent)
+    gain_64 = gain.double()
+    if priority is None:
+        priority = full_power_rate(gain_64, power_max_w, noise_w)
+    else:
+        priority = check_per_link("priority", priority, gain)
+    num_links = gain.shape[-1]
+    order = priority.reshape(-1, num_links).argsort(dim=-1, descending=True, stable=True)
+
+    # Rows and columns in the order of visits: [B, transmitter, receiver].
+    relative = gain_64.reshape(-1, num_links, num_links) * (power_max_w / noise_w)
+    relative = relative.gather(1, order.unsqueeze(2).expand_as(relative))
+    relative = relative.gather(2, order.unsqueeze(1).expand_as(relative))
+    bound = margin * torch.diagonal(relative, dim1=-2, dim2=-1) ** exponent
+
+    active = torch.zeros_like(order, dtype=torch.bool)
+    active[:, 0] = True
+    for visit in range(1, num_links):
+        received, caused = relative[:, :visit, visit], relative[:, visit, :visit]
+        strongest = torch.where(active[:, :visit], torch.maximum(received, caused), 0.0).amax(-1)
+        active[:, visit] = strongest <= bound[:, visit]
+    in_place = torch.zeros_like(active).scatter(1, order, active).reshape(gain.shape[:-1])
+    return torch.where(in_place, gain.new_tensor(power_max_w), 0.0)

@@ -1,0 +1,126 @@
+"""Power control without units: gains relative to the strongest, powers to the largest allowed."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metagnn.graphs.checks import check_positive, check_square, require
+
+# Noise this far above the strongest received power leaves no trace of interference; noise this far
+# below it leaves none of noise wherever there is interference. Between them float32 neither over-
+# nor underflows in products of two such quantities.
+NOISE_RANGE = (1e-30, 1e12)
+
+
+class ScaledProblem(NamedTuple):
+    """Gains and noise whose optimal powers, as shares of the largest, are those of the original.
+
+    Attributes:
+        direct: Gains of the direct links ``[B, K]``, at most 1.
+        crossed: Gains between links, 0 on the diagonal ``[B, K, K]``, at most 1.
+        noise: Noise ``[B, 1]``.
+    """
+
+    direct: Tensor
+    crossed: Tensor
+    noise: Tensor
+
+
+def check_power_control(gain: Tensor, power_max_w: float, noise_w: float) -> None:
+    """Check what every algorithm of power control is given.
+
+    Args:
+        gain: Channel power gains [1], transmitter (row) to receiver (column).
+        power_max_w: Largest transmit power [W].
+        noise_w: Noise power over the band [W].
+
+    Shapes:
+        gain ``[..., K, K]`` with at least one link.
+
+    Raises:
+        ValueError: If ``gain`` is not square, not float32 or float64, holds no link, or holds
+            values that are negative or not finite; if a power is not finite and positive.
+    """
+    check_positive("power_max_w", power_max_w)
+    check_positive("noise_w", noise_w)
+    check_square("gain", gain)
+    require(gain.shape[-1] >= 1, "gain", "hold at least one link", tuple(gain.shape))
+    require(
+        gain.dtype in (torch.float32, torch.float64), "gain", "be float32 or float64", gain.dtype
+    )
+    _require_everywhere("gain", gain)
+
+
+def check_weight(weight: Tensor | None, gain: Tensor) -> Tensor:
+    """Check weights of links, and return them ``[..., K]`` with the largest of each sample 1.
+
+    Args:
+        weight: Weights of the links' rates [1]; none stands for equal ones.
+        gain: Checked gains ``[..., K, K]``.
+
+    Shapes:
+        weight ``[..., K]``, or fewer leading axes if they broadcast.
+
+    Raises:
+        ValueError: If the shape does not fit, or a weight is negative or not finite.
+    """
+    if weight is None:
+        return gain.new_ones(gain.shape[:-1])
+    _require_shape("weight", weight, gain)
+    _require_everywhere("weight", weight)
+    weight = weight.to(gain).expand(gain.shape[:-1])
+    largest = weight.amax(-1, keepdim=True)
+    return weight / torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def check_per_link(name: str, value: Tensor, gain: Tensor) -> Tensor:
+    """Require one number per link, and return it with the shape, type and device of the gains.
+
+    Raises:
+        ValueError: If the shape does not fit, or a value is NaN.
+    """
+    _require_shape(name, value, gain)
+    require(not bool(value.isnan().any()), name, "hold no NaN", float("nan"))
+    return value.to(gain).expand(gain.shape[:-1])
+
+
+def scaled(gain: Tensor, power_max_w: float, noise_w: float) -> ScaledProblem:
+    r"""Divide gains by the strongest of their sample, and powers by the largest allowed.
+
+    SINRs are kept, :math:`g_{kk} p_k / (\sigma^2 + \sum_i g_{ik} p_i) = g'_{kk} x_k / (\sigma'^2 +
+    \sum_i g'_{ik} x_i)` with :math:`x = p / P_{\max}`, :math:`g' = g / c` and :math:`\sigma'^2 =
+    \sigma^2 / (c P_{\max})`, where :math:`c = \max g`. The noise is kept within `NOISE_RANGE`:
+    300 dB below and 120 dB above the strongest received power.
+
+    Shapes:
+        gain ``[..., K, K]``; the result has all leading axes in one, B.
+    """
+    flat = gain.reshape(-1, *gain.shape[-2:])
+    strongest = flat.amax((-2, -1), keepdim=True)
+    strongest = torch.where(strongest > 0, strongest, torch.ones_like(strongest))
+    relative = flat / strongest
+    direct = torch.diagonal(relative, dim1=-2, dim2=-1)
+    # In float64, as the noise may lie below what float32 holds.
+    noise = noise_w / power_max_w / strongest.squeeze(-1).double()
+    return ScaledProblem(
+        direct.contiguous(),
+        relative - torch.diag_embed(direct),
+        noise.clamp(*NOISE_RANGE).to(gain.dtype),
+    )
+
+
+def _require_shape(name: str, value: Tensor, gain: Tensor) -> None:
+    shape = tuple(gain.shape[:-1])
+    try:
+        fits = value.dim() >= 1 and torch.broadcast_shapes(value.shape, shape) == shape
+    except RuntimeError:
+        fits = False
+    fits = fits and value.shape[-1] == shape[-1]
+    require(fits, name, f"have the shape {shape} or broadcast to it", tuple(value.shape))
+
+
+def _require_everywhere(name: str, value: Tensor) -> None:
+    valid = (value >= 0) & value.isfinite()
+    if not bool(valid.all()):
+        require(False, name, "be finite and >= 0 everywhere", float(value[~valid][0]))
