@@ -66,6 +66,7 @@ class ChannelFamily:
         min_cross_m: Smallest distance from a transmitter to another link's receiver [m].
         path_loss: ``dual_slope`` or ``short_range_itu``.
         shadowing_std_db: Standard deviation of the shadowing of each pair [dB].
+        direct_antenna_gain_db: Antenna gain of the direct links, over that of crossed pairs [dB].
         power_max_dbm: Largest transmit power [dBm].
         bandwidth_hz: Bandwidth [Hz].
         noise_density_dbm_hz: Noise power spectral density [dBm/Hz].
@@ -83,6 +84,7 @@ class ChannelFamily:
     min_cross_m: float = 10.0
     path_loss: str = "dual_slope"
     shadowing_std_db: float = 7.0
+    direct_antenna_gain_db: float = 0.0
     power_max_dbm: float = 10.0
     bandwidth_hz: float = 10e6
     noise_density_dbm_hz: float = -174.0
@@ -97,6 +99,7 @@ class ChannelFamily:
                 f"`path_loss` must be one of {list(PATH_LOSS)}, got {self.path_loss!r}"
             )
         check_non_negative("shadowing_std_db", self.shadowing_std_db)
+        check_non_negative("direct_antenna_gain_db", self.direct_antenna_gain_db)
         check_non_negative("doppler_hz", self.doppler_hz)
         check_positive("step_s", self.step_s)
         object.__setattr__(self, "power_max_w", dbm_to_w(self.power_max_dbm))
@@ -131,6 +134,7 @@ class ChannelFamily:
         )
         loss_db = PATH_LOSS[self.path_loss](cross_distance_m(transmitter_m, receiver_m))
         loss_db = loss_db + shadowing_db((num_links, num_links), self.shadowing_std_db, source)
+        loss_db = loss_db - self.direct_antenna_gain_db * torch.eye(num_links)
         return Configuration(
             torch.pow(10.0, -loss_db / 10.0),
             transmitter_m,

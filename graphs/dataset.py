@@ -1,6 +1,6 @@
 """Data sets of configurations and their samples, as functions of seed, split and number."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -69,6 +69,8 @@ class TrainingSet:
         seed: Seed of the experiment.
         num_configurations: Configurations per number of links, N_T.
         num_samples: Samples per configuration.
+        areas_m: Sides of the square to choose from [m], so that few links can also be met as
+            densely as many; the family's own if empty.
     """
 
     family: ChannelFamily
@@ -76,15 +78,20 @@ class TrainingSet:
     seed: int
     num_configurations: int = 10_000
     num_samples: int = 2048
+    areas_m: tuple[float, ...] = ()
 
     def batch(self, epoch: int, num_tasks: int) -> list[NetworkSamples]:
         """The tasks of one outer loop: a function of the seed and ``epoch`` (Algorithm 1, line 3)."""
         source = generator(self.seed, "batch", epoch)
-        sizes = torch.randint(len(self.num_links), (num_tasks,), generator=source).tolist()
-        numbers = torch.randint(self.num_configurations, (num_tasks,), generator=source).tolist()
+
+        def choose(count: int) -> list[int]:
+            return torch.randint(count, (num_tasks,), generator=source).tolist()
+
+        families = [replace(self.family, area_m=area) for area in self.areas_m] or [self.family]
+        sizes, numbers = choose(len(self.num_links)), choose(self.num_configurations)
         return [
             draw_network(
-                self.family, self.num_links[size], self.seed, "train", number, self.num_samples, 0
+                families[area], self.num_links[size], self.seed, "train", number, self.num_samples, 0
             )
-            for size, number in zip(sizes, numbers, strict=True)
+            for size, number, area in zip(sizes, numbers, choose(len(families)), strict=True)
         ]

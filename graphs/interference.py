@@ -18,9 +18,6 @@ EDGE_KINDS: tuple[EdgeKind, ...] = ("normalised_log", "rate_loss")
 # Features in bit/s/Hz are divided by this, to lie near 1 at the SNRs of short links.
 RATE_SCALE = 10.0
 
-# Keeps the sum of the weights of a dense network's edges near 1, and so the scale of the layers.
-_EDGE_SCALE = 0.2
-
 
 @dataclass(frozen=True)
 class DenseGraph:
@@ -41,7 +38,7 @@ class DenseGraph:
 
 def num_node_features(edges: EdgeKind) -> int:
     """Number of features per link that `interference_graph` derives from the gains."""
-    return 0 if edges == "normalised_log" else 2
+    return 0 if edges == "normalised_log" else 4
 
 
 def interference_graph(
@@ -54,12 +51,17 @@ def interference_graph(
     .. math:: w_{ik} = \frac{\ln(P_{\max} g_{ik} / \sigma^2)}
               {\sqrt{\sum_{i'k'} \ln(P_{\max} g_{i'k'} / \sigma^2)^2}}
 
-    ``rate_loss`` is the share of its interference-free rate that link k loses when transmitter i
-    alone disturbs it, which is bounded and vanishes with the interference; the nodes then carry
-    the interference-free rate and the rate at full power (in 10 bit/s/Hz):
+    ``rate_loss`` rests on the share of its interference-free rate that link k loses when
+    transmitter i alone disturbs it, which is bounded and vanishes with the interference; dividing
+    by both ends' degrees keeps sums over neighbours of order one, however many links there are:
 
-    .. math:: w_{ik} = \frac15 \left(1 - \frac{\log(1 + \mathrm{SNR}_k / (1 + \mathrm{INR}_{ik}))}
-              {\log(1 + \mathrm{SNR}_k)}\right), \qquad w_{kk} = \frac15
+    .. math:: l_{ik} = 1 - \frac{\log(1 + \mathrm{SNR}_k / (1 + \mathrm{INR}_{ik}))}
+              {\log(1 + \mathrm{SNR}_k)}, \quad l_{kk} = 1, \qquad
+              w_{ik} = \frac{l_{ik}}{\sqrt{\sum_j l_{ij} \sum_j l_{jk}}}
+
+    The nodes then carry the interference-free rate and the rate at full power (in 10 bit/s/Hz),
+    and the logarithms of the degrees :math:`\sum_j l_{jk}` (what k suffers) and
+    :math:`\sum_j l_{kj}` (what k causes).
 
     Args:
         gain: Channel power gains [1], transmitter (row) to receiver (column).
@@ -86,9 +88,12 @@ def interference_graph(
     disturbed = torch.log1p(snr.unsqueeze(-2) / (1.0 + inr))
     loss = 1.0 - disturbed / alone.unsqueeze(-2)
     own = torch.eye(gain.shape[-1], dtype=torch.bool, device=gain.device)
+    loss = loss.masked_fill(own, 1.0)
+    suffered, caused = loss.sum(-2), loss.sum(-1)
+    weight = loss / (caused.unsqueeze(-1) * suffered.unsqueeze(-2)).sqrt()
     at_full_power = full_power_rate(gain, power_max_w, noise_w)
-    node = torch.stack([torch.log2(1.0 + snr), at_full_power], dim=-1) / RATE_SCALE
-    return DenseGraph(node, _EDGE_SCALE * loss.masked_fill(own, 1.0))
+    rates = [torch.log2(1.0 + snr) / RATE_SCALE, at_full_power / RATE_SCALE]
+    return DenseGraph(torch.stack([*rates, suffered.log(), caused.log()], dim=-1), weight)
 
 
 def _normalised_log(inr: Tensor) -> Tensor:

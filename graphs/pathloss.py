@@ -27,9 +27,8 @@ def short_range_itu_db(
     distance_m: Tensor,
     frequency_hz: float = 2.4e9,
     antenna_height_m: float = 1.5,
-    antenna_gain_dbi: float = 2.5,
 ) -> Tensor:
-    r"""Short-range outdoor line-of-sight model (ITU-R P.1411), less both antenna gains.
+    r"""Short-range outdoor line-of-sight model (ITU-R P.1411).
 
     Median of the two-slope model with break point :math:`R_b = 4 h^2 / \lambda` and loss at it
     :math:`L_b = |20 \log_{10}(\lambda^2 / (8 \pi h^2))|`:
@@ -41,11 +40,10 @@ def short_range_itu_db(
         distance_m: Distances [m], > 0.
         frequency_hz: Carrier [Hz].
         antenna_height_m: Height of both antennas [m].
-        antenna_gain_dbi: Gain of each antenna [dBi].
     """
     wavelength_m = 299_792_458.0 / frequency_hz
     break_m = 4.0 * antenna_height_m**2 / wavelength_m
     at_break_db = abs(20.0 * math.log10(wavelength_m**2 / (8.0 * math.pi * antenna_height_m**2)))
     ratio = torch.log10(distance_m / break_m)
     slope = torch.where(distance_m <= break_m, 20.0, 40.0)
-    return at_break_db + 6.0 + slope * ratio - 2.0 * antenna_gain_dbi
+    return at_break_db + 6.0 + slope * ratio

@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from metagnn.graphs.channel import ChannelFamily
-from metagnn.graphs.checks import check_count, require
+from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.graphs.dataset import NetworkSamples, TrainingSet, draw_network
 
 Batch = list[NetworkSamples]
@@ -56,6 +56,7 @@ class ConfigurationData(pl.LightningDataModule):
         num_configurations: Training configurations per number of links, N_T.
         num_samples: Samples for training or adaptation per configuration.
         num_test_samples: Samples for scoring per configuration.
+        areas_m: Sides of the square [m] to choose from in training; the family's own if empty.
         num_validation_networks: Validation networks per number of links.
         num_test_networks: Test networks per number of links.
 
@@ -73,6 +74,7 @@ class ConfigurationData(pl.LightningDataModule):
         num_configurations: int = 10_000,
         num_samples: int = 2048,
         num_test_samples: int = 256,
+        areas_m: tuple[float, ...] = (),
         num_validation_networks: int = 6,
         num_test_networks: int = 50,
     ) -> None:
@@ -85,6 +87,8 @@ class ConfigurationData(pl.LightningDataModule):
         check_count("num_configurations", num_configurations)
         check_count("num_samples", num_samples)
         check_count("num_test_samples", num_test_samples)
+        for area in areas_m:
+            check_positive("areas_m", area)
         check_count("num_validation_networks", num_validation_networks, minimum=0)
         check_count("num_test_networks", num_test_networks)
         self.family = family
@@ -96,7 +100,7 @@ class ConfigurationData(pl.LightningDataModule):
         self.num_validation_networks = num_validation_networks
         self.num_test_networks = num_test_networks
         self.training_set = TrainingSet(
-            family, tuple(num_links), seed, num_configurations, num_samples
+            family, tuple(num_links), seed, num_configurations, num_samples, tuple(areas_m)
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -22,7 +22,7 @@ class InnerLoop:
 
     Attributes:
         rule: Update rule with a learning rate per network.
-        num_epochs: Gradient steps N_I.
+        num_epochs: Gradient steps N_I; with 0, ``fomaml`` and ``maml`` are multi-task learning.
         steps_per_epoch: Time steps of every sequence that an epoch rolls out.
     """
 
@@ -31,7 +31,7 @@ class InnerLoop:
     steps_per_epoch: int = 8
 
     def __post_init__(self) -> None:
-        check_count("num_epochs", self.num_epochs)
+        check_count("num_epochs", self.num_epochs, minimum=0)
         check_count("steps_per_epoch", self.steps_per_epoch)
 
 

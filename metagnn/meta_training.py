@@ -66,6 +66,8 @@ class MetaGNN(PolicyModule):
         require(engine in engines, "engine", f"be one of {engines}", engine)
         require(schedule in schedules, "schedule", f"be one of {schedules}", schedule)
         check_count("num_sequences", num_sequences)
+        if algorithm == "reptile":
+            check_count("inner.num_epochs", inner.num_epochs)
         inner.rule.require_names("inner.rule", shape.names)
         outer.require_names("outer", shape.names)
         super().__init__(shape, problem, outer, adaptation, init_seed, _stack(engine))

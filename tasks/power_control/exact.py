@@ -40,10 +40,10 @@ def exact(
 
     Precision: a local optimum is met to about 1e-12 in weighted sum rate, and is the global one
     unless the best grid point of its set of links lies in the basin of another. On random gains
-    (log-uniform over 50 dB and over 150 dB, weights over 30 dB; 8,000 samples of 2 and 3 links, 300 of
-    4), 20 levels and 40 agree to 1e-9; 10 levels lose up to 0.7 % on one sample in 2,000. The
-    computation is in float64. Time grows as ``num_levels ** (K - 1)``; memory is bounded, as samples
-    are worked off in portions.
+    (log-uniform over 50 dB and over 150 dB, weights over 30 dB; 8,000 samples of 2 and 3 links,
+    300 of 4), 20 levels and 40 agree to 1e-9; with 10 levels, up to 0.7 % is lost on one sample
+    in 2,000. The computation is in float64. Time grows as ``num_levels ** (K - 1)``; memory is
+    bounded, as samples are worked off in portions.
 
     Args:
         gain: Channel power gains [1], transmitter (row) to receiver (column).

@@ -127,3 +127,10 @@ def test_configuration_rejects() -> None:
         ChannelFamily().configuration(2, 0, "train", -1)
     with pytest.raises(ValueError, match="`seed` must be >= 0, got -5"):
         ChannelFamily().configuration(2, -5, "train", 0)
+
+
+def test_direct_links_alone_have_the_antenna_gain() -> None:
+    plain = ChannelFamily().configuration(4, 0, "train", 0).large_scale_gain
+    with_antenna = ChannelFamily(direct_antenna_gain_db=3.0).configuration(4, 0, "train", 0)
+    ratio_db = 10 * torch.log10(with_antenna.large_scale_gain / plain)
+    assert torch.allclose(ratio_db, 3.0 * torch.eye(4), atol=1e-4)

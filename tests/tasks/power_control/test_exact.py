@@ -15,7 +15,7 @@ from metagnn.tasks.power_control.wmmse import wmmse
 def _instances(num_samples: int, num_links: int, seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     shape = (num_samples, num_links, num_links)
-    gain = 10 ** (6 * torch.rand(shape, generator=generator, dtype=torch.float64) - 3)
+    gain = 10 ** (4 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1.5)
     weight = 10 ** (2 * torch.rand(shape[:-1], generator=generator, dtype=torch.float64))
     return gain, weight
 
@@ -34,11 +34,17 @@ def _brute_force(gain: Tensor, weight: Tensor, levels: Tensor) -> Tensor:
     return torch.stack(best)
 
 
-@pytest.mark.parametrize(("num_links", "num_levels"), [(2, 400), (3, 45)])
+@pytest.mark.parametrize(("num_links", "num_levels"), [(2, 400), (3, 44)])
 def test_nothing_on_a_finer_grid_over_the_whole_box_is_better(
     num_links: int, num_levels: int
 ) -> None:
-    gain, weight = _instances(25, num_links, seed=num_links)
+    gain, weight = _instances(400, num_links, seed=num_links)
+    # Half of the samples have an optimum that is not on/off.
+    power_w = exact(gain, 1.0, 1.0, weight)
+    interior = ((power_w > 1e-6) & (power_w < 1 - 1e-6)).any(-1)
+    chosen = torch.cat([interior.nonzero()[:12, 0], (~interior).nonzero()[:12, 0]])
+    assert len(chosen) == 24
+    gain, weight, power_w = gain[chosen], weight[chosen], power_w[chosen]
     # From -60 dB to the largest in equal ratios, and evenly: no use is made of the faces.
     levels = torch.cat(
         [
@@ -48,13 +54,10 @@ def test_nothing_on_a_finer_grid_over_the_whole_box_is_better(
         ]
     ).double()
     brute = _brute_force(gain, weight, levels)
-    power_w = exact(gain, 1.0, 1.0, weight)
     value = _value(gain, weight, power_w)
     assert (value >= brute * (1 - 1e-12)).all()
     # And not by much, so that the brute force bounds what is claimed.
     assert (value <= brute * 1.05).all()
-    interior = ((power_w > 1e-6) & (power_w < 1 - 1e-6)).any(-1)
-    assert interior.any()  # the instances do not all have on/off optima
     assert (power_w.amax(-1) == 1.0).all()
     assert (power_w >= 0).all()
 

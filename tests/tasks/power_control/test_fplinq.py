@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metagnn.graphs.rates import rate
 from metagnn.tasks.power_control.exact import exact
-from metagnn.tasks.power_control.fplinq import fplinq
+from metagnn.tasks.power_control.fplinq import fplinq, on_off
 
 
 def plain_fplinq(
@@ -82,18 +82,22 @@ def test_two_links_reach_the_optimum_that_on_off_attains() -> None:
     best = rate(gain, exact(gain, 1.0, 1.0), 1.0).sum(-1)
     got = rate(gain, fplinq(gain, 1.0, 1.0, num_iterations=500), 1.0).sum(-1)
     assert (got <= best * (1 + 1e-12)).all()
-    assert (got > best * (1 - 1e-9)).double().mean() > 0.9
+    assert (got > best * (1 - 1e-9)).double().mean() > 0.8
+    assert got.sum() > 0.97 * best.sum()
 
 
-def test_the_best_link_alone_is_on_where_rounding_would_silence_all() -> None:
-    # Two like links that drown each other: after one iteration both transmit below P_max / 2.
-    gain = torch.tensor([[100.0, 400.0], [400.0, 100.0]])
-    assert fplinq(gain, 1.0, 1.0, num_iterations=1, quantize=False).max() < 0.5
-    assert fplinq(gain, 1.0, 1.0, num_iterations=1).tolist() == [1.0, 0.0]
-    gain[1, 1] = 101.0
-    assert fplinq(gain, 1.0, 1.0, num_iterations=1).tolist() == [0.0, 1.0]
-    weight = torch.tensor([1.5, 1.0])
-    assert fplinq(gain, 1.0, 1.0, weight, num_iterations=1).tolist() == [1.0, 0.0]
+def test_rounding_by_hand() -> None:
+    share = torch.tensor([[0.51, 0.5, 1.0], [0.4, 0.1, 0.5], [0.0, 0.0, 0.0]])
+    value_alone = torch.tensor([[9.0, 9.0, 9.0], [1.0, 3.0, 2.0], [2.0, 1.0, 1.0]])
+    # In the second and third sample all would be silent: the best link alone is on.
+    assert on_off(share, value_alone).int().tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 0]]
+
+
+def test_links_that_would_all_be_silent() -> None:
+    gain = _gain(3, 4, seed=6)
+    nobody = fplinq(gain, 2.0, 1.0, torch.zeros(4), quantize=False)
+    assert nobody.abs().max() == 0
+    assert (fplinq(gain, 2.0, 1.0, torch.zeros(4)).sum(-1) == 2.0).all()
 
 
 def test_num_iterations_is_checked() -> None:

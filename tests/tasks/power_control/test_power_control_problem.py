@@ -22,6 +22,7 @@ from metagnn.tasks.power_control.problem import (
         (1.6, 1.7, 2.0),  # as printed, above the threshold
         (1.8, 1.7, 1.7),
         (3.0, 3.0, 3.0),
+        (2.5, 2.5, 3.0),  # a rate at the threshold is rounded
     ],
 )
 def test_minimum_rate_follows_eq_34(best: float, threshold: float, expected: float) -> None:
