@@ -26,6 +26,17 @@ class NetworkSamples:
     gain: Tensor
     test_gain: Tensor
 
+    def to(self, device: torch.device | str) -> "NetworkSamples":
+        """The same network with its tensors on ``device``."""
+        c = self.configuration
+        moved = replace(
+            c,
+            large_scale_gain=c.large_scale_gain.to(device),
+            transmitter_m=c.transmitter_m.to(device),
+            receiver_m=c.receiver_m.to(device),
+        )
+        return NetworkSamples(moved, self.gain.to(device), self.test_gain.to(device))
+
 
 def draw_network(
     family: ChannelFamily,
@@ -81,7 +92,7 @@ class TrainingSet:
     areas_m: tuple[float, ...] = ()
 
     def batch(self, epoch: int, num_tasks: int) -> list[NetworkSamples]:
-        """The tasks of one outer loop: a function of the seed and ``epoch`` (Algorithm 1, line 3)."""
+        """Tasks of one outer loop: a function of the seed and ``epoch`` (Algorithm 1, line 3)."""
         source = generator(self.seed, "batch", epoch)
 
         def choose(count: int) -> list[int]:
@@ -91,7 +102,13 @@ class TrainingSet:
         sizes, numbers = choose(len(self.num_links)), choose(self.num_configurations)
         return [
             draw_network(
-                families[area], self.num_links[size], self.seed, "train", number, self.num_samples, 0
+                families[area],
+                self.num_links[size],
+                self.seed,
+                "train",
+                number,
+                self.num_samples,
+                0,
             )
             for size, number, area in zip(sizes, numbers, choose(len(families)), strict=True)
         ]

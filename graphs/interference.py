@@ -83,7 +83,9 @@ def interference_graph(
         return DenseGraph(gain.new_empty((*gain.shape[:-1], 0)), _normalised_log(inr))
     if edges != "rate_loss":
         raise ValueError(f"`edges` must be one of {list(EDGE_KINDS)}, got {edges!r}")
-    snr = torch.diagonal(inr, dim1=-2, dim2=-1)
+    # A link without a gain of its own loses what it would with one that tends to 0.
+    limit = torch.finfo(inr.dtype).tiny ** 0.5
+    snr = torch.diagonal(inr, dim1=-2, dim2=-1).clamp(min=limit)
     alone = torch.log1p(snr)
     disturbed = torch.log1p(snr.unsqueeze(-2) / (1.0 + inr))
     loss = 1.0 - disturbed / alone.unsqueeze(-2)
@@ -99,8 +101,8 @@ def interference_graph(
 def _normalised_log(inr: Tensor) -> Tensor:
     # A missing link (gain 0) has weight 0, as has one exactly at the noise.
     weight = torch.where(inr > 0, torch.log(inr.clamp(min=torch.finfo(inr.dtype).tiny)), 0.0)
-    norm = weight.square().sum(dim=(-2, -1), keepdim=True).sqrt()
-    return weight / norm.clamp(min=torch.finfo(inr.dtype).tiny)
+    square = weight.square().sum(dim=(-2, -1), keepdim=True)
+    return weight / square.clamp(min=torch.finfo(inr.dtype).tiny).sqrt()
 
 
 def to_data(graph: DenseGraph, x: Tensor | None = None) -> "Data":

@@ -39,7 +39,9 @@ class Problem:
             check_positive(name, getattr(self, name))
         check_non_negative("window", self.window)
         require(self.window <= 1.0, "window", "be <= 1", self.window)
-        require(self.reduction in ("mean", "sum"), "reduction", "be 'mean' or 'sum'", self.reduction)
+        require(
+            self.reduction in ("mean", "sum"), "reduction", "be 'mean' or 'sum'", self.reduction
+        )
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,7 @@ def make_task(
     check_count("num_sequences", num_sequences)
     initial_rate = full_power_rate(gain, problem.power_max_w, problem.noise_w).mean(0)
     return Task(
-        interference_graph(
-            large_scale_gain, problem.power_max_w, problem.noise_w, edges
-        ),
+        interference_graph(large_scale_gain, problem.power_max_w, problem.noise_w, edges),
         initial_rate,
         minimum_rate(initial_rate, problem.minimum_rate_threshold),
         in_sequences(gain, min(num_sequences, gain.shape[0])),

@@ -46,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"`COMMAND` must be one of {list(COMMANDS)}, got {command!r}")
     module = "training" if command in TRAINING else command
     try:
-        import_module(f"metagnn.commands.{module}").main(words if module == "training" else words[1:])
+        import_module(f"metagnn.commands.{module}").main(
+            words if module == "training" else words[1:]
+        )
     except (ValueError, OSError) as error:
         _fail(str(error))
     except KeyboardInterrupt:

@@ -1,9 +1,7 @@
 """Lightning data module of configurations with disjoint train, validation and test draws."""
 
-from collections.abc import Iterator
-
 import lightning.pytorch as pl
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from metagnn.graphs.channel import ChannelFamily
 from metagnn.graphs.checks import check_count, check_positive, require
@@ -12,8 +10,8 @@ from metagnn.graphs.dataset import NetworkSamples, TrainingSet, draw_network
 Batch = list[NetworkSamples]
 
 
-class _OuterLoops(IterableDataset[Batch]):
-    """One batch per Lightning epoch: the tasks of the outer loop with that number."""
+class _OuterLoops(Dataset[Batch]):
+    """One item per Lightning epoch: the tasks of the outer loop with that number."""
 
     def __init__(self, module: "ConfigurationData") -> None:
         self.module = module
@@ -21,10 +19,10 @@ class _OuterLoops(IterableDataset[Batch]):
     def __len__(self) -> int:
         return 1
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __getitem__(self, position: int) -> Batch:
         module = self.module
         epoch = module.trainer.current_epoch if module.trainer is not None else 0
-        yield module.training_set.batch(epoch, module.tasks_per_batch)
+        return module.training_set.batch(epoch, module.tasks_per_batch)
 
 
 class _Networks(Dataset[NetworkSamples]):
@@ -40,7 +38,13 @@ class _Networks(Dataset[NetworkSamples]):
     def __getitem__(self, position: int) -> NetworkSamples:
         m, (num_links, index) = self.module, self.keys[position]
         return draw_network(
-            m.family, num_links, m.seed, self.split, index, m.num_samples, m.num_test_samples
+            m.family,
+            num_links,
+            m.seed,
+            self.split,
+            index,
+            m.num_adaptation_samples,
+            m.num_test_samples,
         )
 
 
@@ -54,7 +58,8 @@ class ConfigurationData(pl.LightningDataModule):
         seed: Seed of all draws; the splits never share one.
         tasks_per_batch: Tasks per outer loop, N_b.
         num_configurations: Training configurations per number of links, N_T.
-        num_samples: Samples for training or adaptation per configuration.
+        num_samples: Samples per training configuration.
+        num_adaptation_samples: Samples for adaptation per validation or test network.
         num_test_samples: Samples for scoring per configuration.
         areas_m: Sides of the square [m] to choose from in training; the family's own if empty.
         num_validation_networks: Validation networks per number of links.
@@ -73,6 +78,7 @@ class ConfigurationData(pl.LightningDataModule):
         tasks_per_batch: int = 32,
         num_configurations: int = 10_000,
         num_samples: int = 2048,
+        num_adaptation_samples: int = 2048,
         num_test_samples: int = 256,
         areas_m: tuple[float, ...] = (),
         num_validation_networks: int = 6,
@@ -86,6 +92,7 @@ class ConfigurationData(pl.LightningDataModule):
         check_count("tasks_per_batch", tasks_per_batch)
         check_count("num_configurations", num_configurations)
         check_count("num_samples", num_samples)
+        check_count("num_adaptation_samples", num_adaptation_samples)
         check_count("num_test_samples", num_test_samples)
         for area in areas_m:
             check_positive("areas_m", area)
@@ -95,7 +102,7 @@ class ConfigurationData(pl.LightningDataModule):
         self.test_num_links = tuple(test_num_links or num_links)
         self.seed = seed
         self.tasks_per_batch = tasks_per_batch
-        self.num_samples = num_samples
+        self.num_adaptation_samples = num_adaptation_samples
         self.num_test_samples = num_test_samples
         self.num_validation_networks = num_validation_networks
         self.num_test_networks = num_test_networks

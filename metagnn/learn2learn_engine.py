@@ -68,9 +68,7 @@ class Learn2LearnLearner:
         return _gradients(loss, self._source, create_graph=False)
 
 
-def _gradients(
-    loss: Tensor, networks: PrimalDualNetworks, create_graph: bool
-) -> dict[str, Tensor]:
+def _gradients(loss: Tensor, networks: PrimalDualNetworks, create_graph: bool) -> dict[str, Tensor]:
     names = networks.shape.names
     parameters = {name: list(getattr(networks, name).parameters()) for name in names}
     everything = [p for group in parameters.values() for p in group]

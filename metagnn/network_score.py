@@ -18,7 +18,7 @@ def run_network(
     adaptation: Adaptation,
     num_epochs: int,
 ) -> Rollout:
-    """Adapt to a network for ``num_epochs`` and roll out over its scored samples ``[T, 1, ...]``."""
+    """Adapt for ``num_epochs`` and roll out over its scored samples ``[T, 1, K]``."""
     adapted = adapt(
         networks,
         network.configuration.large_scale_gain,

@@ -1,5 +1,6 @@
 """What the Lightning modules share: networks, problem, optimiser, scoring, random state."""
 
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from metagnn.adaptation import Adaptation
 from metagnn.adaptation_task import Problem
 from metagnn.graphs.dataset import NetworkSamples
+from metagnn.meta_parameters import MetaParameters
 from metagnn.models.leconv import DenseLEConvStack
 from metagnn.models.primal_dual import NetworkShape, PrimalDualNetworks
 from metagnn.network_score import run_network, score_network
@@ -45,6 +47,10 @@ class PolicyModule(pl.LightningModule):
             torch.manual_seed(init_seed)
             self.networks = PrimalDualNetworks(shape, stack)
 
+    def meta_parameters(self) -> MetaParameters:
+        """The networks with the problem and the adaptation they are meant for."""
+        return MetaParameters(self.networks, self.problem, self.adaptation)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Optimiser with a step size per network."""
         groups = [
@@ -56,10 +62,9 @@ class PolicyModule(pl.LightningModule):
     def _score(self, network: NetworkSamples, stage: str) -> None:
         # Adaptation needs gradients, which Lightning's evaluation loops switch off.
         with torch.inference_mode(False), torch.enable_grad():
+            network = _trackable(network)
             for epochs in sorted({0, self.adaptation.num_epochs}):
-                rates = score_network(
-                    self.networks, network, self.problem, self.adaptation, epochs
-                )
+                rates = score_network(self.networks, network, self.problem, self.adaptation, epochs)
                 values = {
                     f"{stage}_mean_rate_{epochs}": rates.mean(),
                     f"{stage}_min_rate_{epochs}": rates.min(),
@@ -77,20 +82,26 @@ class PolicyModule(pl.LightningModule):
     def predict_step(self, network: NetworkSamples, batch_index: int) -> Tensor:
         """Transmit powers ``[S_test, K]`` [W] on a test network after adaptation."""
         with torch.inference_mode(False), torch.enable_grad():
-            epochs = self.adaptation.num_epochs
+            network, epochs = _trackable(network), self.adaptation.num_epochs
             run = run_network(self.networks, network, self.problem, self.adaptation, epochs)
         return run.power_w.squeeze(1)
 
-    def transfer_batch_to_device(
-        self, batch: Any, device: torch.device, dataloader_idx: int
-    ) -> Any:
-        """Batches stay where they were drawn; their dataclasses are frozen."""
-        return batch
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the random state."""
+        """Add the random state, and the settings without which the weights are of no use."""
         checkpoint["torch_random_state"] = torch.get_rng_state()
+        checkpoint["metagnn_settings"] = self.meta_parameters().settings()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the random state."""
         torch.set_rng_state(checkpoint["torch_random_state"])
+
+
+def _trackable(network: NetworkSamples) -> NetworkSamples:
+    """Copy that autograd may save: tensors drawn in inference mode stay inference tensors."""
+    configuration = network.configuration
+    gain = configuration.large_scale_gain.clone()
+    return NetworkSamples(
+        replace(configuration, large_scale_gain=gain),
+        network.gain.clone(),
+        network.test_gain.clone(),
+    )

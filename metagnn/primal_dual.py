@@ -51,19 +51,17 @@ class PrimalDual(PolicyModule):
         check_count("num_sequences", num_sequences)
         self.steps_per_epoch = steps_per_epoch
         self.num_sequences = num_sequences
+        self._network: tuple[Tensor, Tensor] | None = None
         self._task: Task | None = None
         self._average_rate: Tensor | None = None
 
     def training_step(self, batch: list[NetworkSamples], batch_index: int) -> Tensor:
         """One gradient step on the configuration."""
+        if self._network is None:
+            self._network = (batch[0].configuration.large_scale_gain, batch[0].gain)
         if self._task is None:
-            self._task = make_task(
-                batch[0].configuration.large_scale_gain,
-                batch[0].gain,
-                self.problem,
-                self.networks.shape.edges,
-                self.num_sequences,
-            )
+            edges = self.networks.shape.edges
+            self._task = make_task(*self._network, self.problem, edges, self.num_sequences)
         task = self._task
         if self._average_rate is None:
             self._average_rate = task.initial_rate.expand(task.num_sequences, -1)
@@ -81,11 +79,15 @@ class PrimalDual(PolicyModule):
         return result.loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the random state and the averaged rates of the sequences."""
+        """Add the random state, the configuration and the averaged rates of its sequences."""
         super().on_save_checkpoint(checkpoint)
+        # Batches differ from epoch to epoch: a resumed run would meet another configuration.
+        checkpoint["network"] = self._network
         checkpoint["average_rate"] = self._average_rate
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what `on_save_checkpoint` added."""
         super().on_load_checkpoint(checkpoint)
+        self._network = checkpoint["network"]
+        self._task = None
         self._average_rate = checkpoint["average_rate"]

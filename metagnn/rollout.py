@@ -75,4 +75,5 @@ def in_sequences(gain: Tensor, num_sequences: int) -> Tensor:
     """
     length = gain.shape[0] // num_sequences
     blocks = gain[: length * num_sequences].unflatten(0, (num_sequences, length))
-    return blocks.transpose(0, 1)
+    sequences: Tensor = blocks.transpose(0, 1)
+    return sequences

@@ -122,8 +122,10 @@ class ConfigurationNet(nn.Module):
             2,
             shape.bidirectional,
         )
-        nn.init.normal_(self.stack.readout.weight, shape.head_mean, shape.head_std)
-        nn.init.zeros_(self.stack.readout.bias)
+        readout = self.stack.readout
+        assert isinstance(readout, nn.Linear)
+        nn.init.normal_(readout.weight, shape.head_mean, shape.head_std)
+        nn.init.zeros_(readout.bias)
 
     def forward(
         self, initial_rate: Tensor, graph: DenseGraph, stack: Stack | None = None

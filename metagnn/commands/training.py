@@ -1,25 +1,28 @@
 """``metagnn fit | validate | test | predict``: the LightningCLI over packaged configurations."""
 
+import logging
+import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import lazy_instance
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger
 
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.configs import config_path
 from metagnn.data import ConfigurationData
+from metagnn.graphs.checks import require
 from metagnn.graphs.units import dbm_to_w, thermal_noise_w
 from metagnn.policy_module import PolicyModule
 from metagnn.progress import EpochProgress
 
 # A class_path is imported; only these packages may be named in a configuration.
 _ALLOWED = ("metagnn.", "lightning.pytorch.")
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 class _CLI(LightningCLI):
@@ -48,6 +51,7 @@ def main(words: Sequence[str]) -> None:
         ValueError: If a configuration is unknown or names a class outside the allowed packages.
     """
     words = _resolve_configs(list(words))
+    _quieten()
     try:
         _CLI(
             PolicyModule,
@@ -60,7 +64,6 @@ def main(words: Sequence[str]) -> None:
             trainer_defaults={
                 "accelerator": "cpu",
                 "devices": 1,
-                "logger": lazy_instance(CSVLogger, save_dir="runs", name="metagnn"),
                 "callbacks": [EpochProgress()],
                 "plugins": [HashedCheckpointIO()],
                 "enable_progress_bar": False,
@@ -75,6 +78,26 @@ def main(words: Sequence[str]) -> None:
         raise
 
 
+def _quieten() -> None:
+    # What Lightning says of choices made here on purpose.
+    expected = (
+        "LightningCLI's args parameter is intended",
+        "Your `IterableDataset` has `__len__` defined",
+        "The number of training batches",
+        "You have overridden `transfer_batch_to_device`",
+        "The '.*' does not have many workers",
+        "`isinstance.treespec, LeafSpec.` is deprecated",
+        "Unable to serialize instance",
+        "By default only one JsonargparseDeprecationWarning",
+        ".* was deprecated in v4",
+        "Checkpoint directory .* exists and is not empty",
+    )
+    for message in expected:
+        warnings.filterwarnings("ignore", message=rf"[\s\S]*{message}")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+
+
 def _resolve_configs(words: list[str]) -> list[str]:
     resolved = []
     for position, word in enumerate(words):
@@ -84,7 +107,7 @@ def _resolve_configs(words: list[str]) -> list[str]:
         elif position and words[position - 1] in ("--config", "-c"):
             word = str(_checked(word))
         elif name.endswith("class_path") and equals:
-            _check_class_paths({"class_path": value})
+            _check_class_paths(value)
         resolved.append(word)
     return resolved
 
@@ -100,11 +123,12 @@ def _checked(name_or_path: str) -> Path:
 
 
 def _check_class_paths(content: Any) -> None:
+    # A class may stand as `class_path: package.Class`, or as that dotted name alone.
     if isinstance(content, dict):
-        name = content.get("class_path")
-        if name is not None and not str(name).startswith(_ALLOWED):
-            raise ValueError(f"`class_path` must begin with one of {list(_ALLOWED)}, got {name!r}")
         content = list(content.values())
     if isinstance(content, list):
         for item in content:
             _check_class_paths(item)
+    if isinstance(content, str) and _DOTTED.fullmatch(content):
+        rule = f"name classes that begin with one of {list(_ALLOWED)}"
+        require(content.startswith(_ALLOWED), "config", rule, content)

@@ -21,6 +21,4 @@ def config_path(name_or_path: str) -> Path:
         return packaged
     if Path(name_or_path).is_file():
         return Path(name_or_path)
-    raise ValueError(
-        f"`config` must be a path or one of {packaged_names()}, got {name_or_path!r}"
-    )
+    raise ValueError(f"`config` must be a path or one of {packaged_names()}, got {name_or_path!r}")

@@ -1,0 +1,132 @@
+"""``metagnn adapt``: adapt the meta-parameters to the user's own network."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from metagnn.commands.options import (
+    add_policy_options,
+    check_same_links,
+    is_links_csv,
+    links_scenario,
+    load_parameters,
+)
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the subcommand.
+
+    Raises:
+        ValueError: If an argument breaks its rule; then nothing is written.
+    """
+    arguments = _parser().parse_args(words)
+    if arguments.out is None:
+        raise ValueError("`--out` must name a folder for power.npz and report.json, got nothing")
+    from dataclasses import replace
+
+    from metagnn.adaptation import adapt, learned_policy, warmed_up_rollout
+    from metagnn.files import write_json, write_npz
+    from metagnn.graphs.checks import check_count
+    from metagnn.graphs.samples import load_samples
+    from metagnn.tasks.power_control.metrics import summarize
+
+    parameters = load_parameters(arguments)
+    steps = parameters.adaptation.num_epochs if arguments.steps is None else arguments.steps
+    check_count("steps", steps, minimum=0)
+    check_count("seed", arguments.seed, minimum=0)
+    problem = parameters.problem
+    if is_links_csv(arguments.gain):
+        scenario = links_scenario(arguments.gain, arguments.seed)
+        large_scale_gain, past, gain = (
+            scenario.large_scale_gain,
+            scenario.past_gain,
+            scenario.gain,
+        )
+        assert past is not None
+    elif arguments.test is None:
+        raise ValueError("`--test` must name the samples to decide on, got nothing")
+    else:
+        samples = load_samples(arguments.gain)
+        large_scale_gain, past = samples.large_scale_gain, samples.gain
+    if arguments.test is not None:
+        test = load_samples(arguments.test)
+        check_same_links(arguments.gain, len(large_scale_gain), arguments.test, test.num_links)
+        gain = test.gain
+    out = Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    adapted = adapt(
+        parameters.networks,
+        large_scale_gain,
+        past,
+        problem,
+        replace(parameters.adaptation, num_epochs=steps),
+        _progress(steps, arguments.json),
+    )
+    run = warmed_up_rollout(
+        lambda gain: learned_policy(adapted.learner, gain, problem),
+        past.unsqueeze(1),
+        gain.unsqueeze(1),
+        problem,
+    )
+    rates = run.rate.mean((0, 1))
+    report = {
+        "steps": steps,
+        "checkpoint": arguments.checkpoint,
+        "num_links": len(rates),
+        "num_adaptation_samples": len(past),
+        "num_test_samples": len(gain),
+        "power_max_w": problem.power_max_w,
+        "noise_w": problem.noise_w,
+        "minimum_rate": adapted.minimum_rate,
+        "rate": rates.tolist(),
+        "slack": adapted.slack.tolist(),
+        "multiplier": adapted.mu.tolist(),
+        "lagrangian_per_link": adapted.lagrangian,
+        **{name: estimate.value for name, estimate in summarize([rates]).items()},
+    }
+    write_npz(out / "power.npz", power_w=run.power_w.squeeze(1).clamp(0, problem.power_max_w))
+    write_json(out / "report.json", report)
+    if arguments.json:
+        import json
+
+        json.dump(report, sys.stdout, indent=2)
+        print()
+        return
+    print(
+        f"{len(rates)} links, {steps} steps on {len(past)} samples; on {len(gain)} test samples: "
+        f"mean rate {float(rates.mean()):.3f}, minimum {float(rates.min()):.3f} bit/s/Hz"
+    )
+    print(f"Powers [W] in {out}/power.npz, numbers in {out}/report.json")
+
+
+def _progress(steps: int, quiet: bool) -> Callable[[int, object], None]:
+    from tqdm import tqdm
+
+    bar = tqdm(total=steps, unit="step", desc="adapting", disable=quiet or steps == 0, leave=False)
+
+    def on_epoch(done: int, learner: object) -> None:
+        bar.update(done - bar.n)
+        if done == steps:
+            bar.close()
+
+    return on_epoch
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="metagnn adapt",
+        description="Adapt the shipped (or given) meta-parameters to your own network, and decide "
+        "the powers of TEST, whose samples are consecutive in time: each power depends on its own "
+        "sample and the past only.",
+    )
+    parser.add_argument(
+        "gain",
+        metavar="GAIN",
+        help="samples .npz with gain [S, K, K] (power gains, transmitter to receiver) and "
+        "optionally large_scale_gain [K, K], or a CSV of links",
+    )
+    parser.add_argument("--test", metavar="TEST", help="samples .npz to decide on")
+    parser.add_argument("--seed", type=int, default=0, help="seed of a CSV's samples (0)")
+    add_policy_options(parser)
+    return parser

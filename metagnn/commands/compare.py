@@ -1,0 +1,128 @@
+"""``metagnn compare``: policies and baselines on the same networks."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from metagnn.commands.options import (
+    add_policy_options,
+    load_parameters,
+    read_scenario,
+    table,
+    to_json,
+)
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the subcommand.
+
+    Raises:
+        ValueError: If an argument breaks its rule.
+    """
+    arguments = _parser().parse_args(words)
+    from metagnn.comparison import DEFAULT_POLICIES, Scenario, compare
+    from metagnn.files import write_csv, write_json
+    from metagnn.graphs.checks import check_count
+
+    check_count("networks", arguments.networks)
+    check_count("seed", arguments.seed, minimum=0)
+    if (arguments.gain is None) == (arguments.config is None):
+        raise ValueError("`GAIN` or `--config` must be given, and not both")
+    policies = arguments.policies.split(",") if arguments.policies else list(DEFAULT_POLICIES)
+    out = None if arguments.out is None else Path(arguments.out)
+    parameters = load_parameters(arguments)
+    steps = parameters.adaptation.num_epochs if arguments.steps is None else arguments.steps
+    check_count("steps", steps, minimum=0)
+    scenarios: list[Scenario]
+    if arguments.config is not None:
+        from metagnn.experiment import experiment_scenarios
+
+        scenarios, problem = experiment_scenarios(
+            arguments.config, arguments.num_links, arguments.networks, arguments.seed
+        )
+        parameters = parameters.for_powers(problem.power_max_w, problem.noise_w)
+    else:
+        scenarios = [read_scenario(arguments.gain, arguments.adapt_to, arguments.seed)]
+    progress = _Progress(len(scenarios), arguments.json)
+    result = compare(scenarios, policies, parameters, steps, arguments.seed, progress.step)
+    progress.close()
+    metrics = result.metrics()
+    document = {
+        "num_networks": len(scenarios),
+        "num_links": [len(s.large_scale_gain) for s in scenarios],
+        "steps": steps,
+        "seed": arguments.seed,
+        "policies": to_json(metrics),
+    }
+    if out is not None:
+        from metagnn.plots import save_comparison
+
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "comparison.json", document)
+        write_csv(
+            out / "rates.csv",
+            ["policy", "network", "link", "rate_bit_s_hz"],
+            [
+                (name, network, link, f"{value:.6f}")
+                for name, networks in result.rates.items()
+                for network, rates in enumerate(networks)
+                for link, value in enumerate(rates.tolist())
+            ],
+        )
+        save_comparison(out / "comparison.png", result.rates, metrics)
+    if arguments.json:
+        import json
+
+        json.dump(document, sys.stdout, indent=2)
+        print()
+        return
+    print(table(metrics))
+    if out is not None:
+        print(f"\nTable, rates and figure: {out}/comparison.json, rates.csv, comparison.png")
+
+
+class _Progress:
+    def __init__(self, total: int, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=total, unit="network", disable=quiet or total == 1, leave=False)
+
+    def step(self) -> None:
+        self._bar.update()
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="metagnn compare",
+        description="Score policies and baselines on the same samples of the same networks.",
+    )
+    parser.add_argument(
+        "gain",
+        nargs="?",
+        metavar="GAIN",
+        help="samples .npz (gain [S, K, K], all of them scored) or a CSV of links",
+    )
+    parser.add_argument("--config", help="random networks of a packaged or own configuration")
+    parser.add_argument(
+        "--networks", type=int, default=20, help="networks per number of links (20)"
+    )
+    parser.add_argument(
+        "--num-links",
+        type=int,
+        nargs="+",
+        metavar="K",
+        help="numbers of links; those of the configuration's test networks if not given",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the test networks (0)")
+    parser.add_argument("--policies", metavar="LIST", help="names separated by commas")
+    parser.add_argument(
+        "--adapt-to",
+        metavar="GAIN",
+        help="samples .npz before those of GAIN, to adapt to; without it metagnn does not adapt",
+    )
+    add_policy_options(parser)
+    return parser

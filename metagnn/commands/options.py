@@ -1,0 +1,148 @@
+"""What the subcommands share: options, reading a user's network, tables."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metagnn.comparison import Scenario
+    from metagnn.graphs.channel import Configuration
+    from metagnn.meta_parameters import MetaParameters
+    from metagnn.tasks.power_control.metrics import Estimate
+
+# Samples drawn for a network that is given as a CSV of links.
+LINKS_NUM_SAMPLES, LINKS_NUM_TEST_SAMPLES = 2048, 256
+
+_COLUMNS = {
+    "mean_rate": "mean rate",
+    "min_rate": "min rate",
+    "p5_rate": "5 % rate",
+    "jain": "Jain",
+    "satisfied": ">= f_min - s",
+}
+
+
+def add_policy_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that run the learned policy."""
+    parser.add_argument("--steps", type=int, help="gradient steps of adaptation (20)")
+    parser.add_argument("--out", metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--checkpoint",
+        default="power_control",
+        metavar="NAME_OR_PATH",
+        help="shipped meta-parameters, a .safetensors file or a training checkpoint",
+    )
+    parser.add_argument(
+        "--power_max_dbm", type=float, default=10.0, help="largest power [dBm] (10)"
+    )
+    parser.add_argument("--noise_dbm", type=float, default=-104.0, help="noise power [dBm] (-104)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def load_parameters(arguments: argparse.Namespace) -> "MetaParameters":
+    """Meta-parameters named on the command line, for the powers given there."""
+    import math
+
+    from metagnn.graphs.checks import require
+    from metagnn.graphs.units import dbm_to_w
+    from metagnn.meta_parameters import load_meta_parameters
+
+    for name in ("power_max_dbm", "noise_dbm"):
+        value = getattr(arguments, name)
+        require(math.isfinite(value) and abs(value) <= 300, name, "lie in [-300, 300]", value)
+    return load_meta_parameters(arguments.checkpoint).for_powers(
+        dbm_to_w(arguments.power_max_dbm), dbm_to_w(arguments.noise_dbm)
+    )
+
+
+def is_links_csv(path: str) -> bool:
+    """Whether a path names a CSV of links rather than samples."""
+    return Path(path).suffix.lower() == ".csv"
+
+
+def read_scenario(path: str, past_path: str | None, seed: int) -> "Scenario":
+    """The user's network: samples, or a CSV of links whose samples are drawn with ``seed``.
+
+    Raises:
+        ValueError: If a file is malformed or the two differ in their number of links.
+        FileNotFoundError: If there is no such file.
+    """
+    from metagnn.comparison import Scenario
+    from metagnn.graphs.checks import require
+    from metagnn.graphs.samples import load_samples
+
+    if is_links_csv(path):
+        require(past_path is None, "--adapt-to", "be left out with a CSV of links", past_path)
+        return links_scenario(path, seed)
+    samples = load_samples(path)
+    if past_path is None:
+        return Scenario(samples.large_scale_gain, None, samples.gain)
+    past = load_samples(past_path)
+    check_same_links(past_path, past.num_links, path, samples.num_links)
+    return Scenario(past.large_scale_gain, past.gain, samples.gain)
+
+
+def check_same_links(name: str, num_links: int, other: str, other_num_links: int) -> None:
+    """Require two files to hold networks of the same size."""
+    if num_links != other_num_links:
+        raise ValueError(
+            f"`{other}` must have the {num_links} links of `{name}`, got {other_num_links}"
+        )
+
+
+def links_scenario(path: str, seed: int) -> "Scenario":
+    """Network of a CSV of links, with samples drawn for adaptation and for scoring."""
+    from metagnn.graphs.deployment import load_links
+
+    return drawn_scenario(load_links(path), seed)
+
+
+def drawn_scenario(configuration: "Configuration", seed: int) -> "Scenario":
+    """A configuration with samples drawn for adaptation and for scoring."""
+    from metagnn.comparison import Scenario
+    from metagnn.graphs.randomness import generator
+
+    total = LINKS_NUM_SAMPLES + LINKS_NUM_TEST_SAMPLES
+    gain = configuration.sample(total, generator(seed, "links"))
+    return Scenario(
+        configuration.large_scale_gain, gain[:LINKS_NUM_SAMPLES], gain[LINKS_NUM_SAMPLES:]
+    )
+
+
+def to_json(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> dict[str, Any]:
+    """Metrics as plain values, each interval beside its value as ``..._ci95``."""
+    return {
+        policy: {
+            key: value
+            for name, estimate in values.items()
+            for key, value in (
+                (name, estimate.value),
+                (f"{name}_ci95", None if estimate.low is None else [estimate.low, estimate.high]),
+            )
+        }
+        for policy, values in metrics.items()
+    }
+
+
+def table(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> str:
+    """Metrics as a table with 95 % intervals; rates in bit/s/Hz."""
+    names = list(next(iter(metrics.values())))
+    header = ["policy", *(_COLUMNS[name] for name in names)]
+    rows = [header]
+    for policy, values in metrics.items():
+        rows.append([policy, *(_cell(values[name]) for name in names)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    note = "Rates in bit/s/Hz; brackets: 95 % bootstrap interval over networks."
+    return "\n".join([*lines, note])
+
+
+def _cell(estimate: "Estimate") -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

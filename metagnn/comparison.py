@@ -1,0 +1,163 @@
+"""Policies and baselines on the same samples: ergodic rates per link and their metrics."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metagnn.adaptation import adapt, learned_policy, warmed_up_rollout
+from metagnn.adaptation_task import Problem
+from metagnn.graphs.randomness import generator
+from metagnn.graphs.rates import rate
+from metagnn.meta_parameters import MetaParameters
+from metagnn.rollout import Policy
+from metagnn.tasks.power_control.baselines import BASELINES
+from metagnn.tasks.power_control.exact import MAX_LINKS
+from metagnn.tasks.power_control.itlinq import itlinq
+from metagnn.tasks.power_control.metrics import Estimate, summarize
+
+# The learned policy after adaptation, and with the meta-parameters as they are.
+LEARNED = ("metagnn", "metagnn_unadapted")
+POLICIES = (*LEARNED, *BASELINES)
+DEFAULT_POLICIES = (*LEARNED, "itlinq", "wmmse", "fplinq", "full_power", "random")
+
+# Samples that a batched baseline takes at once, times links squared.
+_VALUES_AT_ONCE = 2**23
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One network: what may be adapted to, and what is scored.
+
+    Attributes:
+        large_scale_gain: ``[K, K]`` [1].
+        past_gain: Samples for adaptation, before the scored ones ``[S, K, K]`` [1], or None.
+        gain: Scored samples, consecutive in time ``[S_test, K, K]`` [1].
+    """
+
+    large_scale_gain: Tensor
+    past_gain: Tensor | None
+    gain: Tensor
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ergodic rates of several policies on the same networks.
+
+    Attributes:
+        rates: Per policy a list of ``[K]`` per network [bit/s/Hz].
+        target: ``f_min - s`` of the adapted networks ``[K]`` per network, or None without them.
+    """
+
+    rates: dict[str, list[Tensor]]
+    target: list[Tensor] | None
+
+    def metrics(self, seed: int = 0) -> dict[str, dict[str, Estimate]]:
+        """Metrics of each policy with 95 % intervals over networks."""
+        return {name: summarize(rates, self.target, seed) for name, rates in self.rates.items()}
+
+
+def compare(
+    scenarios: Sequence[Scenario],
+    policies: Sequence[str],
+    parameters: MetaParameters,
+    num_epochs: int,
+    seed: int = 0,
+    on_network: Callable[[], None] | None = None,
+) -> Comparison:
+    """Score policies on the same samples of the same networks.
+
+    A policy driven by PF ratios (`metagnn`, `itlinq`) runs over consecutive samples; its averages
+    start settled on the samples before, the same ones for each. The others see one sample at a
+    time. Nothing is adapted to scored samples.
+
+    Args:
+        scenarios: The networks.
+        policies: Names out of `POLICIES`.
+        parameters: Meta-parameters of the learned policy.
+        num_epochs: Gradient steps of adaptation; 0 where there are no samples to adapt to.
+        seed: Seed of the ``random`` policy.
+        on_network: Called after each network.
+
+    Raises:
+        ValueError: If a policy is unknown, or ``exact`` meets a network of too many links.
+    """
+    for name in policies:
+        if name not in POLICIES:
+            raise ValueError(f"`policies` must be among {list(POLICIES)}, got {name!r}")
+    largest = max(len(s.large_scale_gain) for s in scenarios)
+    if "exact" in policies and largest > MAX_LINKS:
+        raise ValueError(
+            f"`policies` must leave out 'exact' above {MAX_LINKS} links, got {largest} links"
+        )
+    problem = parameters.problem
+    rates: dict[str, list[Tensor]] = {name: [] for name in policies}
+    targets: list[Tensor] = []
+    for index, scenario in enumerate(scenarios):
+        for name in policies:
+            if name in LEARNED:
+                epochs = num_epochs if name == "metagnn" and scenario.past_gain is not None else 0
+                rate_of_link, target = _learned_rate(scenario, parameters, epochs)
+                if name == "metagnn":
+                    targets.append(target)
+            elif name == "itlinq":
+                rate_of_link = _rollout_rate(scenario, problem, _itlinq_policy(problem))
+            else:
+                extra = {}
+                if name == "random":
+                    extra = {"generator": generator(seed, "random", index)}
+                rate_of_link = _sample_rate(scenario, problem, BASELINES[name], extra)
+            rates[name].append(rate_of_link)
+        if on_network is not None:
+            on_network()
+    return Comparison(rates, targets or None)
+
+
+def _learned_rate(
+    scenario: Scenario, parameters: MetaParameters, num_epochs: int
+) -> tuple[Tensor, Tensor]:
+    problem = parameters.problem
+    # Without a past, r~(0) and f_min can only come from the first scored sample.
+    known = scenario.gain[:1] if scenario.past_gain is None else scenario.past_gain
+    adapted = adapt(
+        parameters.networks,
+        scenario.large_scale_gain,
+        known,
+        problem,
+        replace(parameters.adaptation, num_epochs=num_epochs),
+    )
+    rates = _rollout_rate(
+        scenario, problem, lambda gain: learned_policy(adapted.learner, gain, problem)
+    )
+    return rates, adapted.minimum_rate - adapted.slack
+
+
+def _rollout_rate(
+    scenario: Scenario, problem: Problem, make_policy: Callable[[Tensor], Policy]
+) -> Tensor:
+    past = None if scenario.past_gain is None else scenario.past_gain.unsqueeze(1)
+    run = warmed_up_rollout(make_policy, past, scenario.gain.unsqueeze(1), problem)
+    return run.rate.mean((0, 1))
+
+
+def _itlinq_policy(problem: Problem) -> Callable[[Tensor], Policy]:
+    def policy(gain: Tensor, ratio: Tensor, step: int) -> Tensor:
+        return itlinq(gain, problem.power_max_w, problem.noise_w, priority=ratio)
+
+    return lambda gain: policy
+
+
+def _sample_rate(
+    scenario: Scenario,
+    problem: Problem,
+    baseline: Callable[..., Tensor],
+    extra: dict[str, Any],
+) -> Tensor:
+    size = max(1, _VALUES_AT_ONCE // scenario.large_scale_gain.numel())
+    pieces = []
+    for gain in scenario.gain.split(size):
+        power_w = baseline(gain, problem.power_max_w, problem.noise_w, **extra)
+        pieces.append(rate(gain, power_w, problem.noise_w))
+    return torch.cat(pieces).mean(0)

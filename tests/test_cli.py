@@ -1,0 +1,262 @@
+"""The command line: each bad input ends in a named error and exit code 2, nothing half-written."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metagnn.cli import main
+from metagnn.configs import config_path, packaged_names
+
+rng = np.random.default_rng(0)
+
+
+def _gain(num_samples: int = 12, num_links: int = 3) -> np.ndarray:
+    gain = 1e-11 * rng.exponential(size=(num_samples, num_links, num_links))
+    index = np.arange(num_links)
+    gain[:, index, index] *= 1e3
+    return gain
+
+
+def _npz(path: Path, gain: object, **arrays: object) -> str:
+    np.savez(path, gain=np.asarray(gain), **{k: np.asarray(v) for k, v in arrays.items()})
+    return str(path)
+
+
+def _error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+def test_help_is_fast_and_lists_the_commands() -> None:
+    began = time.monotonic()
+    words = [sys.executable, "-m", "metagnn", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert time.monotonic() - began < 2.0
+    assert "compare" in done.stdout
+    assert "adapt" in done.stdout
+
+
+def test_fast_commands_import_neither_lightning_nor_pyg() -> None:
+    code = (
+        "import sys; import metagnn.commands.compare, metagnn.commands.adapt, metagnn.comparison;"
+        "import metagnn.adaptation, metagnn.meta_parameters;"
+        "bad = {'lightning', 'torch_geometric', 'matplotlib', 'learn2learn'} & set(sys.modules);"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_adapt_writes_powers_and_report(tmp_path: Path) -> None:
+    train, test = _npz(tmp_path / "a.npz", _gain(40)), _npz(tmp_path / "b.npz", _gain(7))
+    out = tmp_path / "out"
+    main(["adapt", train, "--test", test, "--steps", "2", "--out", str(out), "--json"])
+    with np.load(out / "power.npz", allow_pickle=False) as arrays:
+        power_w = arrays["power_w"]
+    assert power_w.shape == (7, 3)
+    assert (power_w >= 0).all()
+    assert (power_w <= 0.01).all()
+    report = json.loads((out / "report.json").read_text())
+    assert report["steps"] == 2
+    assert len(report["rate"]) == 3
+
+
+def test_adapted_powers_do_not_depend_on_the_future(tmp_path: Path) -> None:
+    gain = _gain(7)
+    train = _npz(tmp_path / "a.npz", _gain(40))
+    changed = gain.copy()
+    changed[4:] *= 0.5
+    powers = []
+    for number, samples in enumerate((gain, changed)):
+        test = _npz(tmp_path / f"t{number}.npz", samples)
+        out = tmp_path / f"out{number}"
+        main(["adapt", train, "--test", test, "--steps", "1", "--out", str(out), "--json"])
+        powers.append(np.load(out / "power.npz")["power_w"])
+    assert np.array_equal(powers[0][:4], powers[1][:4])
+    assert not np.array_equal(powers[0][4:], powers[1][4:])
+
+
+def test_one_link_and_disconnected_links_work(tmp_path: Path) -> None:
+    one = _npz(tmp_path / "one.npz", np.full((9, 1, 1), 1e-9))
+    diagonal = _npz(tmp_path / "diagonal.npz", np.eye(3) * np.full((9, 1, 1), 1e-9))
+    for name, path in (("one", one), ("diagonal", diagonal)):
+        out = tmp_path / name
+        main(["adapt", path, "--test", path, "--steps", "2", "--out", str(out), "--json"])
+        rates = json.loads((out / "report.json").read_text())["rate"]
+        assert np.isfinite(rates).all()
+
+
+BAD = {
+    "nan": (lambda g: np.where(g > g.max() * 0.99, np.nan, g), "finite"),
+    "inf": (lambda g: np.where(g > g.max() * 0.99, np.inf, g), "finite"),
+    "negative": (lambda g: np.where(g > g.max() * 0.99, -g, g), ">= 0"),
+    "decibels": (lambda g: 10 * np.log10(g), "dB"),
+    "complex": (lambda g: g.astype(complex), "real"),
+    "not square": (lambda g: g[:, :, :2], "square"),
+    "empty": (lambda g: g[:0], "at least one"),
+    "no samples axis": (lambda g: g[0], r"[S, K, K]"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_gains_are_named(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change, rule = BAD[case]
+    good, bad = _npz(tmp_path / "a.npz", _gain()), _npz(tmp_path / "b.npz", change(_gain()))
+    out = tmp_path / "out"
+    for words in ((bad, "--test", good), (good, "--test", bad)):
+        error = _error(capsys, "adapt", *words, "--out", str(out))
+        assert "gain" in error
+        assert rule in error
+        assert not out.exists()
+    assert rule in _error(capsys, "compare", bad)
+
+
+def test_different_numbers_of_links_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three, two = _npz(tmp_path / "a.npz", _gain()), _npz(tmp_path / "b.npz", _gain(12, 2))
+    error = _error(capsys, "adapt", three, "--test", two, "--out", str(tmp_path / "out"))
+    assert "3 links" in error
+    assert "got 2" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (["--steps", "-1"], "`steps` must be an integer >= 0, got -1"),
+        (["--noise_dbm", "nan"], "`noise_dbm` must lie in [-300, 300], got nan"),
+        (["--power_max_dbm", "inf"], "`power_max_dbm` must lie in [-300, 300], got inf"),
+        (["--checkpoint", "nowhere"], "`checkpoint` must be a file or one of"),
+        (["--seed", "-3"], "`seed` must be an integer >= 0, got -3"),
+    ],
+)
+def test_bad_options_are_named(
+    words: list[str], rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = _npz(tmp_path / "a.npz", _gain()), tmp_path / "out"
+    assert rule in _error(capsys, "adapt", path, "--test", path, "--out", str(out), *words)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("kind", ["truncated", "flipped", "foreign", "malicious"])
+def test_bad_checkpoints_are_refused(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from metagnn.pretrained import pretrained_path
+
+    content = bytearray(pretrained_path("power_control").read_bytes())
+    if kind == "truncated":
+        content = content[: len(content) // 2]
+    elif kind == "flipped":
+        content[-100] ^= 4
+    elif kind == "foreign":
+        content = bytearray(b"PK\x03\x04 something else")
+    else:
+        content = bytearray(b"cposix\nsystem\n(S'touch planted'\ntR.")
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(content)
+    path = _npz(tmp_path / "a.npz", _gain())
+    out = str(tmp_path / "out")
+    error = _error(capsys, "adapt", path, "--test", path, "--out", out, "--checkpoint", str(bad))
+    assert "`checkpoint` must" in error
+    assert not Path(out).exists()
+    assert not Path("planted").exists()
+
+
+def test_bad_csv_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header = "cml_id,sublink_id,site_0_lat,site_0_lon,site_1_lat,site_1_lon,frequency\n"
+    cases = {
+        "": "empty",
+        header.replace(",frequency", "") + "1,a,40.7,-74,40.71,-74\n": "frequency",
+        header + "1,a,99,-74,40.71,-74,5500\n": "site_0_lat",
+        header + "1,a,40.7,-74,40.71,-74,5500\n1,a,40.7,-74,40.72,-74,5500\n": "1",
+    }
+    for text, named in cases.items():
+        path = tmp_path / "links.csv"
+        path.write_text(text)
+        assert named in _error(capsys, "adapt", str(path), "--out", str(tmp_path / "out"))
+        assert not (tmp_path / "out").exists()
+
+
+def test_compare_scores_every_policy_on_the_given_samples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gain = _gain(20)
+    path, out = _npz(tmp_path / "a.npz", gain), tmp_path / "out"
+    names = "metagnn,itlinq,wmmse,full_power,random,exact"
+    main(["compare", path, "--policies", names, "--out", str(out), "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    stored = json.loads((out / "comparison.json").read_text())
+    assert printed == stored
+    assert list(printed["policies"]) == names.split(",")
+    # Full power by hand: all links at 0.01 W, noise -104 dBm.
+    received = gain * 0.01
+    direct = np.diagonal(received, axis1=1, axis2=2)
+    sinr = direct / (received.sum(1) - direct + 10 ** (-13.4))
+    rates = np.log2(1 + sinr).mean(0)
+    assert printed["policies"]["full_power"]["mean_rate"] == pytest.approx(rates.mean(), rel=1e-4)
+    assert printed["policies"]["full_power"]["min_rate"] == pytest.approx(rates.min(), rel=1e-4)
+    assert printed["policies"]["full_power"]["mean_rate_ci95"] is None
+    best = printed["policies"]["exact"]["mean_rate"]
+    assert all(values["mean_rate"] <= best + 1e-4 for values in printed["policies"].values())
+    assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "rates.csv").read_text().startswith("policy,network,link,rate_bit_s_hz\n")
+
+
+def test_compare_refuses_unknown_policies_and_sources(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _npz(tmp_path / "a.npz", _gain(6, 5))
+    assert "`policies` must be among" in _error(capsys, "compare", path, "--policies", "best")
+    assert "above 4 links" in _error(capsys, "compare", path, "--policies", "exact")
+    assert "must be given" in _error(capsys, "compare")
+    assert "`config` must be a path or one of" in _error(capsys, "compare", "--config", "nothing")
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "`COMMAND` must be one of" in _error(capsys, "train")
+
+
+FAST = ["--trainer.fast_dev_run=1", "--trainer.limit_val_batches=0"]
+
+
+@pytest.mark.parametrize("name", packaged_names())
+def test_every_packaged_config_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["--data.num_links=[2]", "--data.tasks_per_batch=1", "--data.num_samples=16"]
+    if name not in ("from_scratch", "mismatch"):
+        small.append("--model.init_args.inner.num_epochs=1")
+    main(["fit", "--config", name, *FAST, *small])
+
+
+def test_configs_cannot_name_foreign_classes_or_unknown_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("planted.py").write_text("open('ran', 'w')\n")
+    text = config_path("power_control_quick").read_text()
+    Path("foreign.yaml").write_text(text.replace("metagnn.meta_training.MetaGNN", "planted.Model"))
+    assert "planted.Model" in _error(capsys, "fit", "--config", "foreign.yaml")
+    assert not os.path.exists("ran")
+    Path("unknown.yaml").write_text(text.replace("tasks_per_batch", "tasks_per_batsh"))
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", "unknown.yaml"])
+    assert stop.value.code == 2
+    assert "tasks_per_batsh" in capsys.readouterr().err
+    Path("nan.yaml").write_text(text.replace("power: 2.0e-3", "power: .nan"))
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", "nan.yaml"])
+    assert stop.value.code == 2
+    assert "nan" in capsys.readouterr().err
