@@ -12,8 +12,8 @@ from metagnn.graphs.rates import full_power_rate
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
-EdgeKind = Literal["normalised_log", "rate_loss"]
-EDGE_KINDS: tuple[EdgeKind, ...] = ("normalised_log", "rate_loss")
+EdgeKind = Literal["normalised_log", "rate_loss", "rate_loss_sum"]
+EDGE_KINDS: tuple[EdgeKind, ...] = ("normalised_log", "rate_loss", "rate_loss_sum")
 
 # Features in bit/s/Hz are divided by this, to lie near 1 at the SNRs of short links.
 RATE_SCALE = 10.0
@@ -63,6 +63,9 @@ def interference_graph(
     and the logarithms of the degrees :math:`\sum_j l_{jk}` (what k suffers) and
     :math:`\sum_j l_{kj}` (what k causes).
 
+    ``rate_loss_sum`` has the same nodes and :math:`w_{ik} = l_{ik} / 10`: sums over neighbours
+    then grow with their number, which tells more where that number hardly varies.
+
     Args:
         gain: Channel power gains [1], transmitter (row) to receiver (column).
         power_max_w: Largest transmit power [W].
@@ -81,7 +84,7 @@ def interference_graph(
     inr = gain * (power_max_w / noise_w)
     if edges == "normalised_log":
         return DenseGraph(gain.new_empty((*gain.shape[:-1], 0)), _normalised_log(inr))
-    if edges != "rate_loss":
+    if edges not in EDGE_KINDS:
         raise ValueError(f"`edges` must be one of {list(EDGE_KINDS)}, got {edges!r}")
     # A link without a gain of its own loses what it would with one that tends to 0.
     limit = torch.finfo(inr.dtype).tiny ** 0.5
@@ -92,7 +95,10 @@ def interference_graph(
     own = torch.eye(gain.shape[-1], dtype=torch.bool, device=gain.device)
     loss = loss.masked_fill(own, 1.0)
     suffered, caused = loss.sum(-2), loss.sum(-1)
-    weight = loss / (caused.unsqueeze(-1) * suffered.unsqueeze(-2)).sqrt()
+    if edges == "rate_loss":
+        weight = loss / (caused.unsqueeze(-1) * suffered.unsqueeze(-2)).sqrt()
+    else:
+        weight = loss / RATE_SCALE
     at_full_power = full_power_rate(gain, power_max_w, noise_w)
     rates = [torch.log2(1.0 + snr) / RATE_SCALE, at_full_power / RATE_SCALE]
     return DenseGraph(torch.stack([*rates, suffered.log(), caused.log()], dim=-1), weight)

@@ -12,6 +12,7 @@ from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.dataset import NetworkSamples
 from metagnn.learner import unflatten
 from metagnn.meta_gradient import Algorithm, Engine, InnerLoop, meta_gradient, start_learner
+from metagnn.meta_parameters import load_meta_parameters
 from metagnn.models.leconv import DenseLEConvStack
 from metagnn.models.primal_dual import NetworkShape
 from metagnn.policy_module import PolicyModule
@@ -42,6 +43,7 @@ class MetaGNN(PolicyModule):
         schedule: ``constant``, ``linear`` or ``cosine`` decay of the outer step sizes.
         num_sequences: Parallel sequences into which a task's samples are cut.
         init_seed: Seed of the initial parameters.
+        start_from: Shipped name or file of meta-parameters to start from instead.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -59,6 +61,7 @@ class MetaGNN(PolicyModule):
         schedule: Literal["constant", "linear", "cosine"] = "constant",
         num_sequences: int = 32,
         init_seed: int = 0,
+        start_from: str | None = None,
     ) -> None:
         algorithms, engines = ("reptile", "fomaml", "maml"), ("dense", "learn2learn")
         schedules = ("constant", "linear", "cosine")
@@ -71,6 +74,11 @@ class MetaGNN(PolicyModule):
         inner.rule.require_names("inner.rule", shape.names)
         outer.require_names("outer", shape.names)
         super().__init__(shape, problem, outer, adaptation, init_seed, _stack(engine))
+        if start_from is not None:
+            start = load_meta_parameters(start_from).networks
+            rule = f"be {shape}, as the networks are"
+            require(start.shape == shape, "start_from", rule, start.shape)
+            self.networks.load_state_dict(start.state_dict())
         self.automatic_optimization = False
         self.inner = inner
         self.algorithm: Algorithm = algorithm

@@ -77,8 +77,8 @@ class PowerNet(nn.Module):
 
     .. math:: p = P_{\max} \cdot \mathrm{sigmoid}(W_p^T x^{(L)})
 
-    The paper's edges come with the PF ratio as the only node feature; with ``rate_loss`` edges
-    its logarithm stands beside the features of the graph.
+    The paper's edges come with the PF ratio as the only node feature; with other edges its
+    logarithm stands beside the features of the graph.
 
     Shapes:
         ratio ``[..., K]``, graph of the same leading axes; returns shares of the largest power
@@ -87,7 +87,7 @@ class PowerNet(nn.Module):
 
     def __init__(self, shape: NetworkShape, stack: type[nn.Module] = DenseLEConvStack) -> None:
         super().__init__()
-        self.log_ratio = shape.edges == "rate_loss"
+        self.log_ratio = shape.edges != "normalised_log"
         self.stack = stack(
             1 + num_node_features(shape.edges),
             shape.hidden_channels,
@@ -115,7 +115,7 @@ class ConfigurationNet(nn.Module):
     def __init__(self, shape: NetworkShape, stack: type[nn.Module] = DenseLEConvStack) -> None:
         super().__init__()
         self.head = shape.head
-        self.scale = RATE_SCALE if shape.edges == "rate_loss" else 1.0
+        self.scale = 1.0 if shape.edges == "normalised_log" else RATE_SCALE
         self.stack = stack(
             1 + num_node_features(shape.edges),
             shape.config_hidden_channels,

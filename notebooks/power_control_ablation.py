@@ -102,7 +102,7 @@ def main() -> None:
         write_csv(path, header, rows)
         print(*rows[-1], flush=True)
     lines = [
-        f"# Ablation: {arguments.outer_loops} outer loops of `power_control_quick`, one change each",
+        f"# Ablation: {arguments.outer_loops} outer loops of `power_control_quick`, one change",
         "",
         f"One seed (0); {arguments.networks} validation networks per K, 512 samples to adapt to,",
         "256 scored. Mean / minimum rate in bit/s/Hz. Differences below about 0.05 are noise.",

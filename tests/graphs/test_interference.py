@@ -190,3 +190,14 @@ def test_arguments_are_checked() -> None:
         interference_graph(gain, 1.0, math.nan)
     with pytest.raises(ValueError, match=r"`edges` must be one of .*, got 'log'"):
         interference_graph(gain, 1.0, 1.0, "log")  # type: ignore[arg-type]
+
+
+def test_rate_loss_sum_leaves_the_degrees_in_the_edges() -> None:
+    gain = torch.tensor([[8.0, 2.0], [0.5, 3.0]])
+    normalised = interference_graph(gain, 1.0, 1.0, "rate_loss")
+    summed = interference_graph(gain, 1.0, 1.0, "rate_loss_sum")
+    # l_01 = 1 - log(1 + 3 / 3) / log(1 + 3) = 1/2, l_10 = 1 - log(1 + 8 / 1.5) / log(9)
+    back = 1.0 - math.log(1.0 + 8.0 / 1.5) / math.log(9.0)
+    expected = torch.tensor([[0.1, 0.05], [back / 10.0, 0.1]])
+    torch.testing.assert_close(summed.edge_weight, expected)
+    torch.testing.assert_close(summed.node, normalised.node)

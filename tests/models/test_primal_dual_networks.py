@@ -46,7 +46,7 @@ def test_powers_are_shares_of_the_largest(edges: EdgeKind, bidirectional: bool) 
 
 def test_power_is_the_sigmoid_of_the_scores_of_ratio_and_graph() -> None:
     ratio = torch.rand(5)
-    plain, loss = (_graph(5, edges) for edges in EDGE_KINDS)
+    plain, loss = _graph(5, "normalised_log"), _graph(5, "rate_loss")
     net = PowerNet(SMALL)
     expected = torch.sigmoid(net.stack(ratio.unsqueeze(-1), plain.edge_weight))
     torch.testing.assert_close(net(ratio, plain), expected)
@@ -64,7 +64,8 @@ def test_heads_are_never_negative(cls: type[ConfigurationNet], edges: EdgeKind) 
         net = cls(replace(SMALL, head=head, edges=edges))
         torch.nn.init.normal_(net.stack.readout.weight, std=3.0)
         x = torch.cat(
-            [(rate / (10.0 if edges == "rate_loss" else 1.0)).unsqueeze(-1), graph.node], dim=-1
+            [(rate / (1.0 if edges == "normalised_log" else 10.0)).unsqueeze(-1), graph.node],
+            dim=-1,
         )
         for bias in (-20.0, 0.0, 1.0):
             torch.nn.init.constant_(net.stack.readout.bias, bias)
