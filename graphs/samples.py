@@ -53,6 +53,8 @@ def load_samples(path: str | Path) -> Samples:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"`path` must name an existing file, got {str(path)!r}")
+    if path.is_dir():
+        raise ValueError(f"`path` must be an intact .npz file, got the folder {str(path)!r}")
     arrays = _read_arrays(path, ("gain", "large_scale_gain"))
     if "gain" not in arrays:
         raise ValueError(f"{path.name} must hold an array `gain`, got none of that name")

@@ -82,11 +82,16 @@ def compare(
         on_network: Called after each network.
 
     Raises:
-        ValueError: If a policy is unknown, or ``exact`` meets a network of too many links.
+        ValueError: If there is no network, a policy is unknown or named twice, or ``exact``
+            meets a network of too many links.
     """
     for name in policies:
         if name not in POLICIES:
             raise ValueError(f"`policies` must be among {list(POLICIES)}, got {name!r}")
+    if len(set(policies)) < len(policies):
+        raise ValueError(f"`policies` must name each policy once, got {list(policies)}")
+    if not scenarios:
+        raise ValueError("`scenarios` must hold at least one network, got none")
     largest = max(len(s.large_scale_gain) for s in scenarios)
     if "exact" in policies and largest > MAX_LINKS:
         raise ValueError(

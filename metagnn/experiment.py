@@ -10,7 +10,24 @@ from metagnn.adaptation_task import Problem
 from metagnn.comparison import Scenario
 from metagnn.configs import config_path
 from metagnn.graphs.channel import ChannelFamily
+from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.dataset import draw_network
+
+# Arguments of `ConfigurationData`, which takes Lightning to import.
+DATA_KEYS = {
+    "areas_m",
+    "family",
+    "num_adaptation_samples",
+    "num_configurations",
+    "num_links",
+    "num_samples",
+    "num_test_networks",
+    "num_test_samples",
+    "num_validation_networks",
+    "seed",
+    "tasks_per_batch",
+    "test_num_links",
+}
 
 
 def experiment_scenarios(
@@ -28,8 +45,15 @@ def experiment_scenarios(
         ValueError: If the configuration is unknown, malformed or has unknown keys.
     """
     data = read_section(name_or_path, "data")
-    family = _family(data.get("family", {}), name_or_path)
-    sizes = num_links or data.get("test_num_links") or data["num_links"]
+    for key in data:
+        require(key in DATA_KEYS, "data", f"have keys among {sorted(DATA_KEYS)}", key)
+    family = _family(data.get("family", {}))
+    sizes = num_links or data.get("test_num_links") or data.get("num_links")
+    named = isinstance(sizes, Sequence) and not isinstance(sizes, str) and len(sizes) > 0
+    require(named, "data.num_links", "be a list of at least one number of links", sizes)
+    assert sizes is not None
+    num_test_samples = data.get("num_test_samples", 256)
+    check_count("data.num_test_samples", num_test_samples)
     scenarios = []
     for size in sizes:
         for index in range(num_networks):
@@ -40,7 +64,7 @@ def experiment_scenarios(
                 "test",
                 index,
                 data.get("num_adaptation_samples", 2048),
-                data.get("num_test_samples", 256),
+                num_test_samples,
             )
             scenarios.append(
                 Scenario(network.configuration.large_scale_gain, network.gain, network.test_gain)
@@ -65,9 +89,22 @@ def read_section(name_or_path: str, section: str) -> dict[str, Any]:
     return values
 
 
-def _family(values: dict[str, Any], name: str) -> ChannelFamily:
-    known = [field.name for field in fields(ChannelFamily) if field.init]
-    for key in values:
-        if key not in known:
-            raise ValueError(f"`data.family` of {name!r} must have keys among {known}, got {key!r}")
-    return ChannelFamily(**values)
+def _family(values: object) -> ChannelFamily:
+    known = {field.name: field.type for field in fields(ChannelFamily) if field.init}
+    if not isinstance(values, dict):
+        raise ValueError(f"`data.family` must be a mapping, got {values!r}")
+    settings: dict[str, Any] = {}
+    for key, value in values.items():
+        require(key in known, "data.family", f"have keys among {list(known)}", key)
+        settings[key] = str(value) if known[key] is str else _number(f"data.family.{key}", value)
+    return ChannelFamily(**settings)
+
+
+def _number(name: str, value: object) -> float:
+    # YAML takes 10e6 for a string, LightningCLI for a number.
+    try:
+        if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+            return float(value)
+    except ValueError:
+        pass
+    raise ValueError(f"`{name}` must be a number, got {value!r}")

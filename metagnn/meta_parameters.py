@@ -72,7 +72,7 @@ def load_meta_parameters(name_or_path: str) -> MetaParameters:
     try:
         loaded = from_settings(settings)
         loaded.networks.load_state_dict(dict(state))
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"`checkpoint` must hold meta-parameters of metagnn ({error}), got {str(path)!r}"
         ) from error

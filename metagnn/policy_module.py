@@ -1,6 +1,6 @@
 """What the Lightning modules share: networks, problem, optimiser, scoring, random state."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from metagnn.adaptation import Adaptation
 from metagnn.adaptation_task import Problem
+from metagnn.graphs.checks import require
 from metagnn.graphs.dataset import NetworkSamples
 from metagnn.meta_parameters import MetaParameters
 from metagnn.models.leconv import DenseLEConvStack
@@ -92,7 +93,15 @@ class PolicyModule(pl.LightningModule):
         checkpoint["metagnn_settings"] = self.meta_parameters().settings()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the random state."""
+        """Restore the random state.
+
+        Raises:
+            ValueError: If the checkpoint holds networks of another shape, or none of metagnn.
+        """
+        shape = checkpoint.get("metagnn_settings", {}).get("shape", {})
+        own = self.networks.shape
+        fits = set(shape) <= set(asdict(own)) and NetworkShape(**shape) == own
+        require(bool(shape) and fits, "ckpt_path", f"hold networks of {own}", shape)
         torch.set_rng_state(checkpoint["torch_random_state"])
 
 

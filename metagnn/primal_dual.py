@@ -6,7 +6,7 @@ from torch import Tensor
 
 from metagnn.adaptation import Adaptation
 from metagnn.adaptation_task import Problem, Task, make_task
-from metagnn.graphs.checks import check_count
+from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.dataset import NetworkSamples
 from metagnn.inner_loop import run_epoch
 from metagnn.lagrangian import lagrangian
@@ -86,8 +86,14 @@ class PrimalDual(PolicyModule):
         checkpoint["average_rate"] = self._average_rate
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what `on_save_checkpoint` added."""
+        """Restore what `on_save_checkpoint` added.
+
+        Raises:
+            ValueError: If the checkpoint is not of this class or holds networks of another shape.
+        """
         super().on_load_checkpoint(checkpoint)
+        rule = "be a checkpoint of PrimalDual (it holds a `network`)"
+        require("network" in checkpoint, "ckpt_path", rule, sorted(checkpoint))
         self._network = checkpoint["network"]
         self._task = None
         self._average_rate = checkpoint["average_rate"]

@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from metagnn.commands.options import (
     add_policy_options,
@@ -11,6 +10,7 @@ from metagnn.commands.options import (
     is_links_csv,
     links_scenario,
     load_parameters,
+    output_folder,
 )
 
 
@@ -31,6 +31,7 @@ def main(words: Sequence[str]) -> None:
     from metagnn.graphs.samples import load_samples
     from metagnn.tasks.power_control.metrics import summarize
 
+    out = output_folder(arguments.out)
     parameters = load_parameters(arguments)
     steps = parameters.adaptation.num_epochs if arguments.steps is None else arguments.steps
     check_count("steps", steps, minimum=0)
@@ -53,8 +54,6 @@ def main(words: Sequence[str]) -> None:
         test = load_samples(arguments.test)
         check_same_links(arguments.gain, len(large_scale_gain), arguments.test, test.num_links)
         gain = test.gain
-    out = Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
     adapted = adapt(
         parameters.networks,
         large_scale_gain,
@@ -85,8 +84,10 @@ def main(words: Sequence[str]) -> None:
         "lagrangian_per_link": adapted.lagrangian,
         **{name: estimate.value for name, estimate in summarize([rates]).items()},
     }
-    write_npz(out / "power.npz", power_w=run.power_w.squeeze(1).clamp(0, problem.power_max_w))
+    out.mkdir(parents=True, exist_ok=True)
+    # The report first: it is refused where a number is not finite, and then there are no powers.
     write_json(out / "report.json", report)
+    write_npz(out / "power.npz", power_w=run.power_w.squeeze(1).clamp(0, problem.power_max_w))
     if arguments.json:
         import json
 

@@ -3,11 +3,11 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from metagnn.commands.options import (
     add_policy_options,
     load_parameters,
+    output_folder,
     read_scenario,
     table,
     to_json,
@@ -29,8 +29,9 @@ def main(words: Sequence[str]) -> None:
     check_count("seed", arguments.seed, minimum=0)
     if (arguments.gain is None) == (arguments.config is None):
         raise ValueError("`GAIN` or `--config` must be given, and not both")
-    policies = arguments.policies.split(",") if arguments.policies else list(DEFAULT_POLICIES)
-    out = None if arguments.out is None else Path(arguments.out)
+    policies = arguments.policies.split(",") if arguments.policies is not None else None
+    policies = list(DEFAULT_POLICIES) if policies is None else policies
+    out = None if arguments.out is None else output_folder(arguments.out)
     parameters = load_parameters(arguments)
     steps = parameters.adaptation.num_epochs if arguments.steps is None else arguments.steps
     check_count("steps", steps, minimum=0)
@@ -44,6 +45,8 @@ def main(words: Sequence[str]) -> None:
         parameters = parameters.for_powers(problem.power_max_w, problem.noise_w)
     else:
         scenarios = [read_scenario(arguments.gain, arguments.adapt_to, arguments.seed)]
+        if scenarios[0].past_gain is None:
+            steps = 0  # nothing to adapt to
     progress = _Progress(len(scenarios), arguments.json)
     result = compare(scenarios, policies, parameters, steps, arguments.seed, progress.step)
     progress.close()

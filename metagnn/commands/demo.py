@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from metagnn.commands.options import drawn_scenario, table
+from metagnn.commands.options import drawn_scenario, output_folder, table
 
 _POLICIES = ("metagnn", "metagnn_unadapted", "itlinq", "wmmse", "full_power")
 
@@ -20,7 +20,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder for results (demo)")
     parser.add_argument("--short", action="store_true", help="a check of the machinery in seconds")
     arguments = parser.parse_args(words)
-    out = Path(arguments.out)
+    out = output_folder(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
 
@@ -44,7 +44,8 @@ def _train(folder: Path, short: bool) -> Path:
         f"--trainer.logger.init_args.save_dir={folder}",
         "--trainer.logger.init_args.version=0",
     ]
-    words += ["--trainer.limit_val_batches=0"]
+    # A second demo replaces the first one's checkpoint instead of standing beside it.
+    words += ["--trainer.limit_val_batches=0", "--checkpoint.enable_version_counter=false"]
     if short:
         words += ["--trainer.max_epochs=3"]
     training.main(words)

@@ -56,6 +56,21 @@ def load_parameters(arguments: argparse.Namespace) -> "MetaParameters":
     )
 
 
+def output_folder(path: str) -> Path:
+    """Folder for results, checked before the work begins and made after it.
+
+    Raises:
+        ValueError: If ``path`` is no folder and none can be made there.
+    """
+    import os
+
+    folder = Path(path)
+    above = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not path or not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(f"`--out` must be a folder that can be made and written, got {path!r}")
+    return folder
+
+
 def is_links_csv(path: str) -> bool:
     """Whether a path names a CSV of links rather than samples."""
     return Path(path).suffix.lower() == ".csv"
