@@ -99,8 +99,8 @@ class PowerNet(nn.Module):
             shape.bidirectional,
         )
         with torch.no_grad():
-            self.stack.readout.weight.mul_(shape.readout_scale)
-            self.stack.readout.bias.mul_(shape.readout_scale)
+            for parameter in self.stack.get_submodule("readout").parameters():
+                parameter.mul_(shape.readout_scale)
 
     def forward(self, ratio: Tensor, graph: DenseGraph, stack: Stack | None = None) -> Tensor:
         """Shares of the largest transmit power, through the own stack or the one given."""

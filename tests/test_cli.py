@@ -133,8 +133,8 @@ def test_different_numbers_of_links_are_named(
     ("words", "rule"),
     [
         (["--steps", "-1"], "`steps` must be an integer >= 0, got -1"),
-        (["--noise_dbm", "nan"], "`noise_dbm` must lie in [-300, 300], got nan"),
-        (["--power_max_dbm", "inf"], "`power_max_dbm` must lie in [-300, 300], got inf"),
+        (["--noise_dbm", "nan"], "`noise_dbm` must lie in [-200, 100], got nan"),
+        (["--power_max_dbm", "inf"], "`power_max_dbm` must lie in [-200, 100], got inf"),
         (["--checkpoint", "nowhere"], "`checkpoint` must be a file or one of"),
         (["--seed", "-3"], "`seed` must be an integer >= 0, got -3"),
     ],
@@ -222,6 +222,32 @@ def test_compare_refuses_unknown_policies_and_sources(
     assert "`config` must be a path or one of" in _error(capsys, "compare", "--config", "nothing")
 
 
+def test_options_without_effect_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _npz(tmp_path / "a.npz", _gain(6))
+    assert "`--networks` must be left out" in _error(capsys, "compare", path, "--networks", "3")
+    assert "`--steps` must be left out" in _error(capsys, "compare", path, "--steps", "3")
+    words = ["compare", "--config", "power_control", "--noise_dbm", "-90"]
+    assert "`--noise-dbm` must be left out" in _error(capsys, *words)
+
+
+def test_predict_writes_powers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["--data.num_links=[2]", "--data.test_num_links=[2]", "--data.num_samples=16"]
+    small += ["--data.num_adaptation_samples=16", "--data.num_test_samples=5"]
+    small += ["--data.tasks_per_batch=1", "--data.num_test_networks=2"]
+    config = ["--config", "power_control_quick"]
+    main(["fit", *config, *small, "--trainer.max_epochs=1", "--trainer.limit_val_batches=0"])
+    checkpoint = tmp_path / "runs/power_control_quick/version_0/checkpoints/last.ckpt"
+    main(["predict", *config, *small, f"--ckpt_path={checkpoint}"])
+    folder = tmp_path / "runs/power_control_quick/version_1/predictions"
+    for number in range(2):
+        power_w = np.load(folder / f"power_{number}.npz")["power_w"]
+        assert power_w.shape == (5, 2)
+        assert ((power_w >= 0) & (power_w <= 0.01 * (1 + 1e-6))).all()
+
+
 def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "`COMMAND` must be one of" in _error(capsys, "train")
 
@@ -249,6 +275,15 @@ def test_configs_cannot_name_foreign_classes_or_unknown_keys(
     text = config_path("power_control_quick").read_text()
     Path("foreign.yaml").write_text(text.replace("metagnn.meta_training.MetaGNN", "planted.Model"))
     assert "planted.Model" in _error(capsys, "fit", "--config", "foreign.yaml")
+    assert not os.path.exists("ran")
+    Path("sub.yaml").write_text("class_path: planted.Model\n")
+    for evil in ("planted.Model", "'{class_path: planted.Model}'", "sub.yaml", "événement.Model"):
+        Path("evil.yaml").write_text(f"trainer:\n  callbacks: {evil}\n")
+        error = _error(capsys, "fit", "--config", "evil.yaml")
+        assert "`config` must" in error
+        value = evil.strip("'")
+        error = _error(capsys, "fit", "--config", "power_control_quick", "--model", value)
+        assert "`config` must" in error
     assert not os.path.exists("ran")
     Path("unknown.yaml").write_text(text.replace("tasks_per_batch", "tasks_per_batsh"))
     with pytest.raises(SystemExit) as stop:

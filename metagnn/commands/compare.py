@@ -9,6 +9,7 @@ from metagnn.commands.options import (
     load_parameters,
     output_folder,
     read_scenario,
+    refuse,
     table,
     to_json,
 )
@@ -25,7 +26,6 @@ def main(words: Sequence[str]) -> None:
     from metagnn.files import write_csv, write_json
     from metagnn.graphs.checks import check_count
 
-    check_count("networks", arguments.networks)
     check_count("seed", arguments.seed, minimum=0)
     if (arguments.gain is None) == (arguments.config is None):
         raise ValueError("`GAIN` or `--config` must be given, and not both")
@@ -39,14 +39,19 @@ def main(words: Sequence[str]) -> None:
     if arguments.config is not None:
         from metagnn.experiment import experiment_scenarios
 
+        refuse(arguments, ("power_max_dbm", "noise_dbm", "adapt_to"), "with --config")
+        networks = 20 if arguments.networks is None else arguments.networks
+        check_count("networks", networks)
         scenarios, problem = experiment_scenarios(
-            arguments.config, arguments.num_links, arguments.networks, arguments.seed
+            arguments.config, arguments.num_links, networks, arguments.seed
         )
         parameters = parameters.for_powers(problem.power_max_w, problem.noise_w)
     else:
+        refuse(arguments, ("networks", "num_links"), "with GAIN")
         scenarios = [read_scenario(arguments.gain, arguments.adapt_to, arguments.seed)]
         if scenarios[0].past_gain is None:
-            steps = 0  # nothing to adapt to
+            refuse(arguments, ("steps",), "without samples to adapt to (--adapt-to)")
+            steps = 0
     progress = _Progress(len(scenarios), arguments.json)
     result = compare(scenarios, policies, parameters, steps, arguments.seed, progress.step)
     progress.close()
@@ -110,9 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         help="samples .npz (gain [S, K, K], all of them scored) or a CSV of links",
     )
     parser.add_argument("--config", help="random networks of a packaged or own configuration")
-    parser.add_argument(
-        "--networks", type=int, default=20, help="networks per number of links (20)"
-    )
+    parser.add_argument("--networks", type=int, help="networks per number of links (20)")
     parser.add_argument(
         "--num-links",
         type=int,

@@ -1,7 +1,7 @@
 """What the subcommands share: options, reading a user's network, tables."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +33,8 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME_OR_PATH",
         help="shipped meta-parameters, a .safetensors file or a training checkpoint",
     )
-    parser.add_argument(
-        "--power_max_dbm", type=float, default=10.0, help="largest power [dBm] (10)"
-    )
-    parser.add_argument("--noise_dbm", type=float, default=-104.0, help="noise power [dBm] (-104)")
+    parser.add_argument("--power_max_dbm", type=float, help="largest power [dBm] (10)")
+    parser.add_argument("--noise_dbm", type=float, help="noise power [dBm] (-104)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -48,12 +46,30 @@ def load_parameters(arguments: argparse.Namespace) -> "MetaParameters":
     from metagnn.graphs.units import dbm_to_w
     from metagnn.meta_parameters import load_meta_parameters
 
-    for name in ("power_max_dbm", "noise_dbm"):
+    levels = {"power_max_dbm": 10.0, "noise_dbm": -104.0}
+    for name in levels:
         value = getattr(arguments, name)
-        require(math.isfinite(value) and abs(value) <= 300, name, "lie in [-300, 300]", value)
+        if value is not None:
+            # Wider levels leave what float32 holds as a power in watts or as their ratio.
+            rule = "lie in [-200, 100]"
+            require(math.isfinite(value) and -200 <= value <= 100, name, rule, value)
+            levels[name] = value
     return load_meta_parameters(arguments.checkpoint).for_powers(
-        dbm_to_w(arguments.power_max_dbm), dbm_to_w(arguments.noise_dbm)
+        dbm_to_w(levels["power_max_dbm"]), dbm_to_w(levels["noise_dbm"])
     )
+
+
+def refuse(arguments: argparse.Namespace, names: Sequence[str], because: str) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        ValueError: If one of ``names`` was given.
+    """
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None:
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"`{option}` must be left out {because}, got {value!r}")
 
 
 def output_folder(path: str) -> Path:

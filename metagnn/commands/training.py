@@ -1,28 +1,20 @@
 """``metagnn fit | validate | test | predict``: the LightningCLI over packaged configurations."""
 
 import logging
-import re
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from metagnn.checkpoint_io import HashedCheckpointIO
-from metagnn.configs import config_path
+from metagnn.commands.config_guard import checked_words
 from metagnn.data import ConfigurationData
-from metagnn.graphs.checks import require
 from metagnn.graphs.units import dbm_to_w, thermal_noise_w
 from metagnn.policy_module import PolicyModule
+from metagnn.prediction_writer import PowerWriter
 from metagnn.progress import EpochProgress
-
-# A class_path is imported; only these packages may be named in a configuration.
-_ALLOWED = ("metagnn.", "lightning.pytorch.")
-_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 class _CLI(LightningCLI):
@@ -52,7 +44,7 @@ def main(words: Sequence[str]) -> None:
     Raises:
         ValueError: If a configuration is unknown or names a class outside the allowed packages.
     """
-    words = _resolve_configs(list(words))
+    words = checked_words(words)
     _quieten()
     try:
         _CLI(
@@ -66,7 +58,7 @@ def main(words: Sequence[str]) -> None:
             trainer_defaults={
                 "accelerator": "cpu",
                 "devices": 1,
-                "callbacks": [EpochProgress()],
+                "callbacks": [EpochProgress(), PowerWriter()],
                 "plugins": [HashedCheckpointIO()],
                 "enable_progress_bar": False,
                 "enable_model_summary": False,
@@ -93,44 +85,9 @@ def _quieten() -> None:
         "By default only one JsonargparseDeprecationWarning",
         ".* was deprecated in v4",
         "Checkpoint directory .* exists and is not empty",
+        "The dirpath has changed",
     )
     for message in expected:
         warnings.filterwarnings("ignore", message=rf"[\s\S]*{message}")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-
-
-def _resolve_configs(words: list[str]) -> list[str]:
-    resolved = []
-    for position, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in ("--config", "-c") and equals:
-            word = f"{name}={_checked(value)}"
-        elif position and words[position - 1] in ("--config", "-c"):
-            word = str(_checked(word))
-        elif name.endswith("class_path") and equals:
-            _check_class_paths(value)
-        resolved.append(word)
-    return resolved
-
-
-def _checked(name_or_path: str) -> Path:
-    path = config_path(name_or_path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"`config` must be a YAML file, got {str(path)!r}: {error}") from error
-    _check_class_paths(content)
-    return path
-
-
-def _check_class_paths(content: Any) -> None:
-    # A class may stand as `class_path: package.Class`, or as that dotted name alone.
-    if isinstance(content, dict):
-        content = list(content.values())
-    if isinstance(content, list):
-        for item in content:
-            _check_class_paths(item)
-    if isinstance(content, str) and _DOTTED.fullmatch(content):
-        rule = f"name classes that begin with one of {list(_ALLOWED)}"
-        require(content.startswith(_ALLOWED), "config", rule, content)
