@@ -11,8 +11,9 @@ from metagnn.graphs.checks import require
 def generator(seed: int, *position: int | str) -> torch.Generator:
     """Generator whose numbers depend only on ``seed`` and ``position``.
 
-    Different positions give independent streams, so a killed run that starts again at
-    ``(epoch, step)`` draws what it would have drawn.
+    Positions of equal length give independent streams, so a killed run that starts again at
+    ``(epoch, step)`` draws what it would have drawn. Zeros at the end do not count: position
+    ``("a",)`` and ``("a", 0)`` are the same.
 
     Args:
         seed: Seed of the run, >= 0.

@@ -86,6 +86,7 @@ def _quieten() -> None:
         ".* was deprecated in v4",
         "Checkpoint directory .* exists and is not empty",
         "The dirpath has changed",
+        "Couldn.t infer the batch indices",
     )
     for message in expected:
         warnings.filterwarnings("ignore", message=rf"[\s\S]*{message}")

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-DEFAULT = "power_control"
 
 
 def pretrained_names() -> list[str]:
