@@ -46,7 +46,7 @@ notebooks: install
 	else echo "notebooks: none"; fi
 
 demo: install
-	@$(BIN)/metagnn demo --out demo
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/metagnn demo --out demo
 
 clean:
 	@rm -rf .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
