@@ -21,6 +21,7 @@ _MARKERS = ("o", "D", "s", "^", "v", "P", "X", "*")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1)), "--", "-.", ":", (0, (1, 1)), (0, (3, 1, 1, 1)), "-")
 _LABELS = {
     "metagnn": "MetaGNN, adapted",
+    "metagnn_shipped": "MetaGNN, shipped, adapted",
     "metagnn_unadapted": "MetaGNN, not adapted",
     "itlinq": "ITLinQ",
     "wmmse": "WMMSE",
