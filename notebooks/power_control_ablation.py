@@ -92,6 +92,7 @@ def write_table(rows: list[list[object]], outer_loops: int, num_networks: int) -
         f"One seed (0); {num_networks} validation networks per K, 512 samples to adapt to,",
         "256 scored. Mean / minimum rate in bit/s/Hz, without intervals. Minimum rates are low",
         "where the multipliers have not settled yet: the shipped run took 7000 outer loops.",
+        "Equal loops are not equal work: Reptile takes 5 inner steps, the others 2 or none.",
         "",
         "| variant | seconds | K = 8, 0 epochs | K = 8, 20 | K = 16, 0 epochs | K = 16, 20 |",
         "|" + "---|" * 6,
