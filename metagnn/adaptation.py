@@ -28,7 +28,8 @@ class Adaptation:
         rule: Update rule with a learning rate per network.
         num_epochs: Gradient steps N_a.
         steps_per_epoch: Time steps of every sequence that an epoch rolls out.
-        num_sequences: Parallel sequences into which the samples are cut.
+        num_sequences: Parallel sequences into which the samples are cut; fewer where they would
+            be shorter than an epoch, over which the averaged rates must settle.
     """
 
     rule: UpdateRule
@@ -40,6 +41,10 @@ class Adaptation:
         check_count("num_epochs", self.num_epochs, minimum=0)
         check_count("steps_per_epoch", self.steps_per_epoch)
         check_count("num_sequences", self.num_sequences)
+
+    def sequences_of(self, num_samples: int) -> int:
+        """Number of sequences into which so many samples are cut."""
+        return min(self.num_sequences, max(1, num_samples // self.steps_per_epoch))
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,11 @@ def adapt(
         large_scale_gain ``[K, K]``, gain ``[S, K, K]``.
     """
     task = make_task(
-        large_scale_gain, gain, problem, networks.shape.edges, adaptation.num_sequences
+        large_scale_gain,
+        gain,
+        problem,
+        networks.shape.edges,
+        adaptation.sequences_of(len(gain)),
     )
     learner = DenseLearner(networks, flatten(networks), adaptation.rule)
     history, _ = inner_loop(
@@ -127,15 +136,29 @@ def warmed_up_rollout(
 
     Args:
         make_policy: Gives the policy for gains ``[T, B, K, K]``.
-        past_gain: Samples before ``[S, B, K, K]``, or None.
-        gain: Samples to run over ``[T, B, K, K]``.
+        past_gain: Samples before ``[S, K, K]``, or None.
+        gain: Samples to run over ``[T, K, K]``.
         problem: Constants of the problem.
+
+    Returns:
+        One sequence: powers and rates ``[T, 1, K]``.
     """
+    gain = gain.unsqueeze(1)
     constants = (problem.power_max_w, problem.noise_w, problem.window)
     if past_gain is None:
         average = full_power_rate(gain[0], problem.power_max_w, problem.noise_w)
     else:
+        past_gain = past_gain.unsqueeze(1)
         average = full_power_rate(past_gain, problem.power_max_w, problem.noise_w).mean(0)
         recent = past_gain[-WARM_UP_STEPS:]
         average = rollout(make_policy(recent), recent, average, *constants).average_rate
     return rollout(make_policy(gain), gain, average, *constants)
+
+
+def learned_rollout(
+    networks: Networks, past_gain: Tensor | None, gain: Tensor, problem: Problem
+) -> Rollout:
+    """`warmed_up_rollout` of a power network: of a learner, or of networks as they are."""
+    return warmed_up_rollout(
+        lambda samples: learned_policy(networks, samples, problem), past_gain, gain, problem
+    )

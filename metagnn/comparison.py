@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metagnn.adaptation import adapt, learned_policy, warmed_up_rollout
+from metagnn.adaptation import adapt, learned_rollout, warmed_up_rollout
 from metagnn.adaptation_task import Problem
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import rate
@@ -108,7 +108,10 @@ def compare(
                 if name == "metagnn":
                     targets.append(target)
             elif name == "itlinq":
-                rate_of_link = _rollout_rate(scenario, problem, _itlinq_policy(problem))
+                run = warmed_up_rollout(
+                    _itlinq_policy(problem), scenario.past_gain, scenario.gain, problem
+                )
+                rate_of_link = run.rate.mean((0, 1))
             else:
                 extra = {}
                 if name == "random":
@@ -133,18 +136,8 @@ def _learned_rate(
         problem,
         replace(parameters.adaptation, num_epochs=num_epochs),
     )
-    rates = _rollout_rate(
-        scenario, problem, lambda gain: learned_policy(adapted.learner, gain, problem)
-    )
-    return rates, adapted.minimum_rate - adapted.slack
-
-
-def _rollout_rate(
-    scenario: Scenario, problem: Problem, make_policy: Callable[[Tensor], Policy]
-) -> Tensor:
-    past = None if scenario.past_gain is None else scenario.past_gain.unsqueeze(1)
-    run = warmed_up_rollout(make_policy, past, scenario.gain.unsqueeze(1), problem)
-    return run.rate.mean((0, 1))
+    run = learned_rollout(adapted.learner, scenario.past_gain, scenario.gain, problem)
+    return run.rate.mean((0, 1)), adapted.minimum_rate - adapted.slack
 
 
 def _itlinq_policy(problem: Problem) -> Callable[[Tensor], Policy]:

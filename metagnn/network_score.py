@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from metagnn.adaptation import Adaptation, adapt, learned_policy, warmed_up_rollout
+from metagnn.adaptation import Adaptation, adapt, learned_rollout
 from metagnn.adaptation_task import Problem
 from metagnn.graphs.dataset import NetworkSamples
 from metagnn.models.primal_dual import PrimalDualNetworks
@@ -26,12 +26,7 @@ def run_network(
         problem,
         replace(adaptation, num_epochs=num_epochs),
     )
-    return warmed_up_rollout(
-        lambda gain: learned_policy(adapted.learner, gain, problem),
-        network.gain.unsqueeze(1),
-        network.test_gain.unsqueeze(1),
-        problem,
-    )
+    return learned_rollout(adapted.learner, network.gain, network.test_gain, problem)
 
 
 def score_network(

@@ -37,8 +37,6 @@ class NetworkShape:
         head_std: Standard deviation of the same.
         num_networks: 5 (power, rate, slack, lambda, mu) or 3 (power, slack, mu: rate eliminated,
             lambda = 1 + mu).
-        readout_scale: Factor on the initial read-out of the power network; below 1 it keeps deep
-            stacks of `rate_loss_sum` edges from starting with saturated powers.
 
     Raises:
         ValueError: If an attribute is out of range, or Eq. 27's ``head_mean > head_std**2 > 0``
@@ -54,7 +52,6 @@ class NetworkShape:
     head_mean: float = 0.1
     head_std: float = 0.03
     num_networks: int = 3
-    readout_scale: float = 1.0
 
     def __post_init__(self) -> None:
         require(self.edges in EDGE_KINDS, "edges", f"be one of {list(EDGE_KINDS)}", self.edges)
@@ -63,7 +60,6 @@ class NetworkShape:
         check_count("hidden_channels", self.hidden_channels)
         check_count("num_layers", self.num_layers)
         check_count("config_hidden_channels", self.config_hidden_channels)
-        check_positive("readout_scale", self.readout_scale)
         check_positive("head_std", self.head_std)
         rule = f"be finite and > head_std**2 = {self.head_std**2:g} (Eq. 27)"
         finite = self.head_mean < float("inf")
@@ -98,9 +94,6 @@ class PowerNet(nn.Module):
             shape.num_layers,
             shape.bidirectional,
         )
-        with torch.no_grad():
-            for parameter in self.stack.get_submodule("readout").parameters():
-                parameter.mul_(shape.readout_scale)
 
     def forward(self, ratio: Tensor, graph: DenseGraph, stack: Stack | None = None) -> Tensor:
         """Shares of the largest transmit power, through the own stack or the one given."""

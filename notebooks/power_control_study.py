@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metagnn.adaptation import Adaptation, adapt, learned_policy, warmed_up_rollout
+from metagnn.adaptation import Adaptation, adapt, learned_rollout
 from metagnn.comparison import Scenario, compare
 from metagnn.files import write_csv
 from metagnn.graphs.channel import ChannelFamily
@@ -83,16 +83,13 @@ def learning_curve(
     problem = parameters.problem
     rows = []
     assert network.past_gain is not None
-    past, gain = network.past_gain.unsqueeze(1), network.gain.unsqueeze(1)
     at_full_power = full_power_rate(network.past_gain, problem.power_max_w, problem.noise_w)
     required = minimum_rate(at_full_power.mean(0), problem.minimum_rate_threshold)
 
     def measure(epoch: int, learner: Learner) -> None:
         if not at(epoch):
             return
-        run = warmed_up_rollout(
-            lambda samples: learned_policy(learner, samples, problem), past, gain, problem
-        )
+        run = learned_rollout(learner, network.past_gain, network.gain, problem)
         rates = run.rate.mean((0, 1))
         slack = smallest_slack(rates, required)
         value = resilient_objective(rates, slack, problem.alpha) / len(rates)

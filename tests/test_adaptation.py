@@ -11,6 +11,7 @@ from metagnn.adaptation import (
     Adapted,
     adapt,
     learned_policy,
+    learned_rollout,
     warmed_up_rollout,
 )
 from metagnn.adaptation_task import Problem
@@ -145,9 +146,10 @@ class _Recorder:
 
 
 def test_warm_up_runs_over_the_newest_samples_before() -> None:
-    past, gain = _gain(WARM_UP_STEPS + 7, "adapt").unsqueeze(1), _gain(4, "test").unsqueeze(1)
+    past, gain = _gain(WARM_UP_STEPS + 7, "adapt"), _gain(4, "test")
     recorder = _Recorder()
     run = warmed_up_rollout(recorder.make, past, gain, PROBLEM)
+    past, gain = past.unsqueeze(1), gain.unsqueeze(1)
     assert torch.equal(torch.stack(recorder.gains), torch.cat([past[7:], gain]))
     assert torch.equal(torch.stack(recorder.ratios[WARM_UP_STEPS:]), run.ratio)
     # by hand: the averages start at the mean over the whole past at full power
@@ -161,25 +163,20 @@ def test_warm_up_runs_over_the_newest_samples_before() -> None:
 
 @pytest.mark.parametrize("with_past", [True, False])
 def test_no_power_depends_on_later_samples(with_past: bool) -> None:
-    past = _gain(10, "adapt").unsqueeze(1) if with_past else None
-    gain = _gain(6, "test").unsqueeze(1)
+    past = _gain(10, "adapt") if with_past else None
+    gain = _gain(6, "test")
     changed = gain.clone()
     changed[3:] = 5.0 * changed[3:].mT
     runs = []
     for samples in (gain, changed):
-        networks = _networks("rate_loss")
-        runs.append(
-            warmed_up_rollout(
-                lambda g, n=networks: learned_policy(n, g, PROBLEM), past, samples, PROBLEM
-            )
-        )
+        runs.append(learned_rollout(_networks("rate_loss"), past, samples, PROBLEM))
     assert torch.equal(runs[0].power_w[:3], runs[1].power_w[:3])
     assert torch.equal(runs[0].ratio[:3], runs[1].ratio[:3])
     assert (runs[0].power_w[3] != runs[1].power_w[3]).all()
 
 
 def test_without_a_past_every_first_ratio_is_one() -> None:
-    run = warmed_up_rollout(_Recorder().make, None, _gain(3, "test").unsqueeze(1), PROBLEM)
+    run = warmed_up_rollout(_Recorder().make, None, _gain(3, "test"), PROBLEM)
     torch.testing.assert_close(run.ratio[0], torch.ones(1, NUM_LINKS))
 
 
@@ -214,12 +211,7 @@ def test_scores_follow_the_number_of_epochs_asked_for() -> None:
     gain = network.configuration.large_scale_gain
     adapted = adapt(networks, gain, network.gain, PROBLEM, ADAPTATION)
     run = run_network(networks, other, PROBLEM, ADAPTATION, 3)
-    wanted = warmed_up_rollout(
-        lambda g: learned_policy(adapted.learner, g, PROBLEM),
-        network.gain.unsqueeze(1),
-        other.test_gain.unsqueeze(1),
-        PROBLEM,
-    )
+    wanted = learned_rollout(adapted.learner, network.gain, other.test_gain, PROBLEM)
     assert torch.equal(run.power_w, wanted.power_w)
 
 
@@ -231,6 +223,19 @@ def test_one_link_adapts_and_keeps_its_power() -> None:
         policy = learned_policy(adapted.learner, gain.unsqueeze(1), PROBLEM)
         power = policy(gain[0].unsqueeze(0), torch.ones(1, 1), 0)
         assert 0.0 <= power.item() <= 1.0
+
+
+def test_few_samples_are_cut_into_sequences_of_an_epoch() -> None:
+    adaptation = replace(ADAPTATION, num_sequences=32, steps_per_epoch=64)
+    assert [adaptation.sequences_of(n) for n in (1, 64, 256, 2048, 4096)] == [1, 1, 4, 32, 32]
+    seen: list[Tensor] = []
+    gain = _gain(12, "adapt")
+    for sequences in (1, 2, 3):
+        one = replace(ADAPTATION, steps_per_epoch=6, num_sequences=sequences)
+        adapted = adapt(_networks(), gain.mean(0), gain, PROBLEM, one)
+        seen.append(adapted.learner.flat()["power"])
+    assert not torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[1], seen[2])
 
 
 @pytest.mark.parametrize(

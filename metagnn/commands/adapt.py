@@ -25,7 +25,7 @@ def main(words: Sequence[str]) -> None:
         raise ValueError("`--out` must name a folder for power.npz and report.json, got nothing")
     from dataclasses import replace
 
-    from metagnn.adaptation import adapt, learned_policy, warmed_up_rollout
+    from metagnn.adaptation import adapt, learned_rollout
     from metagnn.files import write_json, write_npz
     from metagnn.graphs.checks import check_count
     from metagnn.graphs.samples import load_samples
@@ -62,12 +62,7 @@ def main(words: Sequence[str]) -> None:
         replace(parameters.adaptation, num_epochs=steps),
         _progress(steps, arguments.json),
     )
-    run = warmed_up_rollout(
-        lambda gain: learned_policy(adapted.learner, gain, problem),
-        past.unsqueeze(1),
-        gain.unsqueeze(1),
-        problem,
-    )
+    run = learned_rollout(adapted.learner, past, gain, problem)
     rates = run.rate.mean((0, 1))
     report = {
         "steps": steps,
