@@ -6,14 +6,14 @@ Run ``python notebooks/power_control_study.py STUDY [--num-links K ...]``; every
 
 import argparse
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from metagnn.adaptation import Adaptation, adapt, learned_rollout
+from metagnn.adaptation import adapt, learned_rollout
+from metagnn.adaptation_task import Problem
 from metagnn.comparison import Scenario, compare
 from metagnn.files import write_csv
 from metagnn.graphs.channel import ChannelFamily
@@ -33,10 +33,19 @@ RESULTS = Path(__file__).parent / "results"
 SEED = 2000
 BASELINES = ("itlinq", "wmmse", "fplinq", "full_power", "random")
 
+# Rates of learning from scratch that were tried on validation networks, and the best of them.
+SCRATCH_RATES = (1e-3, 3e-3, 1e-2)
+SCRATCH_RATE = 1e-3
 
-def scenario(num_links: int, index: int, num_samples: int = 2048) -> Scenario:
-    """Test network number ``index``, with the newest ``num_samples`` to adapt to."""
-    network = draw_network(ChannelFamily(), num_links, SEED, "test", index)
+SCRATCH_HEADER = ["num_links", "network", "rate", "epoch", "mean", "min", "lagrangian"]
+CURVES_HEADER = ["start", "num_links", "network", "samples", "epoch", "mean", "min", "lagrangian"]
+
+
+def scenario(
+    num_links: int, index: int, num_samples: int = 2048, split: str = "test", seed: int = SEED
+) -> Scenario:
+    """Network number ``index``, with the newest ``num_samples`` to adapt to."""
+    network = draw_network(ChannelFamily(), num_links, seed, split, index)
     return Scenario(
         network.configuration.large_scale_gain, network.gain[-num_samples:], network.test_gain
     )
@@ -65,79 +74,98 @@ def unseen(parameters: MetaParameters, num_links: list[int], num_networks: int, 
         print(f"{name} K={size}: {time.monotonic() - began:.0f} s", flush=True)
 
 
-def random_initialisation(parameters: MetaParameters, seed: int) -> MetaParameters:
+def random_initialisation(
+    parameters: MetaParameters, seed: int, learning_rate: float = SCRATCH_RATE
+) -> MetaParameters:
     """The same networks freshly initialised, with the larger steps of learning from scratch."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         networks = PrimalDualNetworks(parameters.networks.shape)
-    rule = UpdateRule(dict.fromkeys(networks.shape.names, 1e-3), "adam")
+    rule = UpdateRule(dict.fromkeys(networks.shape.names, learning_rate), "adam")
     return replace(
         parameters, networks=networks, adaptation=replace(parameters.adaptation, rule=rule)
     )
 
 
-def learning_curve(
-    parameters: MetaParameters, network: Scenario, epochs: int, at: Callable[[int], bool]
-) -> list[tuple[int, float, float, float]]:
-    """Epoch, mean and minimum rate, and Lagrangian at its best slack per link, on test samples."""
-    problem = parameters.problem
-    rows = []
+def measure(learner: Learner, network: Scenario, problem: Problem) -> tuple[str, str, str]:
+    """Mean and minimum rate, and Lagrangian at its best slack per link, on scored samples."""
     assert network.past_gain is not None
     at_full_power = full_power_rate(network.past_gain, problem.power_max_w, problem.noise_w)
     required = minimum_rate(at_full_power.mean(0), problem.minimum_rate_threshold)
+    rates = learned_rollout(learner, network.past_gain, network.gain, problem).rate.mean((0, 1))
+    value = resilient_objective(rates, smallest_slack(rates, required), problem.alpha) / len(rates)
+    return f"{rates.mean():.6f}", f"{rates.min():.6f}", f"{value:.6f}"
 
-    def measure(epoch: int, learner: Learner) -> None:
-        if not at(epoch):
-            return
-        run = learned_rollout(learner, network.past_gain, network.gain, problem)
-        rates = run.rate.mean((0, 1))
-        slack = smallest_slack(rates, required)
-        value = resilient_objective(rates, slack, problem.alpha) / len(rates)
-        rows.append((epoch, float(rates.mean()), float(rates.min()), float(value)))
 
-    adaptation: Adaptation = replace(parameters.adaptation, num_epochs=epochs)
-    adapt(
+def learning_curve(
+    parameters: MetaParameters, network: Scenario, epochs: int, every: int = 10
+) -> tuple[list[tuple[object, ...]], Learner]:
+    """Epochs with what `measure` gives, and the learner after the last."""
+    rows: list[tuple[object, ...]] = []
+
+    def note(epoch: int, learner: Learner) -> None:
+        if epoch % every == 0 or epoch in (1, 2, 5):
+            rows.append((epoch, *measure(learner, network, parameters.problem)))
+
+    assert network.past_gain is not None
+    adapted = adapt(
         parameters.networks,
         network.large_scale_gain,
         network.past_gain,
-        problem,
-        adaptation,
-        measure,
+        parameters.problem,
+        replace(parameters.adaptation, num_epochs=epochs),
+        note,
     )
-    return rows
+    return rows, adapted.learner
+
+
+def scratch_rates(
+    parameters: MetaParameters, num_links: list[int], num_networks: int, epochs: int
+) -> None:
+    """Learning from scratch on validation networks, by its rate."""
+    rows: list[tuple[object, ...]] = []
+    for size in num_links:
+        for index in range(num_networks):
+            network = scenario(size, index, split="validation", seed=0)
+            for learning_rate in SCRATCH_RATES:
+                start = random_initialisation(parameters, index, learning_rate)
+                curve, _ = learning_curve(start, network, epochs, every=50)
+                rows.extend((size, index, learning_rate, *row) for row in curve)
+                write_csv(RESULTS / "scratch_rates.csv", SCRATCH_HEADER, rows)
+            print(f"scratch_rates K={size} network {index}", flush=True)
 
 
 def curves(
     parameters: MetaParameters, num_links: list[int], num_networks: int, epochs: int
 ) -> None:
-    """Figures 7, 9 and 10: from the meta-parameters and from scratch, by number of samples."""
+    """Figures 7, 9 and 10: from the meta-parameters and from scratch, by number of samples.
+
+    The mismatched policy of a network was learned from scratch on that of the other size.
+    """
     rows: list[tuple[object, ...]] = []
-    for size in num_links:
-        for index in range(num_networks):
-            for samples in (2048, 256):
+    for index in range(num_networks):
+        learned: dict[int, Learner] = {}
+        for size in num_links:
+            for samples in (2048, 1024, 512, 256):
                 network = scenario(size, index, samples)
-                scratch = random_initialisation(parameters, seed=index)
-                for label, start, count in (
-                    ("meta", parameters, 100),
-                    ("scratch", scratch, epochs),
-                ):
-                    curve = learning_curve(
-                        start, network, count, lambda e: e % 10 == 0 or e in (1, 2, 5)
-                    )
-                    rows.extend(
-                        (label, size, index, samples, e, *(f"{v:.6f}" for v in values))
-                        for e, *values in curve
-                    )
-            print(f"curves K={size} network {index}", flush=True)
-    header = ["start", "num_links", "network", "num_samples", "epoch", "mean", "min", "lagrangian"]
-    name = "-".join(str(size) for size in num_links)
-    write_csv(RESULTS / f"curves_{name}.csv", header, rows)
+                meta, _ = learning_curve(parameters, network, 100)
+                scratch, learner = learning_curve(
+                    random_initialisation(parameters, index), network, epochs
+                )
+                learned.setdefault(size, learner)
+                for label, curve in (("meta", meta), ("scratch", scratch)):
+                    rows.extend((label, size, index, samples, *row) for row in curve)
+        for size, other in zip(num_links, reversed(num_links), strict=True):
+            found = measure(learned[other], scenario(size, index), parameters.problem)
+            rows.append(("mismatch", size, index, 2048, epochs, *found))
+        write_csv(RESULTS / "curves.csv", CURVES_HEADER, rows)
+        print(f"curves network {index}", flush=True)
 
 
 def main() -> None:
     """Run one study."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study", choices=["unseen", "transfer", "curves"])
+    parser.add_argument("study", choices=["unseen", "transfer", "scratch_rates", "curves"])
     parser.add_argument("--num-links", type=int, nargs="+", default=[4, 8, 12, 16, 20])
     parser.add_argument("--networks", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=500)
@@ -145,8 +173,9 @@ def main() -> None:
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     parameters = load_meta_parameters(arguments.checkpoint)
-    if arguments.study == "curves":
-        curves(parameters, arguments.num_links, arguments.networks, arguments.epochs)
+    if arguments.study in ("scratch_rates", "curves"):
+        study = curves if arguments.study == "curves" else scratch_rates
+        study(parameters, arguments.num_links, arguments.networks, arguments.epochs)
     else:
         unseen(parameters, arguments.num_links, arguments.networks, arguments.study)
 

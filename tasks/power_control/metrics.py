@@ -81,6 +81,20 @@ def summarize(
     return {name: _estimate(metric, counts) for name, metric in metrics.items()}
 
 
+def network_average(value: Tensor, seed: int = 0) -> Estimate:
+    """Average over networks of anything measured once per network, with its interval.
+
+    Args:
+        value: One value per network ``[N]``.
+        seed: Seed of the resamples.
+
+    Raises:
+        ValueError: If there is no network, or a value is not finite.
+    """
+    (checked,) = _checked("value", [value], non_negative=False)
+    return _estimate(_average(checked), _resample(len(checked), seed))
+
+
 def ratio_of_means(
     rates_a: Sequence[Tensor] | Tensor,
     rates_b: Sequence[Tensor] | Tensor,

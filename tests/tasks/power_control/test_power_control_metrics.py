@@ -12,6 +12,7 @@ from metagnn.graphs.randomness import generator
 from metagnn.tasks.power_control.metrics import (
     NUM_RESAMPLES,
     Estimate,
+    network_average,
     ratio_of_means,
     share_dominated,
     summarize,
@@ -159,3 +160,14 @@ def test_bad_arguments_are_named() -> None:
         ratio_of_means(rates, rates[:1])
     with pytest.raises(ValueError, match="`rates_b` must have as many links"):
         share_dominated(rates, rates[:, :2])
+
+
+def test_network_average_is_that_of_one_link_networks() -> None:
+    value = torch.tensor([0.5, 2.0, 1.0, 4.0])
+    wanted = summarize(value.unsqueeze(-1), seed=3)["mean_rate"]
+    assert network_average(value, seed=3) == wanted
+    shifted = network_average(value - 3.0, seed=3)
+    assert shifted.value == pytest.approx(-1.125)
+    assert shifted.low == pytest.approx(wanted.low - 3.0)
+    with pytest.raises(ValueError, match=r"`value\[0\]` must be finite, got nan"):
+        network_average(torch.tensor([1.0, float("nan")]))
