@@ -32,7 +32,8 @@ _LABELS = {
 }
 
 
-def _figure(width: float, height: float, columns: int) -> "tuple[Figure, Sequence[Axes]]":
+def figure_of(width: float, height: float, columns: int) -> "tuple[Figure, Sequence[Axes]]":
+    """Figure of so many inches with panels side by side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -104,7 +105,7 @@ def save_comparison(
     metrics: Mapping[str, Mapping[str, Estimate]],
 ) -> None:
     """Write the figure of a comparison: trade-off, and rates per link."""
-    figure, axes = _figure(10.0, 4.2, 2)
+    figure, axes = figure_of(10.0, 4.2, 2)
     trade_off(axes[0], metrics)
     rates_per_link(axes[1], rates)
     save_figure(figure, path)
@@ -123,7 +124,7 @@ def save_network_map(
     """
     from matplotlib.collections import LineCollection
 
-    figure, axes = _figure(3.1 * len(rates) + 1.2, 6.6, len(rates))
+    figure, axes = figure_of(3.1 * len(rates) + 1.2, 6.6, len(rates))
     # The colours tell the low rates apart; the few highest share the last one.
     highest = float(torch.cat(list(rates.values())).quantile(0.9))
     segments = torch.stack([transmitter_m, receiver_m], dim=1).div(1000.0).numpy()

@@ -34,7 +34,7 @@ SEED = 2000
 BASELINES = ("itlinq", "wmmse", "fplinq", "full_power", "random")
 
 # Rates of learning from scratch that were tried on validation networks, and the best of them.
-SCRATCH_RATES = (1e-3, 3e-3, 1e-2)
+SCRATCH_RATES = (3e-4, 1e-3, 3e-3)
 SCRATCH_RATE = 1e-3
 
 SCRATCH_HEADER = ["num_links", "network", "rate", "epoch", "mean", "min", "lagrangian"]

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from metagnn.plots import _figure, rates_per_link, save_network_map, trade_off
+from metagnn.plots import figure_of, rates_per_link, save_network_map, trade_off
 from metagnn.tasks.power_control.metrics import Estimate
 
 
 def test_trade_off_shows_each_policy_at_its_rates() -> None:
-    _, (axis,) = _figure(4.0, 3.0, 1)
+    _, (axis,) = figure_of(4.0, 3.0, 1)
     metrics = {
         "itlinq": {"mean_rate": Estimate(3.0, 2.5, 3.5), "min_rate": Estimate(0.5, 0.4, 0.6)},
         "wmmse": {"mean_rate": Estimate(4.0, None, None), "min_rate": Estimate(0.2, None, None)},
@@ -23,7 +23,7 @@ def test_trade_off_shows_each_policy_at_its_rates() -> None:
 
 
 def test_rates_per_link_is_the_distribution_of_all_links() -> None:
-    _, (axis,) = _figure(4.0, 3.0, 1)
+    _, (axis,) = figure_of(4.0, 3.0, 1)
     rates_per_link(axis, {"random": [torch.tensor([3.0, 1.0]), torch.tensor([2.0, 4.0])]})
     (line,) = axis.get_lines()
     assert list(line.get_xdata()) == [1.0, 2.0, 3.0, 4.0]
