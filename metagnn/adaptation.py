@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metagnn.adaptation_task import Problem, make_task
-from metagnn.graphs.checks import check_count
+from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.interference import DenseGraph, interference_graph
 from metagnn.graphs.rates import full_power_rate
 from metagnn.inner_loop import inner_loop, power_policy
@@ -142,7 +142,13 @@ def warmed_up_rollout(
 
     Returns:
         One sequence: powers and rates ``[T, 1, K]``.
+
+    Raises:
+        ValueError: If gains have another number of axes.
     """
+    for name, samples in (("past_gain", past_gain), ("gain", gain)):
+        if samples is not None:
+            require(samples.dim() == 3, name, "have the shape [S, K, K]", tuple(samples.shape))
     gain = gain.unsqueeze(1)
     constants = (problem.power_max_w, problem.noise_w, problem.window)
     if past_gain is None:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean
 
-import torch
 from matplotlib.axes import Axes
 from power_control_summary import RESULTS, files, read_curves, read_rates, size
 
 from metagnn.plots import figure_of, save_figure
+from metagnn.tasks.power_control.metrics import summarize
 
 AXES = {"mean": "mean rate [bit/s/Hz]", "min": "minimum rate [bit/s/Hz]"}
 BASELINES = {
@@ -26,7 +26,6 @@ BASELINES = {
 LEARNED = {
     "meta": ("MetaGNN", "#0072B2", "o"),
     "scratch": ("learning from scratch", "#CC79A7", "s"),
-    "mismatch": ("mismatch", "#E69F00", "^"),
 }
 
 
@@ -41,13 +40,10 @@ def averaged(
     return at, [mean(groups[value]) for value in at]
 
 
-def baseline(policy: str, num_links: int, num_networks: int, metric: str) -> float:
-    """Average of a baseline over the first networks, which are those of `curves`."""
+def unseen(policy: str, num_links: int, metric: str, num_networks: int | None = None) -> float:
+    """Average of a policy over the first networks of `unseen`; those of `curves` come first."""
     rates = read_rates(RESULTS / f"unseen_{num_links}.csv")[policy][:num_networks]
-    of_network: Callable[[torch.Tensor], torch.Tensor] = (
-        torch.mean if metric == "mean" else torch.amin
-    )
-    return mean(float(of_network(values)) for values in rates)
+    return summarize(rates)[f"{metric}_rate"].value
 
 
 def pair(path: Path, draw: Callable[[Axes, str], None]) -> None:
@@ -89,10 +85,9 @@ def adaptation(samples: int, num_links: int = 8) -> Callable[[Axes, str], None]:
             axis.plot(*found, color=colour, label=label)
         mismatched = [float(row[metric]) for row in rows if row["start"] == "mismatch"]
         if mismatched:
-            label, colour, _ = LEARNED["mismatch"]
-            axis.axhline(mean(mismatched), color=colour, linewidth=1, label=label)
+            axis.axhline(mean(mismatched), color="#E69F00", linewidth=1, label="mismatch")
         for policy, (label, colour, style) in BASELINES.items():
-            value = baseline(policy, num_links, num_networks, metric)
+            value = unseen(policy, num_links, metric, num_networks)
             axis.axhline(value, color=colour, linestyle=style, linewidth=1, label=label)
         axis.set_xlabel("epoch")
 
@@ -108,7 +103,7 @@ def by_links(axis: Axes, metric: str) -> None:
     }
     for policy, (label, colour, style) in (learned | BASELINES).items():
         sizes = [size(path) for path in files("unseen")]
-        values = [baseline(policy, num_links, 10**6, metric) for num_links in sizes]
+        values = [unseen(policy, num_links, metric) for num_links in sizes]
         axis.plot(sizes, values, style, marker="o", markersize=4, color=colour, label=label)
     axis.set_xlabel("links")
 
@@ -116,7 +111,7 @@ def by_links(axis: Axes, metric: str) -> None:
 def by_samples(axis: Axes, metric: str) -> None:
     """Figure 9: after adaptation and after learning from scratch, by number of samples."""
     rows = read_curves()
-    last = max(int(row["epoch"]) for row in rows)
+    last = max(int(row["epoch"]) for row in rows if row["start"] == "scratch")
     for start, epoch in (("meta", 20), ("scratch", last)):
         label, colour, marker = LEARNED[start]
         for num_links, style in ((8, "-"), (12, "--")):

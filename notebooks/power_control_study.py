@@ -17,6 +17,7 @@ from metagnn.adaptation_task import Problem
 from metagnn.comparison import Scenario, compare
 from metagnn.files import write_csv
 from metagnn.graphs.channel import ChannelFamily
+from metagnn.graphs.checks import require
 from metagnn.graphs.dataset import draw_network
 from metagnn.graphs.rates import full_power_rate
 from metagnn.learner import Learner
@@ -33,9 +34,11 @@ RESULTS = Path(__file__).parent / "results"
 SEED = 2000
 BASELINES = ("itlinq", "wmmse", "fplinq", "full_power", "random")
 
-# Rates of learning from scratch that were tried on validation networks, and the best of them.
-SCRATCH_RATES = (3e-4, 1e-3, 3e-3)
+# Rates of learning from scratch that were tried on validation networks (`scratch_rates`), and
+# those with the best Lagrangian, averaged over networks, after all epochs and after 20.
+SCRATCH_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 SCRATCH_RATE = 1e-3
+SCRATCH_RATE_20 = 3e-3
 
 SCRATCH_HEADER = ["num_links", "network", "rate", "epoch", "mean", "min", "lagrangian"]
 CURVES_HEADER = ["start", "num_links", "network", "samples", "epoch", "mean", "min", "lagrangian"]
@@ -68,8 +71,16 @@ def unseen(parameters: MetaParameters, num_links: list[int], num_networks: int, 
         if size <= 20:
             few = [scenario(size, index, 256) for index in range(num_networks)]
             keep("metagnn_256_samples", compare(few, ("metagnn",), parameters, 20).rates["metagnn"])
-            random = random_initialisation(parameters, seed=size)
-            keep("random_initialised_20", compare(full, ("metagnn",), random, 20).rates["metagnn"])
+            random = [
+                compare(
+                    [network],
+                    ("metagnn",),
+                    random_initialisation(parameters, index, SCRATCH_RATE_20),
+                    20,
+                ).rates["metagnn"][0]
+                for index, network in enumerate(full)
+            ]
+            keep("random_initialised_20", random)
         write_csv(RESULTS / f"{name}_{size}.csv", ["policy", "network", "link", "rate"], rows)
         print(f"{name} K={size}: {time.monotonic() - began:.0f} s", flush=True)
 
@@ -129,7 +140,7 @@ def scratch_rates(
             network = scenario(size, index, split="validation", seed=0)
             for learning_rate in SCRATCH_RATES:
                 start = random_initialisation(parameters, index, learning_rate)
-                curve, _ = learning_curve(start, network, epochs, every=50)
+                curve, _ = learning_curve(start, network, epochs)
                 rows.extend((size, index, learning_rate, *row) for row in curve)
                 write_csv(RESULTS / "scratch_rates.csv", SCRATCH_HEADER, rows)
             print(f"scratch_rates K={size} network {index}", flush=True)
@@ -141,7 +152,11 @@ def curves(
     """Figures 7, 9 and 10: from the meta-parameters and from scratch, by number of samples.
 
     The mismatched policy of a network was learned from scratch on that of the other size.
+
+    Raises:
+        ValueError: If there are not two sizes.
     """
+    require(len(set(num_links)) == 2, "num_links", "be two sizes", num_links)
     rows: list[tuple[object, ...]] = []
     for index in range(num_networks):
         learned: dict[int, Learner] = {}

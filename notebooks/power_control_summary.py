@@ -1,4 +1,4 @@
-"""Tables and figure from the CSV files of `power_control_study.py`: ``results/summary.md``.
+"""Tables from the CSV files of `power_control_study.py`: ``results/summary.md``.
 
 Run ``python notebooks/power_control_summary.py``. Ratios are of averages over networks, with 95 %
 paired bootstrap intervals over networks.
@@ -149,7 +149,7 @@ def samples_table() -> list[str]:
         lambda: defaultdict(list)
     )
     rows = read_curves()
-    last = max((int(row["epoch"]) for row in rows), default=0)
+    last = max((int(row["epoch"]) for row in rows if row["start"] == "scratch"), default=0)
     for row in rows:
         if int(row["epoch"]) == (20 if row["start"] == "meta" else last):
             pair = (float(row["mean"]), float(row["min"]))
@@ -185,8 +185,18 @@ def main() -> None:
         "2000, never used for a choice; 2048 samples to adapt to unless said, 256 scored samples;",
         "rates in bit/s/Hz; brackets are 95 % bootstrap intervals over networks. Where epochs are",
         "counted, the Lagrangian is that at its best slack (the objective of Eq. 4, smallest",
-        "feasible slack), per link on the scored samples. The rate of learning from scratch was",
-        "chosen on validation networks (`scratch_rates.csv`).",
+        "feasible slack), per link on the scored samples, measured every 10 epochs; the best one",
+        "is picked with hindsight. The rate of learning from scratch was chosen on validation",
+        "networks (`scratch_rates.csv`).",
+        "",
+        "```sh",
+        "python notebooks/power_control_study.py unseen",
+        "python notebooks/power_control_study.py transfer --num-links 50 100 --networks 10",
+        "python notebooks/power_control_study.py scratch_rates --num-links 8 --networks 3",
+        "python notebooks/power_control_study.py curves --num-links 8 12 --networks 6",
+        "python notebooks/power_control_summary.py",
+        "python notebooks/power_control_figures.py",
+        "```",
         "",
     ]
     for title, lines in (

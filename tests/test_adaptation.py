@@ -175,6 +175,14 @@ def test_no_power_depends_on_later_samples(with_past: bool) -> None:
     assert (runs[0].power_w[3] != runs[1].power_w[3]).all()
 
 
+def test_samples_with_another_axis_are_refused() -> None:
+    gain = _gain(3, "test")
+    with pytest.raises(ValueError, match=r"`gain` must have the shape \[S, K, K\], got \(3, 1, "):
+        learned_rollout(_networks(), gain, gain.unsqueeze(1), PROBLEM)
+    with pytest.raises(ValueError, match=r"`past_gain` must have the shape \[S, K, K\], got \(3,"):
+        learned_rollout(_networks(), gain[:, 0], gain, PROBLEM)
+
+
 def test_without_a_past_every_first_ratio_is_one() -> None:
     run = warmed_up_rollout(_Recorder().make, None, _gain(3, "test"), PROBLEM)
     torch.testing.assert_close(run.ratio[0], torch.ones(1, NUM_LINKS))

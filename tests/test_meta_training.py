@@ -11,6 +11,7 @@ from torch import Tensor
 from metagnn.adaptation import Adaptation
 from metagnn.adaptation_task import Problem, make_task
 from metagnn.checkpoint import read_checkpoint
+from metagnn.checkpoint_callback import EndCheckpoint
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.data import ConfigurationData
 from metagnn.inner_loop import run_epoch
@@ -333,3 +334,18 @@ def test_arguments_are_checked(name: str, changed: dict[str, Any]) -> None:
 
 def test_first_order_maml_without_an_inner_loop_is_allowed() -> None:
     assert _module(algorithm="fomaml", inner=InnerLoop(INNER.rule, 0)).inner.num_epochs == 0
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
+def test_the_last_checkpoint_holds_the_end_of_training(tmp_path: Path) -> None:
+    def fit(name: str, num_epochs: int, start: Path | None = None) -> dict[str, Any]:
+        folder = tmp_path / name
+        saved = EndCheckpoint(folder, "{epoch}", every_n_epochs=2, save_last=True)
+        trainer = _trainer(folder, saved, max_epochs=num_epochs)
+        trainer.fit(_module(), datamodule=_data(), ckpt_path=start)
+        return read_checkpoint(folder / "last.ckpt")
+
+    ends = {number: fit(str(number), number) for number in (1, 2, 3, 5)}
+    assert [end["global_step"] for end in ends.values()] == [1, 2, 3, 5]
+    resumed = fit("resumed", 5, tmp_path / "3" / "last.ckpt")
+    assert _equal(resumed["state_dict"], ends[5]["state_dict"])

@@ -5,9 +5,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from metagnn.checkpoint_callback import EndCheckpoint
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.commands.config_guard import checked_words
 from metagnn.data import ConfigurationData
@@ -19,7 +19,7 @@ from metagnn.progress import EpochProgress
 
 class _CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(EndCheckpoint, "checkpoint")
         parser.set_defaults(
             {"checkpoint.save_last": True, "checkpoint.save_on_train_epoch_end": True}
         )

@@ -91,8 +91,8 @@ def network_average(value: Tensor, seed: int = 0) -> Estimate:
     Raises:
         ValueError: If there is no network, or a value is not finite.
     """
-    (checked,) = _checked("value", [value], non_negative=False)
-    return _estimate(_average(checked), _resample(len(checked), seed))
+    networks = _checked("value", value.unsqueeze(-1), non_negative=False)
+    return _estimate(_average(torch.cat(networks)), _resample(len(networks), seed))
 
 
 def ratio_of_means(

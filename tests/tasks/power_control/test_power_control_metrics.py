@@ -169,5 +169,5 @@ def test_network_average_is_that_of_one_link_networks() -> None:
     shifted = network_average(value - 3.0, seed=3)
     assert shifted.value == pytest.approx(-1.125)
     assert shifted.low == pytest.approx(wanted.low - 3.0)
-    with pytest.raises(ValueError, match=r"`value\[0\]` must be finite, got nan"):
+    with pytest.raises(ValueError, match=r"`value\[1\]` must be finite, got nan"):
         network_average(torch.tensor([1.0, float("nan")]))

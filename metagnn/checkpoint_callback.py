@@ -1,0 +1,16 @@
+"""Checkpoint callback whose ``last.ckpt`` holds the end of training."""
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class EndCheckpoint(ModelCheckpoint):
+    """`ModelCheckpoint` that also saves where training ends between two of its epochs.
+
+    Lightning's own leaves ``last.ckpt`` at the last multiple of ``every_n_epochs``.
+    """
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save ``last.ckpt`` unless the last epoch is in it."""
+        if self._last_global_step_saved != trainer.global_step and not trainer.fast_dev_run:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
