@@ -88,11 +88,15 @@ def unseen(parameters: MetaParameters, num_links: list[int], num_networks: int, 
 def random_initialisation(
     parameters: MetaParameters, seed: int, learning_rate: float = SCRATCH_RATE
 ) -> MetaParameters:
-    """The same networks freshly initialised, with the larger steps of learning from scratch."""
+    """The same networks freshly initialised, with the larger steps of learning from scratch.
+
+    As in meta-training, slacks move faster than multipliers: at equal rates they oscillate.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         networks = PrimalDualNetworks(parameters.networks.shape)
-    rule = UpdateRule(dict.fromkeys(networks.shape.names, learning_rate), "adam")
+    rates = {"power": learning_rate, "slack": 5.0 * learning_rate, "mu": learning_rate}
+    rule = UpdateRule(rates, "adam")
     return replace(
         parameters, networks=networks, adaptation=replace(parameters.adaptation, rule=rule)
     )
