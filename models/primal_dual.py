@@ -30,7 +30,7 @@ class NetworkShape:
         edges: Edge weights of the interference graph.
         bidirectional: Also convolve over the reversed edges.
         hidden_channels: Width of the hidden layers.
-        num_layers: Hidden layers of every network.
+        num_layers: Hidden layers of the power network; the others have two.
         config_hidden_channels: Width of the rate, slack and dual networks.
         head: Activation that keeps rates, slacks and multipliers non-negative (Eq. 26).
         head_mean: Mean of the read-out weights of those heads at the start (Eq. 27).
@@ -119,7 +119,7 @@ class ConfigurationNet(nn.Module):
         self.stack = stack(
             1 + num_node_features(shape.edges),
             shape.config_hidden_channels,
-            shape.num_layers,
+            2,
             shape.bidirectional,
         )
         readout = self.stack.readout

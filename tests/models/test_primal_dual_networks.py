@@ -132,7 +132,7 @@ def test_widths_and_depths() -> None:
         (6, 6),
         (6, 6),
     ]
-    assert [conv.lin1.weight.shape for conv in networks.mu.stack.convs] == [(4, 1), (4, 4), (4, 4)]
+    assert [conv.lin1.weight.shape for conv in networks.mu.stack.convs] == [(4, 1), (4, 4)]
 
 
 def test_dense_and_sparse_networks_are_interchangeable() -> None:
