@@ -1,7 +1,7 @@
 """Which choices matter: short meta-trainings that differ in one thing, on validation networks.
 
 Run ``python notebooks/power_control_ablation.py``; writes ``notebooks/results/ablation.csv`` and
-``ablation.md``, and goes on where it stopped. Every variant is `power_control_pretraining` with
+``ablation.md``, and goes on where it stopped. Every variant is `power_control_pretrained` with
 one change, and gets the same number of gradient evaluations.
 """
 
@@ -57,7 +57,7 @@ VARIANTS: dict[str, tuple[int, dict[str, str]]] = {
         {
             "shape.num_networks": "5",
             "inner.rule.learning_rates": FIVE.format("1.0e-4"),
-            "outer.learning_rates": "{power: 2e-3, slack: 1e-3, mu: 1e-3, rate: 1e-3, lam: 1e-3}",
+            "outer.learning_rates": "{power: 3e-3, slack: 3e-3, mu: 3e-4, rate: 3e-3, lam: 3e-4}",
             "adaptation.rule.learning_rates": FIVE.format("5.0e-5"),
         },
     ),
@@ -65,6 +65,10 @@ VARIANTS: dict[str, tuple[int, dict[str, str]]] = {
     "edges of Eq. 24, PF ratio only": (3, {"shape.edges": "normalised_log"}),
     "rate-loss edges, one direction": (3, {"shape.bidirectional": "false"}),
     "two layers": (3, {"shape.num_layers": "2"}),
+    "multipliers as fast as slacks": (
+        3,
+        {"outer.learning_rates": "{power: 3.0e-3, slack: 3.0e-3, mu: 3.0e-3}"},
+    ),
     "sum over links": (3, {"problem.reduction": "sum"}),
 }
 HEADER = [
@@ -85,7 +89,7 @@ def run(name: str, seed: int, outer_loops: int, num_networks: int) -> list[list[
     evaluations, overrides = VARIANTS[name]
     loops = outer_loops * EVALUATIONS // evaluations
     with tempfile.TemporaryDirectory() as folder:
-        words = ["fit", "--config", "power_control_pretraining"]
+        words = ["fit", "--config", "power_control_pretrained"]
         words += [f"{MODEL}.{key}={value}" for key, value in overrides.items()]
         words += [f"{MODEL}.init_seed={seed}", f"--data.seed={seed}"]
         words += [f"--trainer.max_epochs={loops}", "--trainer.limit_val_batches=0"]
@@ -94,7 +98,7 @@ def run(name: str, seed: int, outer_loops: int, num_networks: int) -> list[list[
         began = time.monotonic()
         train(words)
         seconds = f"{time.monotonic() - began:.0f}"
-        file = "power_control_pretraining/version_0/checkpoints/last.ckpt"
+        file = "power_control_pretrained/version_0/checkpoints/last.ckpt"
         parameters = load_meta_parameters(str(Path(folder) / file))
     rows: list[list[object]] = []
     for size in SIZES:
@@ -110,7 +114,7 @@ def write_table(rows: list[list[str]], outer_loops: int) -> None:
     networks = len({row[4] for row in rows})
     seeds = sorted({row[1] for row in rows})
     lines = [
-        f"# Ablation: {outer_loops} outer loops of `power_control_pretraining`, or equal work",
+        f"# Ablation: {outer_loops} outer loops of `power_control_pretrained`, or equal work",
         "",
         "Equal work is as many gradient evaluations: Reptile of 20 inner epochs sees fewer tasks.",
         f"Training seeds {', '.join(seeds)}; {networks} validation networks per K, 512 samples to",

@@ -90,12 +90,12 @@ def random_initialisation(
 ) -> MetaParameters:
     """The same networks freshly initialised, with the larger steps of learning from scratch.
 
-    As in meta-training, slacks move faster than multipliers: at equal rates they oscillate.
+    As in meta-training, multipliers move slower than slacks: at equal rates they oscillate.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         networks = PrimalDualNetworks(parameters.networks.shape)
-    rates = {"power": learning_rate, "slack": 5.0 * learning_rate, "mu": learning_rate}
+    rates = {"power": learning_rate, "slack": learning_rate, "mu": 0.1 * learning_rate}
     rule = UpdateRule(rates, "adam")
     return replace(
         parameters, networks=networks, adaptation=replace(parameters.adaptation, rule=rule)
