@@ -15,6 +15,7 @@ from torch import Tensor
 from metagnn.adaptation import adapt, learned_rollout
 from metagnn.adaptation_task import Problem
 from metagnn.comparison import Scenario, compare
+from metagnn.experiment import experiment_scenarios
 from metagnn.files import write_csv
 from metagnn.graphs.channel import ChannelFamily
 from metagnn.graphs.checks import require
@@ -30,6 +31,7 @@ from metagnn.tasks.power_control.problem import (
 )
 from metagnn.update_rule import UpdateRule
 
+STUDIES = ("unseen", "transfer", "sum_rate", "scratch_rates", "curves")
 RESULTS = Path(__file__).parent / "results"
 SEED = 2000
 BASELINES = ("itlinq", "wmmse", "fplinq", "full_power", "random")
@@ -181,18 +183,34 @@ def curves(
         print(f"curves network {index}", flush=True)
 
 
+def sum_rate(parameters: MetaParameters, num_networks: int) -> None:
+    """The setting of WCGCN: sum rates of 50 links, every network one sample."""
+    scenarios, problem = experiment_scenarios("sum_rate", None, num_networks, SEED)
+    parameters = parameters.for_powers(problem.power_max_w, problem.noise_w)
+    found = compare(scenarios, ("metagnn_unadapted", *BASELINES), parameters, 0).rates
+    rows = [
+        (policy, network, f"{rates.sum():.6f}")
+        for policy, networks in found.items()
+        for network, rates in enumerate(networks)
+    ]
+    write_csv(RESULTS / "sum_rate.csv", ["policy", "network", "sum_rate"], rows)
+
+
 def main() -> None:
     """Run one study."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study", choices=["unseen", "transfer", "scratch_rates", "curves"])
+    parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--num-links", type=int, nargs="+", default=[4, 8, 12, 16, 20])
     parser.add_argument("--networks", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=500)
-    parser.add_argument("--checkpoint", default="power_control")
+    parser.add_argument("--checkpoint", help="power_control, or sum_rate for that study")
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
-    parameters = load_meta_parameters(arguments.checkpoint)
-    if arguments.study in ("scratch_rates", "curves"):
+    shipped = "sum_rate" if arguments.study == "sum_rate" else "power_control"
+    parameters = load_meta_parameters(arguments.checkpoint or shipped)
+    if arguments.study == "sum_rate":
+        sum_rate(parameters, arguments.networks)
+    elif arguments.study in ("scratch_rates", "curves"):
         study = curves if arguments.study == "curves" else scratch_rates
         study(parameters, arguments.num_links, arguments.networks, arguments.epochs)
     else:

@@ -166,6 +166,24 @@ def samples_table() -> list[str]:
     return lines
 
 
+def sum_rate_table() -> list[str]:
+    """Sum rates in the setting of WCGCN, and their ratio to WMMSE's."""
+    lines = ["| policy | sum rate [bit/s/Hz] | / WMMSE's | networks |", "|" + "---|" * 4]
+    path = RESULTS / "sum_rate.csv"
+    values: dict[str, list[float]] = defaultdict(list)
+    if path.is_file():
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                values[row["policy"]].append(float(row["sum_rate"]))
+    for policy, sums in values.items():
+        each, wmmse = torch.tensor(sums).unsqueeze(-1), torch.tensor(values["wmmse"]).unsqueeze(-1)
+        ratio = cell(ratio_of_means(each, wmmse))
+        lines.append(
+            f"| {POLICIES[policy]} | {cell(network_average(each[:, 0]))} | {ratio} | {len(sums)} |"
+        )
+    return lines
+
+
 def files(study: str) -> list[Path]:
     """Result files of a study, by number of links."""
     return sorted(RESULTS.glob(f"{study}_*.csv"), key=size)
@@ -192,6 +210,7 @@ def main() -> None:
         "```sh",
         "python notebooks/power_control_study.py unseen",
         "python notebooks/power_control_study.py transfer --num-links 50 100 --networks 10",
+        "python notebooks/power_control_study.py sum_rate --networks 500",
         "python notebooks/power_control_study.py scratch_rates --num-links 8 --networks 3",
         "python notebooks/power_control_study.py curves --num-links 8 12 --networks 6",
         "python notebooks/power_control_summary.py",
@@ -204,6 +223,7 @@ def main() -> None:
         ("All policies (Figure 8)", rates_table("unseen")),
         ("Transfer: trained on K <= 20", ratio_table("transfer")),
         ("Transfer, all policies", rates_table("transfer")),
+        ("Sum rate of 50 links in the setting of WCGCN (`sum_rate`)", sum_rate_table()),
         ("Mean / minimum rate by number of samples (Figure 9)", samples_table()),
         ("Epochs to the same Lagrangian (Figures 7 and 10)", epochs_table()),
     ):
