@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metagnn.adaptation_task import Problem, make_task
 from metagnn.graphs.checks import check_count, require
-from metagnn.graphs.interference import DenseGraph, interference_graph
+from metagnn.graphs.interference import interference_graph
 from metagnn.graphs.rates import full_power_rate
 from metagnn.inner_loop import inner_loop, power_policy
 from metagnn.learner import DenseLearner, Learner, Networks, flatten
@@ -106,7 +106,7 @@ def adapt(
     with torch.no_grad():
         slack = learner.call("slack", task.initial_rate, task.graph)
         mu = learner.call("mu", task.initial_rate, task.graph)
-    return Adapted(learner, slack, mu, float(task.minimum_rate), history)
+    return Adapted(learner, slack, mu, float(task.minimum_rate), history.tolist())
 
 
 def learned_policy(networks: Networks, gain: Tensor, problem: Problem) -> Policy:
@@ -115,13 +115,10 @@ def learned_policy(networks: Networks, gain: Tensor, problem: Problem) -> Policy
     The graphs of all samples are computed at once; the policy uses the one of its time step only.
     """
     graph = interference_graph(gain, problem.power_max_w, problem.noise_w, networks.shape.edges)
-
-    def power_net(ratio: Tensor, graph: DenseGraph) -> Tensor:
-        return networks.call("power", ratio, graph)
-
-    return power_policy(power_net, graph, problem.power_max_w)
+    return power_policy(networks, graph, problem.power_max_w)
 
 
+@torch.no_grad()
 def warmed_up_rollout(
     make_policy: Callable[[Tensor], Policy],
     past_gain: Tensor | None,
@@ -150,15 +147,17 @@ def warmed_up_rollout(
         if samples is not None:
             require(samples.dim() == 3, name, "have the shape [S, K, K]", tuple(samples.shape))
     gain = gain.unsqueeze(1)
-    constants = (problem.power_max_w, problem.noise_w, problem.window)
+    constants = (problem.noise_w, problem.window)
+    at_full_power = full_power_rate(gain, problem.power_max_w, problem.noise_w)
     if past_gain is None:
-        average = full_power_rate(gain[0], problem.power_max_w, problem.noise_w)
+        average = at_full_power[0]
     else:
         past_gain = past_gain.unsqueeze(1)
-        average = full_power_rate(past_gain, problem.power_max_w, problem.noise_w).mean(0)
-        recent = past_gain[-WARM_UP_STEPS:]
-        average = rollout(make_policy(recent), recent, average, *constants).average_rate
-    return rollout(make_policy(gain), gain, average, *constants)
+        before = full_power_rate(past_gain, problem.power_max_w, problem.noise_w)
+        recent, at = past_gain[-WARM_UP_STEPS:], before[-WARM_UP_STEPS:]
+        settled = rollout(make_policy(recent), recent, at, before.mean(0), *constants)
+        average = settled.average_rate
+    return rollout(make_policy(gain), gain, at_full_power, average, *constants)
 
 
 def learned_rollout(

@@ -1,8 +1,10 @@
 """The resilient power-control problem on one configuration: what an inner loop works on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from metagnn.graphs.checks import check_count, check_non_negative, check_positive, require
@@ -48,22 +50,33 @@ class Problem:
 class Task:
     """What adaptation may know of one configuration: D_tau = [N, {H_t}] of the paper.
 
+    M tasks of equal size may stand side by side in one: on the first axis, on the second where
+    the first is time.
+
     Attributes:
         graph: Interference graph of the large-scale gains, the paper's N.
-        initial_rate: Mean rates at full power over the samples, r~(0) ``[K]`` [bit/s/Hz].
-        minimum_rate: f_min of Eq. 34, a scalar tensor [bit/s/Hz].
-        gain: The samples as parallel sequences ``[T, B, K, K]``.
+        initial_rate: Mean rates at full power over the samples, r~(0) ``[(M,) K]`` [bit/s/Hz].
+        minimum_rate: f_min of Eq. 34 ``[(M,) 1]`` [bit/s/Hz].
+        gain: The samples as parallel sequences ``[T, (M,) B, K, K]``.
+        sample_graph: Their interference graphs.
+        full_power_rate: Their rates at full power ``[T, (M,) B, K]`` [bit/s/Hz].
     """
 
     graph: DenseGraph
     initial_rate: Tensor
     minimum_rate: Tensor
     gain: Tensor
+    sample_graph: DenseGraph
+    full_power_rate: Tensor
 
     @property
     def num_sequences(self) -> int:
         """Number of parallel sequences B."""
-        return int(self.gain.shape[1])
+        return int(self.gain.shape[-3])
+
+    def average_rate(self) -> Tensor:
+        """Averaged rates of all sequences before the first time step ``[(M,) B, K]``."""
+        return self.initial_rate.unsqueeze(-2).expand(self.gain.shape[1:-1])
 
 
 def make_task(
@@ -75,10 +88,39 @@ def make_task(
 ) -> Task:
     """Task of a configuration from its large-scale gains ``[K, K]`` and samples ``[S, K, K]``."""
     check_count("num_sequences", num_sequences)
-    initial_rate = full_power_rate(gain, problem.power_max_w, problem.noise_w).mean(0)
+    powers = (problem.power_max_w, problem.noise_w)
+    initial_rate = full_power_rate(gain, *powers).mean(0)
+    gain = in_sequences(gain, min(num_sequences, gain.shape[0]))
     return Task(
-        interference_graph(large_scale_gain, problem.power_max_w, problem.noise_w, edges),
+        interference_graph(large_scale_gain, *powers, edges),
         initial_rate,
-        minimum_rate(initial_rate, problem.minimum_rate_threshold),
-        in_sequences(gain, min(num_sequences, gain.shape[0])),
+        minimum_rate(initial_rate, problem.minimum_rate_threshold).unsqueeze(-1),
+        gain,
+        interference_graph(gain, *powers, edges),
+        full_power_rate(gain, *powers),
+    )
+
+
+def side_by_side(tasks: Sequence[Task]) -> Task:
+    """M tasks with equal numbers of links, sequences and time steps as one.
+
+    Raises:
+        ValueError: If the tasks differ in one of these numbers.
+    """
+    shapes = {tuple(task.gain.shape) for task in tasks}
+    require(len(shapes) == 1, "tasks", "be of one shape", sorted(shapes))
+
+    def stack(graphs: Sequence[DenseGraph], axis: int) -> DenseGraph:
+        return DenseGraph(
+            torch.stack([graph.node for graph in graphs], axis),
+            torch.stack([graph.edge_weight for graph in graphs], axis),
+        )
+
+    return Task(
+        stack([task.graph for task in tasks], 0),
+        torch.stack([task.initial_rate for task in tasks]),
+        torch.stack([task.minimum_rate for task in tasks]),
+        torch.stack([task.gain for task in tasks], 1),
+        stack([task.sample_graph for task in tasks], 1),
+        torch.stack([task.full_power_rate for task in tasks], 1),
     )

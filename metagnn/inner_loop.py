@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from metagnn.adaptation_task import Problem, Task
 from metagnn.graphs.checks import check_count
-from metagnn.graphs.interference import DenseGraph, interference_graph
-from metagnn.graphs.rates import rate
+from metagnn.graphs.interference import DenseGraph
 from metagnn.lagrangian import Variables, descent_loss, lagrangian
 from metagnn.learner import Learner, Networks
 from metagnn.rollout import Policy, rollout
@@ -19,9 +19,9 @@ class EpochResult:
     """What one epoch saw, before its update.
 
     Attributes:
-        loss: Scalar to descend, attached to the networks' parameters.
+        loss: What to descend, one number per task, attached to the networks' parameters.
         variables: Primal and dual variables.
-        average_rate: Averaged rates of the sequences after the epoch ``[B, K]`` [bit/s/Hz].
+        average_rate: Averaged rates of the sequences after the epoch ``[(M,) B, K]`` [bit/s/Hz].
     """
 
     loss: Tensor
@@ -29,13 +29,11 @@ class EpochResult:
     average_rate: Tensor
 
 
-def power_policy(
-    power_net: Callable[[Tensor, DenseGraph], Tensor], graph: DenseGraph, power_max_w: float
-) -> Policy:
-    """Rollout policy of a power network on graphs ``[T, B, ...]`` prepared for all time steps."""
+def power_policy(networks: Networks, graph: DenseGraph, power_max_w: float) -> Policy:
+    """Rollout policy of a power network on graphs ``[T, ...]`` prepared for all time steps."""
 
     def policy(gain: Tensor, ratio: Tensor, step: int) -> Tensor:
-        return power_max_w * power_net(ratio, graph[step])
+        return power_max_w * networks.call("power", ratio, graph[step])
 
     return policy
 
@@ -48,32 +46,29 @@ def run_epoch(
     average_rate: Tensor,
     steps_per_epoch: int,
 ) -> EpochResult:
-    """Roll out without gradient, then all time steps in one forward pass with gradient.
-
-    The PF ratios carry no gradient (their averages are detached), so taking them from the
-    rollout gives the gradient of paper A's Eq. 17.
+    """Roll out, and evaluate the loss of paper A's Eq. 17 to 21.
 
     Args:
         networks: The networks under their current parameters.
         task: The task.
         problem: Constants of the problem.
         epoch: Number of the epoch; each takes the next ``steps_per_epoch`` time steps, cyclically.
-        average_rate: Averaged rates of the sequences so far ``[B, K]`` [bit/s/Hz].
+        average_rate: Averaged rates of the sequences so far ``[(M,) B, K]`` [bit/s/Hz].
         steps_per_epoch: Time steps of an epoch; all of them if the task has fewer.
     """
     num_steps = task.gain.shape[0]
     steps = min(steps_per_epoch, num_steps)
     start = (epoch % (num_steps // steps)) * steps
-    gain = task.gain[start : start + steps]
-    graph = interference_graph(gain, problem.power_max_w, problem.noise_w, networks.shape.edges)
-
-    def power_net(ratio: Tensor, graph: DenseGraph) -> Tensor:
-        return networks.call("power", ratio, graph)
-
-    policy = power_policy(power_net, graph, problem.power_max_w)
-    past = rollout(policy, gain, average_rate, problem.power_max_w, problem.noise_w, problem.window)
-    power_w = problem.power_max_w * power_net(past.ratio, graph)
-    expected_rate = rate(gain, power_w, problem.noise_w).mean((0, 1))
+    now = slice(start, start + steps)
+    run = rollout(
+        power_policy(networks, task.sample_graph[now], problem.power_max_w),
+        task.gain[now],
+        task.full_power_rate[now],
+        average_rate,
+        problem.noise_w,
+        problem.window,
+    )
+    expected_rate = run.rate.mean((0, -2))
     values = {
         name: networks.call(name, task.initial_rate, task.graph)
         for name in networks.shape.names
@@ -83,7 +78,7 @@ def run_epoch(
     loss = descent_loss(
         variables, task.minimum_rate, problem.alpha, problem.reduction, problem.slack_as_printed
     )
-    return EpochResult(loss, variables, past.average_rate)
+    return EpochResult(loss, variables, run.average_rate)
 
 
 def inner_loop(
@@ -93,7 +88,7 @@ def inner_loop(
     num_epochs: int,
     steps_per_epoch: int,
     on_epoch: Callable[[int], None] | None = None,
-) -> tuple[list[float], Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Primal-dual steps on one task (Algorithm 1, lines 6 to 9 and 15 to 18).
 
     Args:
@@ -105,11 +100,11 @@ def inner_loop(
         on_epoch: Called with the number of finished epochs before the first and after every step.
 
     Returns:
-        Value of the Lagrangian per link before each step, and the averaged rates at the end.
+        Lagrangian per link before each step ``[num_epochs, (M)]``, and the averaged rates then.
     """
     check_count("num_epochs", num_epochs, minimum=0)
     check_count("steps_per_epoch", steps_per_epoch)
-    average_rate = task.initial_rate.expand(task.num_sequences, -1)
+    average_rate = task.average_rate()
     history: list[Tensor] = []
     if on_epoch is not None:
         on_epoch(0)
@@ -118,7 +113,8 @@ def inner_loop(
         learner.descend(result.loss)
         average_rate = result.average_rate
         value = lagrangian(result.variables, task.minimum_rate, problem.alpha)
-        history.append(value.detach() / task.initial_rate.shape[0])
+        history.append(value.detach() / task.initial_rate.shape[-1])
         if on_epoch is not None:
             on_epoch(epoch + 1)
-    return [float(value) for value in history], average_rate
+    empty = task.initial_rate.new_empty(0, *task.initial_rate.shape[:-1])
+    return (torch.stack(history) if history else empty), average_rate

@@ -6,7 +6,6 @@ return the sum over links. Where the paper holds a variable fixed in an update, 
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -90,7 +89,7 @@ def descent_loss(
     reduction: str = "mean",
     slack_as_printed: bool = False,
 ) -> Tensor:
-    """Scalar whose gradient in each network's parameters is that network's update direction.
+    """Loss whose gradient in each network's parameters is that network's update direction.
 
     Descending it ascends Eq. 17 to 19 in the primal networks and descends Eq. 20 and 21 in the
     dual ones: each variable stands attached in its own objective only.
@@ -99,7 +98,7 @@ def descent_loss(
         v: The variables, ``[..., K]``.
         minimum_rate: f_min [bit/s/Hz], broadcast to ``[..., K]``.
         alpha: Weight of the slack's norm.
-        reduction: ``mean`` over links, or the paper's ``sum``; leading axes are averaged.
+        reduction: ``mean`` over links, or the paper's ``sum``; one loss per configuration stays.
         slack_as_printed: Use Eq. 19 as printed.
 
     Raises:
@@ -111,6 +110,4 @@ def descent_loss(
     loss = loss - slack_objective(v, alpha, slack_as_printed)
     if v.rate is not None:
         loss = loss - rate_objective(v) + lambda_objective(v)
-    if reduction == "mean":
-        loss = loss / v.mu.shape[-1]
-    return torch.mean(loss)
+    return loss / v.mu.shape[-1] if reduction == "mean" else loss

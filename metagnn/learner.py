@@ -47,10 +47,13 @@ def flatten(networks: PrimalDualNetworks) -> dict[str, Tensor]:
 
 
 def unflatten(networks: PrimalDualNetworks, name: str, vector: Tensor) -> dict[str, Tensor]:
-    """Named parameters of one network as views of a flat vector."""
+    """Named parameters of one network as views of flat vectors ``[..., P]``."""
     named = dict(getattr(networks, name).named_parameters())
-    pieces = vector.split([p.numel() for p in named.values()])
-    return {key: piece.view_as(p) for (key, p), piece in zip(named.items(), pieces, strict=True)}
+    pieces = vector.split([p.numel() for p in named.values()], dim=-1)
+    return {
+        key: piece.view(*vector.shape[:-1], *p.shape)
+        for (key, p), piece in zip(named.items(), pieces, strict=True)
+    }
 
 
 class DenseLearner:
@@ -58,7 +61,8 @@ class DenseLearner:
 
     Args:
         networks: Networks whose structure is used; they are not changed.
-        parameters: Flat parameters at the start (e.g. the meta-parameters).
+        parameters: Flat parameters at the start (e.g. the meta-parameters), ``[P]`` of each
+            network, or ``[M, P]`` for M tasks that advance side by side.
         rule: Update rule.
         create_graph: Keep the graph through the updates (second-order MAML).
     """
@@ -98,10 +102,10 @@ class DenseLearner:
         return value
 
     def descend(self, loss: Tensor) -> None:
-        """One step of the update rule against the gradient of ``loss``."""
+        """One step of the update rule against the gradient of ``loss``, of each task its own."""
         names = list(self._flat)
         gradients = torch.autograd.grad(
-            loss, [self._flat[n] for n in names], create_graph=self.create_graph
+            loss.sum(), [self._flat[n] for n in names], create_graph=self.create_graph
         )
         self._step += 1
         moved, self._state = self.rule.apply(
@@ -118,7 +122,7 @@ class DenseLearner:
     def meta_gradient(self, loss: Tensor) -> dict[str, Tensor]:
         """Gradient of ``loss`` in the parameters at the start (FOMAML's without the graph)."""
         source = self._start if self.create_graph else self._flat
-        gradients = torch.autograd.grad(loss, list(source.values()))
+        gradients = torch.autograd.grad(loss.sum(), list(source.values()))
         return dict(zip(source, gradients, strict=True))
 
 

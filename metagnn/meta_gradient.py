@@ -13,7 +13,7 @@ from metagnn.models.primal_dual import PrimalDualNetworks
 from metagnn.update_rule import UpdateRule
 
 Algorithm = Literal["reptile", "fomaml", "maml"]
-Engine = Literal["dense", "learn2learn"]
+Engine = Literal["vectorized", "learn2learn"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ def meta_gradient(
         task: The task.
         problem: Constants of the problem.
         loop: The inner loop.
+
+    Returns:
+        One vector per network, ``[P]`` or ``[M, P]``.
     """
     start = learner.flat()
     _, average_rate = inner_loop(learner, task, problem, loop.num_epochs, loop.steps_per_epoch)
@@ -65,12 +68,19 @@ def meta_gradient(
 
 
 def start_learner(
-    algorithm: Algorithm, engine: Engine, networks: PrimalDualNetworks, rule: UpdateRule
+    algorithm: Algorithm,
+    engine: Engine,
+    networks: PrimalDualNetworks,
+    rule: UpdateRule,
+    num_tasks: int | None = None,
 ) -> Learner:
-    """Learner at the networks' own parameters, for one task of the given algorithm."""
+    """Learner at the networks' own parameters, for one task or for several side by side."""
     create_graph = algorithm == "maml"
     if engine == "learn2learn":
         from metagnn.learn2learn_engine import Learn2LearnLearner
 
         return Learn2LearnLearner(networks, rule, create_graph)
-    return DenseLearner(networks, flatten(networks), rule, create_graph)
+    start = flatten(networks)
+    if num_tasks is not None:
+        start = {name: vector.expand(num_tasks, -1) for name, vector in start.items()}
+    return DenseLearner(networks, start, rule, create_graph)

@@ -64,7 +64,7 @@ class PrimalDual(PolicyModule):
             self._task = make_task(*self._network, self.problem, edges, self.num_sequences)
         task = self._task
         if self._average_rate is None:
-            self._average_rate = task.initial_rate.expand(task.num_sequences, -1)
+            self._average_rate = task.average_rate()
         result = run_epoch(
             self.networks,
             task,

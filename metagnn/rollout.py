@@ -6,21 +6,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metagnn.graphs.rates import full_power_rate, moving_average, proportional_fair_ratio, rate
+from metagnn.graphs.rates import moving_average, proportional_fair_ratio, rate
 
-# (gain [B, K, K] of one time step, PF ratio [B, K], time step) -> power [B, K] [W]
+# (gain [..., K, K] of one time step, PF ratio [..., K], time step) -> power [..., K] [W]
 Policy = Callable[[Tensor, Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """What happened over T time steps of B parallel sequences.
+    """What happened over T time steps of parallel sequences.
 
     Attributes:
-        ratio: PF ratio that the policy saw ``[T, B, K]``.
-        power_w: Transmit powers ``[T, B, K]`` [W].
-        rate: Rates on the sample that the policy saw ``[T, B, K]`` [bit/s/Hz].
-        average_rate: Averaged rates after the last step ``[B, K]`` [bit/s/Hz].
+        ratio: PF ratio that the policy saw ``[T, ..., K]``.
+        power_w: Transmit powers ``[T, ..., K]`` [W].
+        rate: Rates on the sample that the policy saw ``[T, ..., K]`` [bit/s/Hz].
+        average_rate: Averaged rates after the last step ``[..., K]`` [bit/s/Hz].
     """
 
     ratio: Tensor
@@ -29,12 +29,11 @@ class Rollout:
     average_rate: Tensor
 
 
-@torch.no_grad()
 def rollout(
     policy: Policy,
     gain: Tensor,
+    at_full_power: Tensor,
     average_rate: Tensor,
-    power_max_w: float,
     noise_w: float,
     window: float,
 ) -> Rollout:
@@ -42,26 +41,25 @@ def rollout(
 
     At step t the policy sees the sample and :math:`\mathrm{PF}_k(t) = \hat r_k(t) /
     \tilde r_k(t - 1)`, then the average moves by the rate it got: the power of a step depends on
-    that sample and the past only. The average carries no gradient.
+    that sample and the past only. The average carries no gradient, the rates do.
 
     Args:
         policy: Called once per time step.
         gain: Channel power gains [1], time first.
+        at_full_power: Rates where all links transmit with the largest power [bit/s/Hz].
         average_rate: Averaged rates before the first step [bit/s/Hz].
-        power_max_w: Largest transmit power [W].
         noise_w: Noise power over the band [W].
         window: Averaging window beta in [0, 1].
 
     Shapes:
-        gain ``[T, B, K, K]``, average_rate ``[B, K]``.
+        gain ``[T, ..., K, K]``, at_full_power ``[T, ..., K]``, average_rate ``[..., K]``.
     """
-    at_full_power = full_power_rate(gain, power_max_w, noise_w)
     ratios, powers, rates = [], [], []
     for step in range(gain.shape[0]):
         ratio = proportional_fair_ratio(at_full_power[step], average_rate)
         power_w = policy(gain[step], ratio, step)
         got = rate(gain[step], power_w, noise_w)
-        average_rate = moving_average(average_rate, got, window)
+        average_rate = moving_average(average_rate, got.detach(), window)
         ratios.append(ratio)
         powers.append(power_w)
         rates.append(got)

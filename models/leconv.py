@@ -75,8 +75,14 @@ class FusedStack:
     The linear maps of a layer that read the same features stand under one another in one matrix,
     and both directions share the sum of their L3.
 
+    Parameters with a leading axis are those of M stacks, which then work side by side.
+
     Args:
-        parameters: Named parameters of a `DenseLEConvStack`.
+        parameters: Named parameters of a `DenseLEConvStack`, each with or without a leading M.
+
+    Shapes:
+        As those of `DenseLEConvStack`; with M stacks ``[M, ..., K, in_channels]``,
+        ``[M, ..., K, K]`` to ``[M, ..., K]``.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
@@ -88,19 +94,35 @@ class FusedStack:
         self._readout = (parameters["readout.weight"], parameters["readout.bias"])
 
     def __call__(self, x: Tensor, edge_weight: Tensor) -> Tensor:
-        """Scores of the nodes; shapes as those of `DenseLEConvStack`."""
+        """Scores of the nodes."""
         reverse = self._layers[0][3] == 2
         edges = [edge_weight.transpose(-1, -2)] + ([edge_weight] if reverse else [])
         degrees = [matrix.sum(-1, keepdim=True) for matrix in edges]
         for weight, bias, message_bias, directions in self._layers:
-            parts = functional.linear(x, weight).chunk(1 + 2 * directions, dim=-1)
-            y = parts[0] + bias
+            parts = _linear(x, weight).chunk(1 + 2 * directions, dim=-1)
+            y = parts[0] + _beside(bias, x)
             for i, (matrix, degree) in enumerate(zip(edges, degrees, strict=True)):
                 # sum_i w_ik (L1 x_i + b1) = sum_i w_ik L1 x_i + degree_k b1
-                y = y + matrix @ parts[1 + 2 * i] - degree * (parts[2 + 2 * i] - message_bias[i])
+                own = parts[2 + 2 * i] - _beside(message_bias[..., i, :], x)
+                y = y + matrix @ parts[1 + 2 * i] - degree * own
             x = functional.leaky_relu(y)
-        score: Tensor = functional.linear(x, *self._readout).squeeze(-1)
-        return score
+        weight, bias = self._readout
+        return (_linear(x, weight) + _beside(bias, x)).squeeze(-1)
+
+
+def _linear(x: Tensor, weight: Tensor) -> Tensor:
+    """``x W^T``, with one weight for all or, stacked, one for each entry of the leading axis."""
+    if weight.dim() == 2:
+        return functional.linear(x, weight)
+    product = torch.bmm(x.flatten(1, -2), weight.mT)
+    return product.view(*x.shape[:-1], weight.shape[-2])
+
+
+def _beside(bias: Tensor, x: Tensor) -> Tensor:
+    """A bias ``[O]`` or ``[M, O]`` in a shape that broadcasts against ``[M, ..., O]``."""
+    if bias.dim() == 1:
+        return bias
+    return bias.view(len(bias), *[1] * (x.dim() - 2), -1)
 
 
 def _fuse(parameters: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -109,5 +131,5 @@ def _fuse(parameters: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor,
     own = torch.stack([parameters[f"{name}.lin3.weight"] for name in stacks]).sum(0)
     bias = torch.stack([parameters[f"{name}.lin3.bias"] for name in stacks]).sum(0)
     rest = [parameters[f"{name}.{lin}.weight"] for name in stacks for lin in ("lin1", "lin2")]
-    message_bias = torch.stack([parameters[f"{name}.lin1.bias"] for name in stacks])
-    return torch.cat([own, *rest]), bias, message_bias, len(stacks)
+    message_bias = torch.stack([parameters[f"{name}.lin1.bias"] for name in stacks], dim=-2)
+    return torch.cat([own, *rest], dim=-2), bias, message_bias, len(stacks)

@@ -99,7 +99,7 @@ def test_training_makes_primal_dual_steps_on_the_first_configuration(
         for name, lr in RATES.items()
     ]
     optimizer = (torch.optim.SGD if kind == "sgd" else torch.optim.Adam)(groups)
-    average = task.initial_rate.expand(2, -1)
+    average = task.average_rate()
     for epoch in range(4):
         result = run_epoch(reference, task, PROBLEM, epoch, average, 3)
         optimizer.zero_grad()
@@ -146,7 +146,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(tmp_path: Path, num_networks: int) ->
 def test_the_averaged_rates_matter_to_a_resumed_run(tmp_path: Path) -> None:
     """The comparison above can fail: an epoch depends on the averages it starts from."""
     module, task = _module(), _task(_data())
-    average = task.initial_rate.expand(2, -1)
+    average = task.average_rate()
     losses = [
         run_epoch(module.networks, task, PROBLEM, 0, scale * average, 3).loss.item()
         for scale in (1.0, 0.5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metagnn.adaptation_task import Problem, Task, make_task
+from metagnn.adaptation_task import Problem, Task, make_task, side_by_side
 from metagnn.graphs.interference import EdgeKind
 from metagnn.graphs.randomness import generator
 from metagnn.inner_loop import inner_loop, run_epoch
@@ -30,17 +30,12 @@ def _pair(shape: NetworkShape = SHAPE) -> tuple[PrimalDualNetworks, PrimalDualNe
     return dense, sparse_networks(dense)
 
 
-def _task(edges: EdgeKind = "normalised_log") -> Task:
-    gain = torch.rand((24, 3, 3), generator=generator(0, "learn2learn"))
-    gain = gain + 2.0 * torch.eye(3) * gain
+def _task(
+    edges: EdgeKind = "normalised_log", dtype: torch.dtype = torch.float32, seed: int = 0
+) -> Task:
+    gain = torch.rand((24, 3, 3), generator=generator(seed, "learn2learn")).to(dtype)
+    gain = gain + 2.0 * torch.eye(3, dtype=dtype) * gain
     return make_task(gain.mean(0), gain, PROBLEM, edges, num_sequences=2)
-
-
-def _double(task: Task) -> Task:
-    graph = replace(
-        task.graph, node=task.graph.node.double(), edge_weight=task.graph.edge_weight.double()
-    )
-    return Task(graph, task.initial_rate.double(), task.minimum_rate.double(), task.gain.double())
 
 
 def _distance(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
@@ -70,10 +65,10 @@ def test_both_engines_give_the_same_meta_gradient(
     loop = InnerLoop(UpdateRule(rates, kind), num_epochs, steps_per_epoch=3)
 
     def directions(dtype: torch.dtype) -> list[dict[str, Tensor]]:
-        task = _task() if dtype == torch.float32 else _double(_task())
+        task = _task(dtype=dtype)
         found = []
-        pairs: list[tuple[Engine, PrimalDualNetworks]] = [("dense", dense), ("learn2learn", sparse)]
-        for engine, networks in pairs:
+        engines: tuple[Engine, Engine] = ("vectorized", "learn2learn")
+        for engine, networks in zip(engines, (dense, sparse), strict=True):
             learner = start_learner(algorithm, engine, deepcopy(networks).to(dtype), loop.rule)
             found.append(meta_gradient(algorithm, learner, task, PROBLEM, loop))
         return found
@@ -95,7 +90,7 @@ def test_both_engines_make_the_same_inner_steps(
     rule = UpdateRule(dict.fromkeys(shape.names, 0.05))
     learners = DenseLearner(dense, flatten(dense), rule), Learn2LearnLearner(sparse, rule)
     histories = [inner_loop(learner, _task(edges), PROBLEM, 5, 3)[0] for learner in learners]
-    assert histories[0] == pytest.approx(histories[1], rel=1e-5)
+    torch.testing.assert_close(*histories, rtol=1e-5, atol=1e-6)
     assert _distance(learners[0].flat(), learners[1].flat()) < 1e-5
     assert _distance(learners[0].flat(), flatten(dense)) > 1e-3
     assert learners[1].shape == shape
@@ -108,11 +103,11 @@ def test_meta_gradients_equal_those_of_learn2learns_own_maml(
 ) -> None:
     """One learning rate for all networks, which is what `l2l.algorithms.MAML` has."""
     dense, sparse = (networks.double() for networks in _pair())
-    task = _double(_task())
+    task = _task(dtype=torch.float64)
     learning_rate = 0.2
     maml = import_learn2learn().algorithms.MAML(sparse, lr=learning_rate, first_order=first_order)
     clone = maml.clone()
-    average = task.initial_rate.expand(task.num_sequences, -1)
+    average = task.average_rate()
     for epoch in range(num_epochs):
         result = run_epoch(clone.module, task, PROBLEM, epoch, average, 3)
         clone.adapt(result.loss)
@@ -124,13 +119,30 @@ def test_meta_gradients_equal_those_of_learn2learns_own_maml(
     }
     loop = InnerLoop(UpdateRule(dict.fromkeys(RATES, learning_rate)), num_epochs, 3)
     algorithm: Algorithm = "fomaml" if first_order else "maml"
-    for engine, networks in (("dense", dense), ("learn2learn", sparse)):
+    for engine, networks in (("vectorized", dense), ("learn2learn", sparse)):
         learner = start_learner(algorithm, engine, networks, loop.rule)  # type: ignore[arg-type]
         found = meta_gradient(algorithm, learner, task, PROBLEM, loop)
         assert _distance(found, wanted) < 1e-9
-    other = start_learner("maml" if first_order else "fomaml", "dense", dense, loop.rule)
+    other = start_learner("maml" if first_order else "fomaml", "vectorized", dense, loop.rule)
     found = meta_gradient("maml" if first_order else "fomaml", other, task, PROBLEM, loop)
     assert _distance(found, wanted) > 1e-3
+
+
+@pytest.mark.parametrize("algorithm", ["reptile", "fomaml", "maml"])
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+@pytest.mark.parametrize("edges", ["normalised_log", "rate_loss"])
+def test_tasks_side_by_side_equal_learn2learn_task_by_task(
+    algorithm: Algorithm, kind: Literal["sgd", "adam"], edges: EdgeKind
+) -> None:
+    dense, sparse = (n.double() for n in _pair(replace(SHAPE, edges=edges, bidirectional=True)))
+    loop = InnerLoop(UpdateRule(dict.fromkeys(RATES, 0.02), kind), 20, steps_per_epoch=3)
+    tasks = [_task(edges, torch.float64, seed) for seed in range(3)]
+    learner = start_learner(algorithm, "vectorized", dense, loop.rule, len(tasks))
+    found = meta_gradient(algorithm, learner, side_by_side(tasks), PROBLEM, loop)
+    for index, task in enumerate(tasks):
+        alone = start_learner(algorithm, "learn2learn", sparse, loop.rule)
+        wanted = meta_gradient(algorithm, alone, task, PROBLEM, loop)
+        assert _distance({name: found[name][index] for name in found}, wanted) < 1e-9
 
 
 def _grad(parameter: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def _task(problem: Problem) -> Task:
 def _meta_gradient(
     algorithm: Algorithm, networks: PrimalDualNetworks, problem: Problem, loop: InnerLoop
 ) -> dict[str, Tensor]:
-    learner = start_learner(algorithm, "dense", networks, loop.rule)
+    learner = start_learner(algorithm, "vectorized", networks, loop.rule)
     return meta_gradient(algorithm, learner, _task(problem), problem, loop)
 
 
@@ -54,7 +54,7 @@ def _adapted_by_torch(
         {"params": list(getattr(copy, name).parameters()), "lr": lr} for name, lr in RATES.items()
     ]
     optimizer = (torch.optim.SGD if loop.rule.kind == "sgd" else torch.optim.Adam)(groups)
-    average = task.initial_rate.expand(task.num_sequences, -1)
+    average = task.average_rate()
     for epoch in range(loop.num_epochs):
         result = run_epoch(copy, task, problem, epoch, average, loop.steps_per_epoch)
         optimizer.zero_grad()
@@ -208,8 +208,8 @@ def test_a_small_step_against_the_maml_gradient_lowers_the_loss_after_adaptation
 
     def loss_after(networks: PrimalDualNetworks) -> float:
         task = _task(problem)
-        learner = start_learner("fomaml", "dense", networks, rule)
-        average = task.initial_rate.expand(2, -1)
+        learner = start_learner("fomaml", "vectorized", networks, rule)
+        average = task.average_rate()
         for epoch in range(2):
             result = run_epoch(learner, task, problem, epoch, average, 4)
             learner.descend(result.loss)

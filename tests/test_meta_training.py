@@ -115,7 +115,7 @@ def test_one_reptile_epoch_is_equation_33_by_hand(tmp_path: Path) -> None:
         optimizer = torch.optim.SGD(groups)
         gain = network.configuration.large_scale_gain
         task = make_task(gain, network.gain, module.problem, "rate_loss", 2)
-        average = task.initial_rate.expand(2, -1)
+        average = task.average_rate()
         for epoch in range(2):
             result = run_epoch(networks, task, module.problem, epoch, average, 3)
             optimizer.zero_grad()
@@ -287,7 +287,7 @@ def test_validation_is_logged_before_and_after_adaptation(tmp_path: Path) -> Non
         assert metrics[f"validation_min_rate_{epochs}"].item() == pytest.approx(lowest)
 
 
-@pytest.mark.parametrize("engine", ["dense", "learn2learn"])
+@pytest.mark.parametrize("engine", ["vectorized", "learn2learn"])
 def test_scoring_and_predicting_outside_of_training(
     tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.randomness import generator
-from metagnn.rollout import Rollout, in_sequences, rollout
+from metagnn.graphs.rates import full_power_rate
+from metagnn.rollout import Policy, Rollout, in_sequences, rollout
 
 POWER_MAX_W, NOISE_W, WINDOW = 2.0, 0.3, 0.25
 
@@ -27,7 +28,12 @@ def _policy(gain: Tensor, ratio: Tensor, step: int) -> Tensor:
 
 
 def _run(gain: Tensor, average: Tensor) -> Rollout:
-    return rollout(_policy, gain, average, POWER_MAX_W, NOISE_W, WINDOW)
+    return _rollout(_policy, gain, average, WINDOW)
+
+
+def _rollout(policy: Policy, gain: Tensor, average: Tensor, window: float) -> Rollout:
+    at_full_power = full_power_rate(gain, POWER_MAX_W, NOISE_W)
+    return rollout(policy, gain, at_full_power, average, NOISE_W, window)
 
 
 def _rate(gain: Tensor, power: Tensor, k: int) -> float:
@@ -74,22 +80,24 @@ def test_sequences_do_not_touch_one_another() -> None:
     torch.testing.assert_close(together.average_rate[1:2], alone.average_rate)
 
 
-def test_nothing_carries_a_gradient() -> None:
+def test_rates_carry_a_gradient_and_averages_do_not() -> None:
     scale = torch.ones((), dtype=torch.float64, requires_grad=True)
 
     def policy(gain: Tensor, ratio: Tensor, step: int) -> Tensor:
         return scale * _policy(gain, ratio, step)
 
-    run = rollout(policy, _gain(), _average(), POWER_MAX_W, NOISE_W, WINDOW)
-    for value in (run.ratio, run.power_w, run.rate, run.average_rate):
-        assert not value.requires_grad
+    run = _rollout(policy, _gain(), _average(), WINDOW)
+    assert run.power_w.requires_grad
+    assert run.rate.requires_grad
+    assert not run.ratio.requires_grad
+    assert not run.average_rate.requires_grad
 
 
 def test_windows_zero_and_one() -> None:
     gain, average = _gain(), _average()
-    still = rollout(_policy, gain, average, POWER_MAX_W, NOISE_W, 0.0)
+    still = _rollout(_policy, gain, average, 0.0)
     torch.testing.assert_close(still.average_rate, average)
-    last = rollout(_policy, gain, average, POWER_MAX_W, NOISE_W, 1.0)
+    last = _rollout(_policy, gain, average, 1.0)
     torch.testing.assert_close(last.average_rate, last.rate[-1])
 
 
