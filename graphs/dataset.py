@@ -82,6 +82,8 @@ class TrainingSet:
         num_samples: Samples per configuration.
         areas_m: Sides of the square to choose from [m], so that few links can also be met as
             densely as many; the family's own if empty.
+        num_sizes: Numbers of links in one batch, shared by its tasks in turn, so that tasks can
+            advance side by side; each task its own if None.
     """
 
     family: ChannelFamily
@@ -90,6 +92,7 @@ class TrainingSet:
     num_configurations: int = 10_000
     num_samples: int = 2048
     areas_m: tuple[float, ...] = ()
+    num_sizes: int | None = None
 
     def batch(self, epoch: int, num_tasks: int) -> list[NetworkSamples]:
         """Tasks of one outer loop: a function of the seed and ``epoch`` (Algorithm 1, line 3)."""
@@ -100,6 +103,8 @@ class TrainingSet:
 
         families = [replace(self.family, area_m=area) for area in self.areas_m] or [self.family]
         sizes, numbers = choose(len(self.num_links)), choose(self.num_configurations)
+        if self.num_sizes is not None:
+            sizes = [sizes[task % self.num_sizes] for task in range(num_tasks)]
         return [
             draw_network(
                 families[area],

@@ -62,6 +62,8 @@ class ConfigurationData(pl.LightningDataModule):
         num_adaptation_samples: Samples for adaptation per validation or test network.
         num_test_samples: Samples for scoring per configuration.
         areas_m: Sides of the square [m] to choose from in training; the family's own if empty.
+        num_sizes: Numbers of links in one outer loop, shared by its tasks in turn: with few, many
+            tasks advance side by side; each task draws its own if None.
         num_validation_networks: Validation networks per number of links.
         num_test_networks: Test networks per number of links.
 
@@ -81,6 +83,7 @@ class ConfigurationData(pl.LightningDataModule):
         num_adaptation_samples: int = 2048,
         num_test_samples: int = 256,
         areas_m: tuple[float, ...] = (),
+        num_sizes: int | None = None,
         num_validation_networks: int = 6,
         num_test_networks: int = 50,
     ) -> None:
@@ -96,6 +99,8 @@ class ConfigurationData(pl.LightningDataModule):
         check_count("num_test_samples", num_test_samples)
         for area in areas_m:
             check_positive("areas_m", area)
+        if num_sizes is not None:
+            check_count("num_sizes", num_sizes)
         check_count("num_validation_networks", num_validation_networks, minimum=0)
         check_count("num_test_networks", num_test_networks)
         self.family = family
@@ -107,7 +112,13 @@ class ConfigurationData(pl.LightningDataModule):
         self.num_validation_networks = num_validation_networks
         self.num_test_networks = num_test_networks
         self.training_set = TrainingSet(
-            family, tuple(num_links), seed, num_configurations, num_samples, tuple(areas_m)
+            family,
+            tuple(num_links),
+            seed,
+            num_configurations,
+            num_samples,
+            tuple(areas_m),
+            num_sizes,
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:

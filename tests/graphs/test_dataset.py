@@ -106,3 +106,15 @@ def test_arguments_are_checked(name: str, changed: dict[str, int | str]) -> None
     arguments: dict[str, int | str] = {"num_links": 2, "seed": 0, "split": "test", "index": 0}
     with pytest.raises(ValueError, match=rf"`{name}` must"):
         draw_network(FAMILY, **{**arguments, **changed})  # type: ignore[arg-type]
+
+
+def test_batches_share_few_sizes() -> None:
+    own = TrainingSet(FAMILY, (2, 3, 4, 5), seed=0, num_samples=1)
+    shared = TrainingSet(FAMILY, (2, 3, 4, 5), seed=0, num_samples=1, num_sizes=2)
+    sizes = [[len(n.configuration.large_scale_gain) for n in shared.batch(e, 6)] for e in range(8)]
+    for batch in sizes:
+        assert batch == batch[:2] * 3
+    assert {size for batch in sizes for size in batch} == {2, 3, 4, 5}
+    own_sizes = [len(n.configuration.large_scale_gain) for n in own.batch(0, 6)]
+    assert own_sizes[:2] == sizes[0][:2]
+    assert own_sizes != sizes[0]
