@@ -87,19 +87,27 @@ def interference_graph(
         return DenseGraph(gain.new_empty((*gain.shape[:-1], 0)), _normalised_log(inr))
     if edges not in EDGE_KINDS:
         raise ValueError(f"`edges` must be one of {list(EDGE_KINDS)}, got {edges!r}")
-    # A link without a gain of its own loses what it would with one that tends to 0.
-    limit = torch.finfo(inr.dtype).tiny ** 0.5
-    snr = torch.diagonal(inr, dim1=-2, dim2=-1).clamp(min=limit)
-    alone = torch.log1p(snr)
-    disturbed = torch.log1p(snr.unsqueeze(-2) / (1.0 + inr))
-    loss = (1.0 - disturbed / alone.unsqueeze(-2)) ** LOSS_EXPONENT
+    snr = torch.diagonal(inr, dim1=-2, dim2=-1)
+    loss = rate_loss(snr.unsqueeze(-2), inr)
     own = torch.eye(gain.shape[-1], dtype=torch.bool, device=gain.device)
     loss = loss.masked_fill(own, 1.0)
     suffered, caused = loss.sum(-2), loss.sum(-1)
     weight = loss / (caused.unsqueeze(-1) * suffered.unsqueeze(-2)).sqrt()
     at_full_power = full_power_rate(gain, power_max_w, noise_w)
+    return DenseGraph(node_features(snr, at_full_power, suffered, caused), weight)
+
+
+def rate_loss(snr: Tensor, inr: Tensor) -> Tensor:
+    """Share of its rate that a link of ``snr`` loses by an interferer of ``inr``, sharpened [1]."""
+    # A link without a gain of its own loses what it would with one that tends to 0.
+    snr = snr.clamp(min=torch.finfo(inr.dtype).tiny ** 0.5)
+    return (1.0 - torch.log1p(snr / (1.0 + inr)) / torch.log1p(snr)) ** LOSS_EXPONENT
+
+
+def node_features(snr: Tensor, at_full_power: Tensor, suffered: Tensor, caused: Tensor) -> Tensor:
+    """Features of ``rate_loss`` graphs: all arguments ``[..., K]``, to ``[..., K, 4]``."""
     rates = [torch.log2(1.0 + snr) / RATE_SCALE, at_full_power / RATE_SCALE]
-    return DenseGraph(torch.stack([*rates, suffered.log(), caused.log()], dim=-1), weight)
+    return torch.stack([*rates, suffered.log(), caused.log()], dim=-1)
 
 
 def _normalised_log(inr: Tensor) -> Tensor:

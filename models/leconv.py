@@ -1,11 +1,13 @@
 """Local-extremum graph convolution (LEConv) on dense graphs, and stacks of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from metagnn.graphs.sparse_interference import SparseProduct, SparseWeight
 
 
 class DenseLEConv(nn.Module):
@@ -64,7 +66,7 @@ class DenseLEConvStack(nn.Module):
         self.reverse_convs = nn.ModuleList(DenseLEConv(*pair) for pair in pairs if bidirectional)
         self.readout = nn.Linear(hidden_channels, 1)
 
-    def forward(self, x: Tensor, edge_weight: Tensor) -> Tensor:
+    def forward(self, x: Tensor, edge_weight: Tensor | SparseWeight) -> Tensor:
         """Scores of the nodes, before the head's activation."""
         return FusedStack(dict(self.named_parameters()))(x, edge_weight)
 
@@ -93,11 +95,17 @@ class FusedStack:
             layer += 1
         self._readout = (parameters["readout.weight"], parameters["readout.bias"])
 
-    def __call__(self, x: Tensor, edge_weight: Tensor) -> Tensor:
-        """Scores of the nodes."""
-        reverse = self._layers[0][3] == 2
-        edges = [edge_weight.transpose(-1, -2)] + ([edge_weight] if reverse else [])
-        degrees = [matrix.sum(-1, keepdim=True) for matrix in edges]
+    def __call__(self, x: Tensor, edge_weight: Tensor | SparseWeight) -> Tensor:
+        """Scores of the nodes; of one sample at a time where the weights are sparse."""
+        directions = self._layers[0][3]
+        edges: Sequence[Tensor | SparseProduct]
+        if isinstance(edge_weight, SparseWeight):
+            edges = edge_weight.products()[:directions]
+            sums = (edge_weight.incoming_sum, edge_weight.outgoing_sum)[:directions]
+            degrees = [total().unsqueeze(-1) for total in sums]
+        else:
+            edges = (edge_weight.transpose(-1, -2), edge_weight)[:directions]
+            degrees = [matrix.sum(-1, keepdim=True) for matrix in edges]
         for weight, bias, message_bias, directions in self._layers:
             parts = _linear(x, weight).chunk(1 + 2 * directions, dim=-1)
             y = parts[0] + _beside(bias, x)

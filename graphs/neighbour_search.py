@@ -1,0 +1,169 @@
+"""Neighbour lists from positions through a k-d tree: nothing of size K x K is ever formed."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from metagnn.graphs.checks import check_count, check_non_negative, require
+from metagnn.graphs.fading import shadowing_db
+from metagnn.graphs.neighbours import NeighbourGain, Neighbours
+
+# Nearest transmitters drawn a shadowing for each neighbour that is kept.
+CANDIDATES_PER_NEIGHBOUR = 4
+# Cells along each side of the grid that bounds what lies beyond the candidates.
+_CELLS = 32
+_RECEIVERS_AT_ONCE = 4096
+
+
+def nearest_neighbours(
+    transmitter_m: Tensor,
+    receiver_m: Tensor,
+    path_loss: Callable[[Tensor], Tensor],
+    num_neighbours: int,
+    shadowing_std_db: float,
+    generator: torch.Generator,
+) -> NeighbourGain:
+    r"""Large-scale gains of direct links and of the strongest of the nearest interferers.
+
+    Every receiver draws shadowing for its nearest transmitters, `CANDIDATES_PER_NEIGHBOUR` for
+    each neighbour, and keeps the strongest. What is left out is bounded: the candidates not kept
+    by their gains, all farther transmitters by those of the nearest point of their cell of a grid
+    that is not nearer than the last candidate, times the mean of the shadowing,
+    :math:`\exp((\sigma \ln 10 / 10)^2 / 2)`. The bound is one on the mean over the far shadowing.
+
+    Args:
+        transmitter_m: Positions of the transmitters [m].
+        receiver_m: Positions of the receivers [m].
+        path_loss: Path loss [dB] of distances [m], increasing.
+        num_neighbours: Neighbours of each receiver.
+        shadowing_std_db: Standard deviation of the shadowing of each pair [dB].
+        generator: Source of the shadowing.
+
+    Shapes:
+        transmitter_m and receiver_m ``[K, 2]``.
+
+    Raises:
+        ValueError: If there are not more links than neighbours, or positions do not fit.
+    """
+    num_links = len(transmitter_m)
+    shape = (num_links, 2)
+    for name, value in (("transmitter_m", transmitter_m), ("receiver_m", receiver_m)):
+        require(tuple(value.shape) == shape, name, f"have the shape {shape}", tuple(value.shape))
+        require(bool(value.isfinite().all()), name, "be finite", "nan or inf")
+    check_count("num_neighbours", num_neighbours)
+    rule = f"be <= {num_links - 1}, the number of other links"
+    require(num_neighbours < num_links, "num_neighbours", rule, num_neighbours)
+    check_non_negative("shadowing_std_db", shadowing_std_db)
+
+    def gain_of(distance_m: Tensor, shadow_db: Tensor | float) -> Tensor:
+        return torch.pow(10.0, -(path_loss(distance_m) + shadow_db) / 10.0)
+
+    num_candidates = min(CANDIDATES_PER_NEIGHBOUR * num_neighbours, num_links - 1)
+    tree = cKDTree(transmitter_m.double().numpy())
+    found = tree.query(receiver_m.double().numpy(), k=num_candidates + 1)
+    distance = torch.from_numpy(np.asarray(found[0])).to(transmitter_m)
+    index = torch.from_numpy(np.asarray(found[1]))
+    own = index == torch.arange(num_links).unsqueeze(1)
+    # The own transmitter goes to the end, as does the last one where it is not among the nearest.
+    own[:, -1] |= ~own.any(1)
+    order = own.to(torch.int8).argsort(dim=1, stable=True)[:, :-1]
+    distance, index = distance.gather(1, order), index.gather(1, order)
+    shadow = shadowing_db((num_links, num_candidates), shadowing_std_db, generator)
+    gain = gain_of(distance, shadow)
+    best, which = gain.topk(num_neighbours, dim=1)
+    mean_shadow = math.exp(0.5 * (shadowing_std_db * math.log(10.0) / 10.0) ** 2)
+    beyond = _beyond(transmitter_m, receiver_m, distance[:, -1], lambda d: gain_of(d, 0.0))
+    left_out = gain.sum(1) - best.sum(1) + mean_shadow * beyond
+    neighbours = Neighbours(
+        num_links,
+        index.gather(1, which).flatten(),
+        torch.arange(num_links).repeat_interleave(num_neighbours),
+    )
+    direct_m = (transmitter_m - receiver_m).norm(dim=1)
+    own_shadow = shadowing_db((num_links,), shadowing_std_db, generator)
+    return NeighbourGain(neighbours, gain_of(direct_m, own_shadow), best.flatten(), left_out)
+
+
+def _beyond(
+    transmitter_m: Tensor,
+    receiver_m: Tensor,
+    nearest_m: Tensor,
+    gain_of: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Bound ``[K]`` on the gains from transmitters no nearer than ``nearest_m [K]``."""
+    low, high = transmitter_m.amin(0), transmitter_m.amax(0)
+    width = ((high - low) / _CELLS).clamp(min=1e-9)
+    cell = ((transmitter_m - low) / width).long().clamp(max=_CELLS - 1)
+    counts = torch.bincount(cell[:, 0] * _CELLS + cell[:, 1], minlength=_CELLS**2)
+    occupied = counts.nonzero().squeeze(1)
+    corner = low + width * torch.stack([occupied // _CELLS, occupied % _CELLS], dim=1)
+    count = counts[occupied].to(transmitter_m)
+    sums = []
+    blocks = zip(
+        receiver_m.split(_RECEIVERS_AT_ONCE), nearest_m.split(_RECEIVERS_AT_ONCE), strict=True
+    )
+    for receivers, nearest in blocks:
+        offset = receivers.unsqueeze(1) - corner
+        outside = (offset - width).clamp(min=0.0) + (-offset).clamp(min=0.0)
+        distance = torch.maximum(outside.norm(dim=2), nearest.unsqueeze(1))
+        sums.append(gain_of(distance) @ count)
+    return torch.cat(sums)
+
+
+def drop_many_links(
+    num_links: int,
+    generator: torch.Generator,
+    area_m: float,
+    min_link_m: float,
+    max_link_m: float,
+    min_transmitter_spacing_m: float,
+    min_cross_m: float,
+) -> tuple[Tensor, Tensor]:
+    """`drop_links` for many links: all at once, the later of two that are too near redrawn.
+
+    Raises:
+        ValueError: If links are still too near after 200 rounds.
+    """
+    check_count("num_links", num_links)
+    transmitters = torch.empty(num_links, 2)
+    receivers = torch.empty(num_links, 2)
+    again = torch.arange(num_links)
+    for _ in range(200):
+        u = torch.rand(len(again), 4, generator=generator)
+        radius = min_link_m + (max_link_m - min_link_m) * u[:, 2:3]
+        angle = 2.0 * math.pi * u[:, 3]
+        transmitters[again] = area_m * u[:, :2]
+        receivers[again] = transmitters[again] + radius * torch.stack(
+            [angle.cos(), angle.sin()], dim=1
+        )
+        near = _too_near(
+            transmitters.numpy(), receivers.numpy(), min_transmitter_spacing_m, min_cross_m
+        )
+        again = torch.from_numpy(near)
+        if len(again) == 0:
+            return transmitters, receivers
+    raise ValueError(
+        f"`num_links` must fit on the square of side `area_m` = {area_m} m with the minimum "
+        f"distances, got {num_links} ({len(again)} still too near)"
+    )
+
+
+def _too_near(
+    transmitters: NDArray[np.float32],
+    receivers: NDArray[np.float32],
+    spacing_m: float,
+    cross_m: float,
+) -> NDArray[np.int64]:
+    """Later link of every pair that breaks a minimum distance."""
+    tx, rx = cKDTree(transmitters), cKDTree(receivers)
+    later = [tx.query_pairs(spacing_m, output_type="ndarray").max(axis=1, initial=-1)]
+    crossed = tx.sparse_distance_matrix(rx, cross_m, output_type="ndarray")
+    different = crossed["i"] != crossed["j"]
+    later.append(np.maximum(crossed["i"], crossed["j"])[different])
+    found: NDArray[np.int64] = np.unique(np.concatenate(later)).astype(np.int64)
+    return found[found >= 0]

@@ -1,0 +1,161 @@
+"""Large networks as neighbour lists: the gains between links that matter, never K x K of them."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from metagnn.graphs.checks import check_count, check_positive, check_square, require
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Which links disturb which: pairs of different links, sorted by receiver.
+
+    Attributes:
+        num_links: Number of links K.
+        source: Transmitter of each pair ``[E]``.
+        target: Receiver of each pair ``[E]``, ascending.
+
+    Raises:
+        ValueError: If a pair is out of range, of a link with itself, or not in order.
+    """
+
+    num_links: int
+    source: Tensor
+    target: Tensor
+
+    def __post_init__(self) -> None:
+        check_count("num_links", self.num_links)
+        for name in ("source", "target"):
+            ends = getattr(self, name)
+            inside = ends.dim() == 1 and bool(((ends >= 0) & (ends < self.num_links)).all())
+            require(inside, name, f"hold links from 0 to {self.num_links - 1}", tuple(ends.shape))
+        same = self.source.shape == self.target.shape
+        require(same, "source", f"have the shape {tuple(self.target.shape)}", self.source.shape)
+        require(not bool((self.source == self.target).any()), "source", "differ from target", "=")
+        require(bool((self.target.diff() >= 0).all()), "target", "be in ascending order", "less")
+
+    @property
+    def num_pairs(self) -> int:
+        """Number of pairs E."""
+        return len(self.source)
+
+    @cached_property
+    def by_source(self) -> Tensor:
+        """Order of the pairs by transmitter ``[E]``."""
+        return self.source.argsort(stable=True)
+
+    def into_targets(self, value: Tensor) -> Tensor:
+        """Sums over the pairs of each receiver: ``[..., E]`` to ``[..., K]``."""
+        return _sums(value, self.target, self.num_links)
+
+    def into_sources(self, value: Tensor) -> Tensor:
+        """Sums over the pairs of each transmitter: ``[..., E]`` to ``[..., K]``."""
+        return _sums(value, self.source, self.num_links)
+
+
+@dataclass(frozen=True, eq=False)
+class NeighbourGain:
+    """Power gains of a network, or of consecutive samples of it, on neighbour lists.
+
+    Attributes:
+        neighbours: The pairs of links that are kept.
+        direct: Gains of the direct links ``[..., K]`` [1].
+        crossed: Gains of the pairs ``[..., E]`` [1].
+        neglected: Bound on the sum of the large-scale gains left out at each receiver ``[K]`` [1].
+    """
+
+    neighbours: Neighbours
+    direct: Tensor
+    crossed: Tensor
+    neglected: Tensor
+
+    @property
+    def num_links(self) -> int:
+        """Number of links K."""
+        return self.neighbours.num_links
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.direct)
+
+    def __getitem__(self, index: int | slice) -> "NeighbourGain":
+        """Samples at ``index``."""
+        return replace(self, direct=self.direct[index], crossed=self.crossed[index])
+
+    def received(self, power_w: Tensor) -> Tensor:
+        """Power that each receiver gets from other links, ``[..., K]`` to ``[..., K]`` [W]."""
+        return self.neighbours.into_targets(self.crossed * power_w[..., self.neighbours.source])
+
+    def caused(self, value: Tensor) -> Tensor:
+        """Sum over receivers k of the gain to k times ``value[..., k]``, ``[..., K]``."""
+        return self.neighbours.into_sources(self.crossed * value[..., self.neighbours.target])
+
+    def dense(self) -> Tensor:
+        """The same as ``[..., K, K]``, with 0 where pairs were left out."""
+        gain = torch.diag_embed(self.direct)
+        gain[..., self.neighbours.source, self.neighbours.target] = self.crossed
+        return gain
+
+    def neglected_share(self, power_max_w: float, noise_w: float) -> Tensor:
+        """Largest neglected interference over noise, ``[K]`` [1], at full power of all links."""
+        return self.neglected * (power_max_w / noise_w)
+
+
+def strongest(large_scale_gain: Tensor, num_neighbours: int) -> NeighbourGain:
+    """Neighbour lists of the ``num_neighbours`` strongest transmitters at each receiver.
+
+    Args:
+        large_scale_gain: Power gains ``[K, K]`` [1].
+        num_neighbours: Neighbours of each receiver.
+
+    Raises:
+        ValueError: If there are not more links than neighbours.
+    """
+    check_square("large_scale_gain", large_scale_gain)
+    num_links = len(large_scale_gain)
+    check_count("num_neighbours", num_neighbours)
+    rule = f"be <= {num_links - 1}, the number of other links"
+    require(num_neighbours < num_links, "num_neighbours", rule, num_neighbours)
+    crossed = large_scale_gain - torch.diag_embed(large_scale_gain.diagonal())
+    own = torch.eye(num_links, dtype=torch.bool, device=crossed.device)
+    best = crossed.masked_fill(own, -1.0).topk(num_neighbours, dim=0).indices
+    keep = torch.zeros_like(own).scatter_(0, best, True)
+    return _kept(large_scale_gain, keep)
+
+
+def above(
+    large_scale_gain: Tensor, min_inr: float, power_max_w: float, noise_w: float
+) -> NeighbourGain:
+    """Neighbour lists of the transmitters that are heard above a threshold relative to noise.
+
+    Args:
+        large_scale_gain: Power gains ``[K, K]`` [1].
+        min_inr: Smallest interference-to-noise ratio of a neighbour at full power [1].
+        power_max_w: Largest transmit power [W].
+        noise_w: Noise power over the band [W].
+
+    Raises:
+        ValueError: If an argument is not positive or ``large_scale_gain`` is not square. A
+            threshold that cuts every pair leaves isolated links, which is no error.
+    """
+    check_square("large_scale_gain", large_scale_gain)
+    check_positive("min_inr", min_inr)
+    check_positive("power_max_w", power_max_w)
+    check_positive("noise_w", noise_w)
+    own = torch.eye(len(large_scale_gain), dtype=torch.bool, device=large_scale_gain.device)
+    keep = (large_scale_gain * (power_max_w / noise_w) >= min_inr) & ~own
+    return _kept(large_scale_gain, keep)
+
+
+def _kept(gain: Tensor, keep: Tensor) -> NeighbourGain:
+    target, source = keep.mT.nonzero(as_tuple=True)
+    neighbours = Neighbours(len(gain), source, target)
+    left_out = gain.masked_fill(keep, 0.0).fill_diagonal_(0.0).sum(0)
+    return NeighbourGain(neighbours, gain.diagonal().clone(), gain[source, target], left_out)
+
+
+def _sums(value: Tensor, index: Tensor, size: int) -> Tensor:
+    return value.new_zeros(*value.shape[:-1], size).index_add(-1, index, value)

@@ -1,0 +1,129 @@
+"""The interference graph of a large network: an edge per neighbour, LEConv as sparse products."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metagnn.graphs.checks import check_positive
+from metagnn.graphs.interference import EdgeKind, node_features, rate_loss
+from metagnn.graphs.neighbours import NeighbourGain, Neighbours
+from metagnn.graphs.rates import full_power_rate
+
+
+@dataclass(frozen=True, eq=False)
+class SparseWeight:
+    """Edge weights of one sample or several, in place of ``[..., K, K]``.
+
+    Attributes:
+        neighbours: Edges i -> k between different links.
+        crossed: Their weights ``[..., E]``.
+        own: Weights of the self-loops ``[..., K]``.
+    """
+
+    neighbours: Neighbours
+    crossed: Tensor
+    own: Tensor
+
+    def incoming_sum(self) -> Tensor:
+        """Sum of the weights of the edges into each node ``[..., K]``."""
+        return self.own + self.neighbours.into_targets(self.crossed)
+
+    def outgoing_sum(self) -> Tensor:
+        """Sum of the weights of the edges out of each node ``[..., K]``."""
+        return self.own + self.neighbours.into_sources(self.crossed)
+
+    def products(self) -> "tuple[SparseProduct, SparseProduct]":
+        """Sums over incoming and over outgoing edges of one sample, as matrices."""
+        pairs, size = self.neighbours, (self.neighbours.num_links,) * 2
+        order = pairs.by_source
+        incoming = _csr(pairs.target, pairs.source, self.crossed, size)
+        outgoing = _csr(pairs.source[order], pairs.target[order], self.crossed[order], size)
+        return (
+            SparseProduct(incoming, outgoing, self.own),
+            SparseProduct(outgoing, incoming, self.own),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SparseProduct:
+    """Matrix of neighbours and self-loops that multiplies features ``[K, F]`` from the left."""
+
+    matrix: Tensor
+    transposed: Tensor
+    own: Tensor
+
+    def __matmul__(self, x: Tensor) -> Tensor:
+        product: Tensor = _Product.apply(x, self.matrix, self.transposed)  # type: ignore[no-untyped-call]
+        return product + self.own.unsqueeze(-1) * x
+
+
+class _Product(torch.autograd.Function):
+    """Product with a constant CSR matrix; its own backward needs the transpose as CSR."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
+        ctx.transposed = transposed
+        return matrix @ x
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.transposed @ slopes[0].contiguous(), None, None
+
+
+def _csr(row: Tensor, column: Tensor, value: Tensor, size: tuple[int, int]) -> Tensor:
+    start = torch.zeros(size[0] + 1, dtype=torch.int64, device=row.device)
+    start[1:] = torch.bincount(row, minlength=size[0]).cumsum(0)
+    return torch.sparse_csr_tensor(start, column, value, size, check_invariants=False)
+
+
+@dataclass(frozen=True, eq=False)
+class SparseGraph:
+    """Interference graphs on neighbour lists; what `DenseGraph` is for ``[..., K, K]``.
+
+    Attributes:
+        node: Features of each link that follow from the gains ``[..., K, F]``.
+        edge_weight: Weights of the edges.
+    """
+
+    node: Tensor
+    edge_weight: SparseWeight
+
+    def __getitem__(self, index: int | slice) -> "SparseGraph":
+        """Graphs at ``index`` of the leading axis."""
+        weight = self.edge_weight
+        cut = replace(weight, crossed=weight.crossed[index], own=weight.own[index])
+        return SparseGraph(self.node[index], cut)
+
+
+def sparse_interference_graph(
+    gain: NeighbourGain, power_max_w: float, noise_w: float, edges: EdgeKind = "rate_loss"
+) -> SparseGraph:
+    """Interference graph on neighbour lists; pairs left out count as gains of 0.
+
+    Weights, features and arguments are those of `interference_graph`; Eq. 24's logarithm of a
+    missing gain counts as 0, its norm is over the pairs that are kept.
+
+    Shapes:
+        gain of ``[..., K]`` direct and ``[..., E]`` crossed gains.
+    """
+    check_positive("power_max_w", power_max_w)
+    check_positive("noise_w", noise_w)
+    pairs, scale = gain.neighbours, power_max_w / noise_w
+    snr, inr = gain.direct * scale, gain.crossed * scale
+    if edges == "normalised_log":
+        logs = [torch.where(x > 0, torch.log(x.clamp(min=1e-38)), 0.0) for x in (inr, snr)]
+        square = sum(x.square().sum(-1, keepdim=True) for x in logs)
+        crossed, own = (x / torch.as_tensor(square).clamp(min=1e-38).sqrt() for x in logs)
+        node = snr.new_empty((*snr.shape, 0))
+        return SparseGraph(node, SparseWeight(pairs, crossed, own))
+    loss = rate_loss(snr[..., pairs.target], inr)
+    suffered, caused = 1.0 + pairs.into_targets(loss), 1.0 + pairs.into_sources(loss)
+    weight = SparseWeight(
+        pairs,
+        loss / (caused[..., pairs.source] * suffered[..., pairs.target]).sqrt(),
+        1.0 / (caused * suffered).sqrt(),
+    )
+    at_full_power = full_power_rate(gain, power_max_w, noise_w)
+    return SparseGraph(node_features(snr, at_full_power, suffered, caused), weight)

@@ -1,0 +1,164 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from metagnn.graphs.geometry import cross_distance_m, drop_links
+from metagnn.graphs.interference import EDGE_KINDS, EdgeKind, interference_graph
+from metagnn.graphs.neighbour_search import drop_many_links, nearest_neighbours
+from metagnn.graphs.neighbours import NeighbourGain, Neighbours, above, strongest
+from metagnn.graphs.pathloss import dual_slope_db
+from metagnn.graphs.randomness import generator
+from metagnn.graphs.rates import full_power_rate, rate, sinr
+from metagnn.graphs.sparse_interference import sparse_interference_graph
+from metagnn.models.leconv import DenseLEConvStack
+
+POWER_MAX_W, NOISE_W = 2.0, 0.5
+
+
+def _gain(num_links: int = 6, *leading: int) -> Tensor:
+    source = generator(0, "neighbours", num_links)
+    exponent = torch.rand((*leading, num_links, num_links), generator=source, dtype=torch.float64)
+    return 10.0 ** (4.0 * exponent - 2.0)
+
+
+def _faded(kept: NeighbourGain, num_samples: int) -> NeighbourGain:
+    source = generator(1, "neighbours")
+
+    def fade(gain: Tensor) -> Tensor:
+        return gain * torch.rand((num_samples, *gain.shape), generator=source, dtype=gain.dtype)
+
+    return replace(kept, direct=fade(kept.direct), crossed=fade(kept.crossed))
+
+
+@pytest.mark.parametrize("num_neighbours", [1, 2, 5])
+def test_the_strongest_transmitters_are_kept(num_neighbours: int) -> None:
+    gain = _gain()
+    kept = strongest(gain, num_neighbours)
+    dense = kept.dense()
+    for k in range(6):
+        others = sorted((float(gain[i, k]) for i in range(6) if i != k), reverse=True)
+        found = sorted((float(dense[i, k]) for i in range(6) if i != k), reverse=True)
+        assert found[:num_neighbours] == others[:num_neighbours]
+        assert found[num_neighbours:] == [0.0] * (5 - num_neighbours)
+        assert kept.neglected[k].item() == pytest.approx(sum(others[num_neighbours:]))
+        assert dense[k, k] == gain[k, k]
+
+
+def test_the_threshold_is_one_on_received_power_over_noise() -> None:
+    gain = torch.tensor([[9.0, 1.0, 0.2], [0.3, 9.0, 0.25], [0.1, 4.0, 9.0]])
+    kept = above(gain, 1.0, POWER_MAX_W, NOISE_W)  # gains of at least 0.25
+    expected = torch.tensor([[9.0, 1.0, 0.0], [0.3, 9.0, 0.25], [0.0, 4.0, 9.0]])
+    assert torch.equal(kept.dense(), expected)
+    torch.testing.assert_close(kept.neglected, torch.tensor([0.1, 0.0, 0.2]))
+    torch.testing.assert_close(
+        kept.neglected_share(POWER_MAX_W, NOISE_W), torch.tensor([0.4, 0.0, 0.8])
+    )
+    alone = above(gain, 1e9, POWER_MAX_W, NOISE_W)
+    assert alone.neighbours.num_pairs == 0
+    power = torch.full((3,), POWER_MAX_W)
+    torch.testing.assert_close(sinr(alone, power, NOISE_W), gain.diagonal() * 4.0)
+
+
+@pytest.mark.parametrize("num_neighbours", [2, 5])
+def test_rates_equal_those_of_the_dense_gains(num_neighbours: int) -> None:
+    kept = _faded(strongest(_gain(), num_neighbours), 3)
+    power = torch.rand((3, 6), generator=generator(2), dtype=torch.float64)
+    torch.testing.assert_close(rate(kept, power, NOISE_W), rate(kept.dense(), power, NOISE_W))
+    torch.testing.assert_close(
+        full_power_rate(kept, POWER_MAX_W, NOISE_W),
+        full_power_rate(kept.dense(), POWER_MAX_W, NOISE_W),
+    )
+    caused = (kept.dense() - torch.diag_embed(kept.direct)) @ power.unsqueeze(-1)
+    torch.testing.assert_close(kept.caused(power), caused.squeeze(-1))
+    assert len(kept) == 3
+    torch.testing.assert_close(kept[1].dense(), kept.dense()[1])
+
+
+@pytest.mark.parametrize("edges", EDGE_KINDS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("num_neighbours", [2, 5])
+def test_leconv_on_neighbour_lists_equals_the_dense_one(
+    edges: EdgeKind, bidirectional: bool, num_neighbours: int
+) -> None:
+    kept = _faded(strongest(_gain(), num_neighbours), 2)
+    sparse = sparse_interference_graph(kept, POWER_MAX_W, NOISE_W, edges)
+    dense = interference_graph(kept.dense(), POWER_MAX_W, NOISE_W, edges)
+    torch.testing.assert_close(sparse.node, dense.node)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        stack = DenseLEConvStack(3, 5, 3, bidirectional).double()
+    x = torch.randn((2, 6, 3), generator=generator(3), dtype=torch.float64)
+    for sample in range(2):
+        ours, theirs = x[sample].clone().requires_grad_(), x[sample].clone().requires_grad_()
+        found = stack(ours, sparse[sample].edge_weight)
+        wanted = stack(theirs, dense.edge_weight[sample])
+        torch.testing.assert_close(found, wanted)
+        parameters = [ours, *stack.parameters()], [theirs, *stack.parameters()]
+        slopes = [
+            torch.autograd.grad(value.square().sum(), leaves)
+            for value, leaves in zip((found, wanted), parameters, strict=True)
+        ]
+        for slope, other in zip(*slopes, strict=True):
+            torch.testing.assert_close(slope, other)
+
+
+def test_search_by_position_equals_brute_force() -> None:
+    source = generator(0, "search")
+    transmitter_m, receiver_m = drop_links(40, source, 700.0)
+    kept = nearest_neighbours(transmitter_m, receiver_m, dual_slope_db, 9, 0.0, source)
+    distance = cross_distance_m(transmitter_m, receiver_m)
+    gain = 10.0 ** (-dual_slope_db(distance) / 10.0)
+    wanted = strongest(gain, 9)
+    torch.testing.assert_close(kept.dense(), wanted.dense(), rtol=1e-4, atol=0.0)
+    assert (kept.neglected >= 0.999 * wanted.neglected).all()
+    assert (kept.neglected <= 20.0 * wanted.neglected).all()
+
+
+def test_shadowing_chooses_among_the_candidates() -> None:
+    source = generator(0, "search")
+    transmitter_m, receiver_m = drop_links(60, source, 900.0)
+    plain = nearest_neighbours(transmitter_m, receiver_m, dual_slope_db, 5, 0.0, source)
+    kept = nearest_neighbours(transmitter_m, receiver_m, dual_slope_db, 5, 8.0, generator(5))
+    again = nearest_neighbours(transmitter_m, receiver_m, dual_slope_db, 5, 8.0, generator(5))
+    assert torch.equal(kept.dense(), again.dense())
+    assert not torch.equal(kept.neighbours.source, plain.neighbours.source)
+    count = torch.bincount(kept.neighbours.target, minlength=60)
+    assert torch.equal(count, torch.full((60,), 5))
+
+
+def test_all_other_links_may_be_neighbours() -> None:
+    source = generator(0, "search")
+    transmitter_m, receiver_m = drop_links(5, source)
+    kept = nearest_neighbours(transmitter_m, receiver_m, dual_slope_db, 4, 0.0, source)
+    assert (kept.dense() > 0).all()
+
+
+def test_many_links_keep_their_distances() -> None:
+    tx, rx = drop_many_links(400, generator(0), 2200.0, 10.0, 50.0, 35.0, 10.0)
+    own = torch.eye(400, dtype=torch.bool)
+    assert torch.cdist(tx, tx).masked_fill(own, 1e9).min() >= 35.0 - 1e-3
+    assert torch.cdist(tx, rx).masked_fill(own, 1e9).min() >= 10.0 - 1e-3
+    length = (tx - rx).norm(dim=1)
+    assert 10.0 - 1e-3 <= length.min() < length.max() <= 50.0 + 1e-3
+    assert ((tx >= 0) & (tx <= 2200.0)).all()
+    with pytest.raises(ValueError, match="`num_links` must fit on the square"):
+        drop_many_links(400, generator(0), 300.0, 10.0, 50.0, 35.0, 10.0)
+
+
+def test_errors_name_argument_rule_and_value() -> None:
+    gain = _gain(4)
+    with pytest.raises(ValueError, match="`num_neighbours` must be <= 3, the number of .*got 4"):
+        strongest(gain, 4)
+    with pytest.raises(ValueError, match="`min_inr` must be finite and > 0, got 0.0"):
+        above(gain, 0.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="`num_neighbours` must be <= 4, the number of .*got 9"):
+        positions = torch.rand(5, 2)
+        nearest_neighbours(positions, positions, dual_slope_db, 9, 0.0, generator(0))
+    with pytest.raises(ValueError, match="`target` must be in ascending order"):
+        Neighbours(3, torch.tensor([0, 1]), torch.tensor([2, 0]))
+    with pytest.raises(ValueError, match="`source` must differ from target"):
+        Neighbours(3, torch.tensor([1]), torch.tensor([1]))
+    with pytest.raises(ValueError, match="`source` must hold links from 0 to 2"):
+        Neighbours(3, torch.tensor([3]), torch.tensor([1]))
