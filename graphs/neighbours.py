@@ -77,6 +77,21 @@ class NeighbourGain:
         """Number of links K."""
         return self.neighbours.num_links
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the same gains without neighbour lists, ``[..., K, K]``."""
+        return (*self.direct.shape, self.num_links)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the gains."""
+        return self.direct.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the gains."""
+        return self.direct.device
+
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.direct)
@@ -84,6 +99,22 @@ class NeighbourGain:
     def __getitem__(self, index: int | slice) -> "NeighbourGain":
         """Samples at ``index``."""
         return replace(self, direct=self.direct[index], crossed=self.crossed[index])
+
+    def reshape(self, *leading: int) -> "NeighbourGain":
+        """The same samples with other leading axes."""
+        return replace(
+            self,
+            direct=self.direct.reshape(*leading, self.num_links),
+            crossed=self.crossed.reshape(*leading, self.neighbours.num_pairs),
+        )
+
+    def transpose(self, first: int, second: int) -> "NeighbourGain":
+        """The same samples with two leading axes exchanged."""
+        return replace(
+            self,
+            direct=self.direct.transpose(first, second),
+            crossed=self.crossed.transpose(first, second),
+        )
 
     def received(self, power_w: Tensor) -> Tensor:
         """Power that each receiver gets from other links, ``[..., K]`` to ``[..., K]`` [W]."""
@@ -102,6 +133,10 @@ class NeighbourGain:
     def neglected_share(self, power_max_w: float, noise_w: float) -> Tensor:
         """Largest neglected interference over noise, ``[K]`` [1], at full power of all links."""
         return self.neglected * (power_max_w / noise_w)
+
+
+# Gains of a network or of samples of it: ``[..., K, K]``, or on neighbour lists.
+Gain = Tensor | NeighbourGain
 
 
 def strongest(large_scale_gain: Tensor, num_neighbours: int) -> NeighbourGain:

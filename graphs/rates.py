@@ -52,9 +52,7 @@ def ergodic_rate(gain: Tensor, power_w: Tensor, noise_w: float) -> Tensor:
     return rate(gain, power_w, noise_w).mean(dim=0)
 
 
-def full_power_rate(
-    gain: Tensor | NeighbourGain, power_max_w: float, noise_w: float
-) -> Tensor:
+def full_power_rate(gain: Tensor | NeighbourGain, power_max_w: float, noise_w: float) -> Tensor:
     """Rate of each link when all transmit with ``power_max_w``: ``[..., K, K]`` to ``[..., K]``."""
     one_per_link = gain.direct if isinstance(gain, NeighbourGain) else gain[..., 0]
     return rate(gain, torch.full_like(one_per_link, power_max_w), noise_w)

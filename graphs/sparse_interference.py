@@ -7,8 +7,14 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.checks import check_positive
-from metagnn.graphs.interference import EdgeKind, node_features, rate_loss
-from metagnn.graphs.neighbours import NeighbourGain, Neighbours
+from metagnn.graphs.interference import (
+    DenseGraph,
+    EdgeKind,
+    interference_graph,
+    node_features,
+    rate_loss,
+)
+from metagnn.graphs.neighbours import Gain, NeighbourGain, Neighbours
 from metagnn.graphs.rates import full_power_rate
 
 
@@ -25,6 +31,16 @@ class SparseWeight:
     neighbours: Neighbours
     crossed: Tensor
     own: Tensor
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.own)
+
+    def __getitem__(self, index: int | slice) -> "SparseWeight":
+        """Weights at ``index`` of the leading axis."""
+        if isinstance(index, int) and not 0 <= index < len(self):
+            raise IndexError(index)
+        return replace(self, crossed=self.crossed[index], own=self.own[index])
 
     def incoming_sum(self) -> Tensor:
         """Sum of the weights of the edges into each node ``[..., K]``."""
@@ -92,9 +108,19 @@ class SparseGraph:
 
     def __getitem__(self, index: int | slice) -> "SparseGraph":
         """Graphs at ``index`` of the leading axis."""
-        weight = self.edge_weight
-        cut = replace(weight, crossed=weight.crossed[index], own=weight.own[index])
-        return SparseGraph(self.node[index], cut)
+        return SparseGraph(self.node[index], self.edge_weight[index])
+
+
+Graph = DenseGraph | SparseGraph
+
+
+def graph_of(
+    gain: Gain, power_max_w: float, noise_w: float, edges: EdgeKind = "rate_loss"
+) -> Graph:
+    """Interference graph of gains, on neighbour lists where they are; see `interference_graph`."""
+    if isinstance(gain, NeighbourGain):
+        return sparse_interference_graph(gain, power_max_w, noise_w, edges)
+    return interference_graph(gain, power_max_w, noise_w, edges)
 
 
 def sparse_interference_graph(

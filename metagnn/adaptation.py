@@ -8,12 +8,13 @@ from torch import Tensor
 
 from metagnn.adaptation_task import Problem, make_task
 from metagnn.graphs.checks import check_count, require
-from metagnn.graphs.interference import interference_graph
+from metagnn.graphs.neighbours import Gain
 from metagnn.graphs.rates import full_power_rate
+from metagnn.graphs.sparse_interference import graph_of
 from metagnn.inner_loop import inner_loop, power_policy
 from metagnn.learner import DenseLearner, Learner, Networks, flatten
 from metagnn.models.primal_dual import PrimalDualNetworks
-from metagnn.rollout import Policy, Rollout, rollout
+from metagnn.rollout import Policy, Rollout, in_sequences, rollout
 from metagnn.update_rule import UpdateRule
 
 # Samples before the first scored one over which a policy's own averages settle.
@@ -68,8 +69,8 @@ class Adapted:
 
 def adapt(
     networks: PrimalDualNetworks,
-    large_scale_gain: Tensor,
-    gain: Tensor,
+    large_scale_gain: Gain,
+    gain: Gain,
     problem: Problem,
     adaptation: Adaptation,
     on_epoch: Callable[[int, Learner], None] | None = None,
@@ -109,20 +110,20 @@ def adapt(
     return Adapted(learner, slack, mu, float(task.minimum_rate), history.tolist())
 
 
-def learned_policy(networks: Networks, gain: Tensor, problem: Problem) -> Policy:
+def learned_policy(networks: Networks, gain: Gain, problem: Problem) -> Policy:
     """Rollout policy of a power network on the samples ``[T, B, K, K]`` ahead.
 
     The graphs of all samples are computed at once; the policy uses the one of its time step only.
     """
-    graph = interference_graph(gain, problem.power_max_w, problem.noise_w, networks.shape.edges)
+    graph = graph_of(gain, problem.power_max_w, problem.noise_w, networks.shape.edges)
     return power_policy(networks, graph, problem.power_max_w)
 
 
 @torch.no_grad()
 def warmed_up_rollout(
-    make_policy: Callable[[Tensor], Policy],
-    past_gain: Tensor | None,
-    gain: Tensor,
+    make_policy: Callable[[Gain], Policy],
+    past_gain: Gain | None,
+    gain: Gain,
     problem: Problem,
 ) -> Rollout:
     """Roll a policy out over consecutive samples, with averages settled on the samples before.
@@ -145,14 +146,14 @@ def warmed_up_rollout(
     """
     for name, samples in (("past_gain", past_gain), ("gain", gain)):
         if samples is not None:
-            require(samples.dim() == 3, name, "have the shape [S, K, K]", tuple(samples.shape))
-    gain = gain.unsqueeze(1)
+            require(len(samples.shape) == 3, name, "have the shape [S, K, K]", tuple(samples.shape))
+    gain = in_sequences(gain, 1)
     constants = (problem.noise_w, problem.window)
     at_full_power = full_power_rate(gain, problem.power_max_w, problem.noise_w)
     if past_gain is None:
         average = at_full_power[0]
     else:
-        past_gain = past_gain.unsqueeze(1)
+        past_gain = in_sequences(past_gain, 1)
         before = full_power_rate(past_gain, problem.power_max_w, problem.noise_w)
         recent, at = past_gain[-WARM_UP_STEPS:], before[-WARM_UP_STEPS:]
         settled = rollout(make_policy(recent), recent, at, before.mean(0), *constants)
@@ -161,7 +162,7 @@ def warmed_up_rollout(
 
 
 def learned_rollout(
-    networks: Networks, past_gain: Tensor | None, gain: Tensor, problem: Problem
+    networks: Networks, past_gain: Gain | None, gain: Gain, problem: Problem
 ) -> Rollout:
     """`warmed_up_rollout` of a power network: of a learner, or of networks as they are."""
     return warmed_up_rollout(

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.checks import check_count, check_non_negative, check_positive, require
-from metagnn.graphs.interference import DenseGraph, EdgeKind, interference_graph
+from metagnn.graphs.interference import DenseGraph, EdgeKind
+from metagnn.graphs.neighbours import Gain
 from metagnn.graphs.rates import full_power_rate
+from metagnn.graphs.sparse_interference import Graph, graph_of
 from metagnn.rollout import in_sequences
 from metagnn.tasks.power_control.problem import minimum_rate
 
@@ -62,11 +64,11 @@ class Task:
         full_power_rate: Their rates at full power ``[T, (M,) B, K]`` [bit/s/Hz].
     """
 
-    graph: DenseGraph
+    graph: Graph
     initial_rate: Tensor
     minimum_rate: Tensor
-    gain: Tensor
-    sample_graph: DenseGraph
+    gain: Gain
+    sample_graph: Graph
     full_power_rate: Tensor
 
     @property
@@ -80,8 +82,8 @@ class Task:
 
 
 def make_task(
-    large_scale_gain: Tensor,
-    gain: Tensor,
+    large_scale_gain: Gain,
+    gain: Gain,
     problem: Problem,
     edges: EdgeKind,
     num_sequences: int = 32,
@@ -90,13 +92,13 @@ def make_task(
     check_count("num_sequences", num_sequences)
     powers = (problem.power_max_w, problem.noise_w)
     initial_rate = full_power_rate(gain, *powers).mean(0)
-    gain = in_sequences(gain, min(num_sequences, gain.shape[0]))
+    gain = in_sequences(gain, min(num_sequences, len(gain)))
     return Task(
-        interference_graph(large_scale_gain, *powers, edges),
+        graph_of(large_scale_gain, *powers, edges),
         initial_rate,
         minimum_rate(initial_rate, problem.minimum_rate_threshold).unsqueeze(-1),
         gain,
-        interference_graph(gain, *powers, edges),
+        graph_of(gain, *powers, edges),
         full_power_rate(gain, *powers),
     )
 
@@ -110,17 +112,22 @@ def side_by_side(tasks: Sequence[Task]) -> Task:
     shapes = {tuple(task.gain.shape) for task in tasks}
     require(len(shapes) == 1, "tasks", "be of one shape", sorted(shapes))
 
-    def stack(graphs: Sequence[DenseGraph], axis: int) -> DenseGraph:
+    def stack(values: Sequence[object], axis: int) -> Tensor:
+        dense = [value for value in values if isinstance(value, Tensor)]
+        require(len(dense) == len(values), "tasks", "be dense", "neighbour lists")
+        return torch.stack(dense, axis)
+
+    def stack_graphs(graphs: Sequence[Graph], axis: int) -> DenseGraph:
         return DenseGraph(
-            torch.stack([graph.node for graph in graphs], axis),
-            torch.stack([graph.edge_weight for graph in graphs], axis),
+            stack([graph.node for graph in graphs], axis),
+            stack([graph.edge_weight for graph in graphs], axis),
         )
 
     return Task(
-        stack([task.graph for task in tasks], 0),
-        torch.stack([task.initial_rate for task in tasks]),
-        torch.stack([task.minimum_rate for task in tasks]),
-        torch.stack([task.gain for task in tasks], 1),
-        stack([task.sample_graph for task in tasks], 1),
-        torch.stack([task.full_power_rate for task in tasks], 1),
+        stack_graphs([task.graph for task in tasks], 0),
+        stack([task.initial_rate for task in tasks], 0),
+        stack([task.minimum_rate for task in tasks], 0),
+        stack([task.gain for task in tasks], 1),
+        stack_graphs([task.sample_graph for task in tasks], 1),
+        stack([task.full_power_rate for task in tasks], 1),
     )

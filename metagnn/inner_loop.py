@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metagnn.adaptation_task import Problem, Task
 from metagnn.graphs.checks import check_count
-from metagnn.graphs.interference import DenseGraph
+from metagnn.graphs.sparse_interference import Graph
 from metagnn.lagrangian import Variables, descent_loss, lagrangian
 from metagnn.learner import Learner, Networks
 from metagnn.rollout import Policy, rollout
@@ -29,7 +29,7 @@ class EpochResult:
     average_rate: Tensor
 
 
-def power_policy(networks: Networks, graph: DenseGraph, power_max_w: float) -> Policy:
+def power_policy(networks: Networks, graph: Graph, power_max_w: float) -> Policy:
     """Rollout policy of a power network on graphs ``[T, ...]`` prepared for all time steps."""
 
     def policy(gain: Tensor, ratio: Tensor, step: int) -> Tensor:

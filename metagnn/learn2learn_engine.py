@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from metagnn.graphs.interference import DenseGraph
+from metagnn.graphs.sparse_interference import Graph
 from metagnn.learn2learn_import import import_learn2learn
 from metagnn.learner import unflatten
 from metagnn.models.leconv_sparse import SparseLEConvStack
@@ -36,7 +36,7 @@ class Learn2LearnLearner:
         """What the networks look like."""
         return self.networks.shape
 
-    def call(self, name: str, x: Tensor, graph: DenseGraph) -> Tensor:
+    def call(self, name: str, x: Tensor, graph: Graph) -> Tensor:
         """Output of the network called ``name`` under the current parameters."""
         network: nn.Module = getattr(self.networks, name)
         value: Tensor = network(x, graph)

@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from metagnn.graphs.interference import DenseGraph
+from metagnn.graphs.sparse_interference import Graph
 from metagnn.models.leconv import FusedStack
 from metagnn.models.primal_dual import NetworkShape, PrimalDualNetworks
 from metagnn.update_rule import State, UpdateRule
@@ -18,7 +18,7 @@ class Networks(Protocol):
     def shape(self) -> NetworkShape:
         """What the networks look like."""
 
-    def call(self, name: str, x: Tensor, graph: DenseGraph) -> Tensor:
+    def call(self, name: str, x: Tensor, graph: Graph) -> Tensor:
         """Output of the network called ``name`` under the current parameters."""
 
 
@@ -96,7 +96,7 @@ class DenseLearner:
         named = unflatten(self.networks, name, vector)
         return FusedStack({key.removeprefix("stack."): value for key, value in named.items()})
 
-    def call(self, name: str, x: Tensor, graph: DenseGraph) -> Tensor:
+    def call(self, name: str, x: Tensor, graph: Graph) -> Tensor:
         """Output of the network called ``name`` under the current parameters."""
         value: Tensor = getattr(self.networks, name)(x, graph, self._stacks[name])
         return value

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metagnn.graphs.neighbours import Gain, NeighbourGain
 from metagnn.graphs.rates import moving_average, proportional_fair_ratio, rate
 
 # (gain [..., K, K] of one time step, PF ratio [..., K], time step) -> power [..., K] [W]
-Policy = Callable[[Tensor, Tensor, int], Tensor]
+Policy = Callable[[Gain, Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Rollout:
 
 def rollout(
     policy: Policy,
-    gain: Tensor,
+    gain: Gain,
     at_full_power: Tensor,
     average_rate: Tensor,
     noise_w: float,
@@ -55,7 +56,7 @@ def rollout(
         gain ``[T, ..., K, K]``, at_full_power ``[T, ..., K]``, average_rate ``[..., K]``.
     """
     ratios, powers, rates = [], [], []
-    for step in range(gain.shape[0]):
+    for step in range(len(gain)):
         ratio = proportional_fair_ratio(at_full_power[step], average_rate)
         power_w = policy(gain[step], ratio, step)
         got = rate(gain[step], power_w, noise_w)
@@ -66,12 +67,13 @@ def rollout(
     return Rollout(torch.stack(ratios), torch.stack(powers), torch.stack(rates), average_rate)
 
 
-def in_sequences(gain: Tensor, num_sequences: int) -> Tensor:
+def in_sequences(gain: Gain, num_sequences: int) -> Gain:
     """Consecutive samples as parallel sequences: ``[S, K, K]`` to ``[S // B, B, K, K]``.
 
     Sequence b holds the samples from ``b * (S // B)`` on; the last ``S % B`` samples are left out.
     """
-    length = gain.shape[0] // num_sequences
-    blocks = gain[: length * num_sequences].unflatten(0, (num_sequences, length))
-    sequences: Tensor = blocks.transpose(0, 1)
-    return sequences
+    length = len(gain) // num_sequences
+    kept = gain[: length * num_sequences]
+    if isinstance(kept, NeighbourGain):
+        return kept.reshape(num_sequences, length).transpose(0, 1)
+    return kept.reshape(num_sequences, length, *kept.shape[1:]).transpose(0, 1)

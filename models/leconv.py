@@ -96,10 +96,12 @@ class FusedStack:
         self._readout = (parameters["readout.weight"], parameters["readout.bias"])
 
     def __call__(self, x: Tensor, edge_weight: Tensor | SparseWeight) -> Tensor:
-        """Scores of the nodes; of one sample at a time where the weights are sparse."""
+        """Scores of the nodes; sparse samples are taken one at a time."""
         directions = self._layers[0][3]
         edges: Sequence[Tensor | SparseProduct]
         if isinstance(edge_weight, SparseWeight):
+            if x.dim() > 2:
+                return torch.stack([self(*pair) for pair in zip(x, edge_weight, strict=True)])
             edges = edge_weight.products()[:directions]
             sums = (edge_weight.incoming_sum, edge_weight.outgoing_sum)[:directions]
             degrees = [total().unsqueeze(-1) for total in sums]

@@ -12,13 +12,13 @@ from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.graphs.interference import (
     EDGE_KINDS,
     RATE_SCALE,
-    DenseGraph,
     EdgeKind,
     num_node_features,
 )
+from metagnn.graphs.sparse_interference import Graph, SparseWeight
 from metagnn.models.leconv import DenseLEConvStack
 
-Stack = Callable[[Tensor, Tensor], Tensor]
+Stack = Callable[[Tensor, Tensor | SparseWeight], Tensor]
 HeadActivation = Literal["softplus", "relu"]
 
 
@@ -95,7 +95,7 @@ class PowerNet(nn.Module):
             shape.bidirectional,
         )
 
-    def forward(self, ratio: Tensor, graph: DenseGraph, stack: Stack | None = None) -> Tensor:
+    def forward(self, ratio: Tensor, graph: Graph, stack: Stack | None = None) -> Tensor:
         """Shares of the largest transmit power, through the own stack or the one given."""
         feature = torch.log(ratio + 0.01) if self.log_ratio else ratio
         x = torch.cat([feature.unsqueeze(-1), graph.node], dim=-1)
@@ -127,9 +127,7 @@ class ConfigurationNet(nn.Module):
         nn.init.normal_(readout.weight, shape.head_mean, shape.head_std)
         nn.init.zeros_(readout.bias)
 
-    def forward(
-        self, initial_rate: Tensor, graph: DenseGraph, stack: Stack | None = None
-    ) -> Tensor:
+    def forward(self, initial_rate: Tensor, graph: Graph, stack: Stack | None = None) -> Tensor:
         """Values of the links, through the own stack or the one given."""
         x = torch.cat([(initial_rate / self.scale).unsqueeze(-1), graph.node], dim=-1)
         score = (stack or self.stack)(x, graph.edge_weight)
@@ -166,7 +164,7 @@ class PrimalDualNetworks(nn.Module):
             self.rate = ErgodicRateNet(shape, stack)
             self.lam = DualNet(shape, stack)
 
-    def call(self, name: str, x: Tensor, graph: DenseGraph) -> Tensor:
+    def call(self, name: str, x: Tensor, graph: Graph) -> Tensor:
         """Output of the network called ``name``."""
         value: Tensor = getattr(self, name)(x, graph)
         return value

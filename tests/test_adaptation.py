@@ -17,7 +17,8 @@ from metagnn.adaptation import (
 from metagnn.adaptation_task import Problem
 from metagnn.graphs.channel import Configuration
 from metagnn.graphs.dataset import NetworkSamples
-from metagnn.graphs.interference import EdgeKind, interference_graph
+from metagnn.graphs.interference import EDGE_KINDS, EdgeKind, interference_graph
+from metagnn.graphs.neighbours import NeighbourGain, strongest
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import full_power_rate, rate
 from metagnn.learner import Learner, flatten
@@ -252,3 +253,25 @@ def test_few_samples_are_cut_into_sequences_of_an_epoch() -> None:
 def test_counts_are_checked(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=rf"`{name}` must be an integer .*got {value}"):
         replace(ADAPTATION, **{name: value})
+
+
+@pytest.mark.parametrize("edges", EDGE_KINDS)
+def test_neighbour_lists_of_all_links_adapt_and_decide_as_dense_gains_do(edges: EdgeKind) -> None:
+    gain, scored = _gain(24, "adapt").double(), _gain(6, "test").double()
+    networks, adaptation = _networks(edges).double(), replace(ADAPTATION, num_sequences=2)
+    all_links = strongest(gain.mean(0), NUM_LINKS - 1)
+
+    def listed(samples: Tensor) -> NeighbourGain:
+        pairs = all_links.neighbours
+        crossed = samples[:, pairs.source, pairs.target]
+        return replace(all_links, direct=samples.diagonal(dim1=1, dim2=2), crossed=crossed)
+
+    dense = adapt(networks, gain.mean(0), gain, PROBLEM, adaptation)
+    sparse = adapt(networks, all_links, listed(gain), PROBLEM, adaptation)
+    assert sparse.lagrangian == pytest.approx(dense.lagrangian)
+    for name, vector in dense.learner.flat().items():
+        torch.testing.assert_close(sparse.learner.flat()[name], vector)
+    wanted = learned_rollout(dense.learner, gain, scored, PROBLEM)
+    found = learned_rollout(sparse.learner, listed(gain), listed(scored), PROBLEM)
+    torch.testing.assert_close(found.power_w, wanted.power_w)
+    torch.testing.assert_close(found.rate, wanted.rate)

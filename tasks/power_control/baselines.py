@@ -5,15 +5,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from metagnn.graphs.neighbours import Gain
 from metagnn.graphs.randomness import generator as make_generator
 from metagnn.tasks.power_control.exact import exact
 from metagnn.tasks.power_control.fplinq import fplinq
 from metagnn.tasks.power_control.itlinq import itlinq
-from metagnn.tasks.power_control.scaling import check_power_control
+from metagnn.tasks.power_control.scaling import check_power_control, full_like_links
 from metagnn.tasks.power_control.wmmse import wmmse
 
 
-def full_power(gain: Tensor, power_max_w: float, noise_w: float) -> Tensor:
+def full_power(gain: Gain, power_max_w: float, noise_w: float) -> Tensor:
     """All links transmit with the largest power (*Max power* of paper A).
 
     Args:
@@ -28,11 +29,11 @@ def full_power(gain: Tensor, power_max_w: float, noise_w: float) -> Tensor:
         ValueError: If an argument is out of range or ``gain`` is not square.
     """
     check_power_control(gain, power_max_w, noise_w)
-    return gain.new_full(gain.shape[:-1], power_max_w)
+    return full_like_links(gain, power_max_w)
 
 
 def random_power(
-    gain: Tensor, power_max_w: float, noise_w: float, generator: torch.Generator | None = None
+    gain: Gain, power_max_w: float, noise_w: float, generator: torch.Generator | None = None
 ) -> Tensor:
     """All links transmit with independent powers, uniform between 0 and the largest.
 

@@ -3,13 +3,19 @@
 import torch
 from torch import Tensor
 
-from metagnn.tasks.power_control.scaling import check_power_control, check_weight, scaled
+from metagnn.graphs.neighbours import Gain
+from metagnn.tasks.power_control.scaling import (
+    check_power_control,
+    check_weight,
+    full_like_links,
+    scaled,
+)
 from metagnn.tasks.power_control.wmmse import wmmse
 
 
 @torch.no_grad()
 def fplinq(
-    gain: Tensor,
+    gain: Gain,
     power_max_w: float,
     noise_w: float,
     weight: Tensor | None = None,
@@ -51,7 +57,7 @@ def fplinq(
         ValueError: If an argument is out of range or has a shape that does not fit.
     """
     check_power_control(gain, power_max_w, noise_w)
-    full = gain.new_full(gain.shape[:-1], power_max_w)
+    full = full_like_links(gain, power_max_w)
     power_w = wmmse(gain, power_max_w, noise_w, weight, num_iterations, full)
     if not quantize:
         return power_w

@@ -1,16 +1,19 @@
 """ITLinQ: on/off link scheduling where interference can be treated as noise."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from metagnn.graphs.checks import check_non_negative, check_positive
+from metagnn.graphs.neighbours import Gain, NeighbourGain
 from metagnn.graphs.rates import full_power_rate
 from metagnn.tasks.power_control.scaling import check_per_link, check_power_control
 
 
 @torch.no_grad()
 def itlinq(
-    gain: Tensor,
+    gain: Gain,
     power_max_w: float,
     noise_w: float,
     priority: Tensor | None = None,
@@ -35,7 +38,7 @@ def itlinq(
     - Links of equal priority are visited in the order of their index.
 
     Args:
-        gain: Channel power gains [1], transmitter (row) to receiver (column).
+        gain: Channel power gains [1], transmitter (row) to receiver (column), or neighbour lists.
         power_max_w: Largest transmit power [W].
         noise_w: Noise power over the band [W].
         priority: Priorities of the links, such as PF ratios [1].
@@ -51,6 +54,8 @@ def itlinq(
     check_power_control(gain, power_max_w, noise_w)
     check_positive("margin", margin)
     check_non_negative("exponent", exponent)
+    if isinstance(gain, NeighbourGain):
+        return _on_neighbours(gain, power_max_w, noise_w, priority, margin, exponent)
     gain_64 = gain.double()
     if priority is None:
         priority = full_power_rate(gain_64, power_max_w, noise_w)
@@ -73,3 +78,45 @@ def itlinq(
         active[:, visit] = strongest <= bound[:, visit]
     in_place = torch.zeros_like(active).scatter(1, order, active).reshape(gain.shape[:-1])
     return torch.where(in_place, gain.new_tensor(power_max_w), 0.0)
+
+
+def _on_neighbours(
+    gain: NeighbourGain,
+    power_max_w: float,
+    noise_w: float,
+    priority: Tensor | None,
+    margin: float,
+    exponent: float,
+) -> Tensor:
+    """The same decisions without visiting links in turn: in rounds, by all links at once.
+
+    A link is off once an earlier link that it is in conflict with is on, and on once all of them
+    are off; the rounds are as many as the longest chain of such decisions.
+    """
+    gain = replace(gain, direct=gain.direct.double(), crossed=gain.crossed.double())
+    if priority is None:
+        priority = full_power_rate(gain, power_max_w, noise_w)
+    else:
+        priority = check_per_link("priority", priority, gain)
+    order = priority.argsort(dim=-1, descending=True, stable=True)
+    rank = torch.zeros_like(order).scatter(-1, order, torch.arange(gain.num_links).expand_as(order))
+    pairs, scale = gain.neighbours, power_max_w / noise_w
+    source_first = rank[..., pairs.source] < rank[..., pairs.target]
+    earlier = torch.where(source_first, pairs.source, pairs.target)
+    later = torch.where(source_first, pairs.target, pairs.source)
+    bound = margin * (gain.direct * scale) ** exponent
+    conflict = gain.crossed * scale > bound.gather(-1, later)
+    on = torch.zeros_like(order, dtype=torch.bool)
+    decided = torch.zeros_like(on)
+    while not bool(decided.all()):
+        off = _any_into(on.gather(-1, earlier) & conflict, later, on)
+        waits = _any_into(~decided.gather(-1, earlier) & conflict, later, on)
+        on = on | ~(decided | off | waits)
+        decided = on | off
+    return torch.where(on, power_max_w, 0.0).to(gain.dtype)
+
+
+def _any_into(value: Tensor, index: Tensor, like: Tensor) -> Tensor:
+    """Whether any ``value [..., E]`` is true among those of each link ``[..., K]``."""
+    count = torch.zeros(like.shape, dtype=torch.int32).scatter_add(-1, index, value.int())
+    return count > 0

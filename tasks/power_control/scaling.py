@@ -1,11 +1,14 @@
 """Power control without units: gains relative to the strongest, powers to the largest allowed."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from metagnn.graphs.checks import check_positive, check_square, require
+from metagnn.graphs.neighbours import Gain, NeighbourGain
 
 # Noise this far above the strongest received power leaves no trace of interference; noise this far
 # below it leaves none of noise wherever there is interference. Between them float32 neither over-
@@ -18,16 +21,36 @@ class ScaledProblem(NamedTuple):
 
     Attributes:
         direct: Gains of the direct links ``[B, K]``, at most 1.
-        crossed: Gains between links, 0 on the diagonal ``[B, K, K]``, at most 1.
+        crossed: Gains between links ``[B, K, K]``, 0 on the diagonal, or neighbour lists; at
+            most 1.
         noise: Noise ``[B, 1]``.
     """
 
     direct: Tensor
-    crossed: Tensor
+    crossed: Tensor | NeighbourGain
     noise: Tensor
 
+    def products(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """Sums over transmitters and over receivers, functions ``[B, K]`` to ``[B, K]``.
 
-def check_power_control(gain: Tensor, power_max_w: float, noise_w: float) -> None:
+        The first gives the interference ``sum_i g'_ik x_i`` of powers x, the second
+        ``sum_k g'_ik y_k`` of values y at the receivers.
+        """
+        if isinstance(self.crossed, NeighbourGain):
+            return self.crossed.received, self.crossed.caused
+        crossed, crossed_from = self.crossed, self.crossed.mT.contiguous()
+
+        # [B, 1, K] times [B, K, K]: several times faster than the product with a column.
+        def received(share: Tensor) -> Tensor:
+            return torch.bmm(share.unsqueeze(1), crossed).squeeze(1)
+
+        def caused(value: Tensor) -> Tensor:
+            return torch.bmm(value.unsqueeze(1), crossed_from).squeeze(1)
+
+        return received, caused
+
+
+def check_power_control(gain: Gain, power_max_w: float, noise_w: float) -> None:
     """Check what every algorithm of power control is given.
 
     Args:
@@ -44,15 +67,17 @@ def check_power_control(gain: Tensor, power_max_w: float, noise_w: float) -> Non
     """
     check_positive("power_max_w", power_max_w)
     check_positive("noise_w", noise_w)
-    check_square("gain", gain)
+    if isinstance(gain, Tensor):
+        check_square("gain", gain)
     require(gain.shape[-1] >= 1, "gain", "hold at least one link", tuple(gain.shape))
     require(
         gain.dtype in (torch.float32, torch.float64), "gain", "be float32 or float64", gain.dtype
     )
-    _require_everywhere("gain", gain)
+    for value in (gain,) if isinstance(gain, Tensor) else (gain.direct, gain.crossed):
+        _require_everywhere("gain", value)
 
 
-def check_weight(weight: Tensor | None, gain: Tensor) -> Tensor:
+def check_weight(weight: Tensor | None, gain: Gain) -> Tensor:
     """Check weights of links, and return them ``[..., K]`` with the largest of each sample 1.
 
     Args:
@@ -66,15 +91,15 @@ def check_weight(weight: Tensor | None, gain: Tensor) -> Tensor:
         ValueError: If the shape does not fit, or a weight is negative or not finite.
     """
     if weight is None:
-        return gain.new_ones(gain.shape[:-1])
+        return full_like_links(gain, 1.0)
     _require_shape("weight", weight, gain)
     _require_everywhere("weight", weight)
-    weight = weight.to(gain).expand(gain.shape[:-1])
+    weight = weight.to(gain.device, gain.dtype).expand(gain.shape[:-1])
     largest = weight.amax(-1, keepdim=True)
     return weight / torch.where(largest > 0, largest, torch.ones_like(largest))
 
 
-def check_per_link(name: str, value: Tensor, gain: Tensor) -> Tensor:
+def check_per_link(name: str, value: Tensor, gain: Gain) -> Tensor:
     """Require one number per link, and return it with the shape, type and device of the gains.
 
     Raises:
@@ -82,10 +107,15 @@ def check_per_link(name: str, value: Tensor, gain: Tensor) -> Tensor:
     """
     _require_shape(name, value, gain)
     require(not bool(value.isnan().any()), name, "hold no NaN", float("nan"))
-    return value.to(gain).expand(gain.shape[:-1])
+    return value.to(gain.device, gain.dtype).expand(gain.shape[:-1])
 
 
-def scaled(gain: Tensor, power_max_w: float, noise_w: float) -> ScaledProblem:
+def full_like_links(gain: Gain, value: float) -> Tensor:
+    """One number for each link of the gains ``[..., K]``."""
+    return torch.full(gain.shape[:-1], value, dtype=gain.dtype, device=gain.device)
+
+
+def scaled(gain: Gain, power_max_w: float, noise_w: float) -> ScaledProblem:
     r"""Divide gains by the strongest of their sample, and powers by the largest allowed.
 
     SINRs are kept, :math:`g_{kk} p_k / (\sigma^2 + \sum_i g_{ik} p_i) = g'_{kk} x_k / (\sigma'^2 +
@@ -96,21 +126,35 @@ def scaled(gain: Tensor, power_max_w: float, noise_w: float) -> ScaledProblem:
     Shapes:
         gain ``[..., K, K]``; the result has all leading axes in one, B.
     """
+    if isinstance(gain, NeighbourGain):
+        return _scaled_neighbours(gain, power_max_w, noise_w)
     flat = gain.reshape(-1, *gain.shape[-2:])
-    strongest = flat.amax((-2, -1), keepdim=True)
-    strongest = torch.where(strongest > 0, strongest, torch.ones_like(strongest))
-    relative = flat / strongest
-    direct = torch.diagonal(relative, dim1=-2, dim2=-1)
+    strongest = _positive(flat.amax((-2, -1)).unsqueeze(-1))
+    relative = flat / strongest.unsqueeze(-1)
+    direct = torch.diagonal(relative, dim1=-2, dim2=-1).contiguous()
+    noise = _noise(strongest, power_max_w, noise_w, gain.dtype)
+    return ScaledProblem(direct, relative - torch.diag_embed(direct), noise)
+
+
+def _scaled_neighbours(gain: NeighbourGain, power_max_w: float, noise_w: float) -> ScaledProblem:
+    direct = gain.direct.reshape(-1, gain.num_links)
+    crossed = gain.crossed.reshape(-1, gain.neighbours.num_pairs)
+    strongest = _positive(torch.cat([direct, crossed], dim=-1).amax(-1, keepdim=True))
+    relative = replace(gain, direct=direct / strongest, crossed=crossed / strongest)
+    noise = _noise(strongest, power_max_w, noise_w, gain.dtype)
+    return ScaledProblem(relative.direct, relative, noise)
+
+
+def _positive(strongest: Tensor) -> Tensor:
+    return torch.where(strongest > 0, strongest, torch.ones_like(strongest))
+
+
+def _noise(strongest: Tensor, power_max_w: float, noise_w: float, dtype: torch.dtype) -> Tensor:
     # In float64, as the noise may lie below what float32 holds.
-    noise = noise_w / power_max_w / strongest.squeeze(-1).double()
-    return ScaledProblem(
-        direct.contiguous(),
-        relative - torch.diag_embed(direct),
-        noise.clamp(*NOISE_RANGE).to(gain.dtype),
-    )
+    return (noise_w / power_max_w / strongest.double()).clamp(*NOISE_RANGE).to(dtype)
 
 
-def _require_shape(name: str, value: Tensor, gain: Tensor) -> None:
+def _require_shape(name: str, value: Tensor, gain: Gain) -> None:
     shape = tuple(gain.shape[:-1])
     try:
         fits = value.dim() >= 1 and torch.broadcast_shapes(value.shape, shape) == shape

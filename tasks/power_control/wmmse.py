@@ -6,17 +6,19 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.checks import check_count, require
+from metagnn.graphs.neighbours import Gain
 from metagnn.tasks.power_control.scaling import (
     ScaledProblem,
     check_per_link,
     check_power_control,
     check_weight,
+    full_like_links,
     scaled,
 )
 
 
 def wmmse(
-    gain: Tensor,
+    gain: Gain,
     power_max_w: float,
     noise_w: float,
     weight: Tensor | None = None,
@@ -49,7 +51,7 @@ def wmmse(
       links are isolated.
 
     Args:
-        gain: Channel power gains [1], transmitter (row) to receiver (column).
+        gain: Channel power gains [1], transmitter (row) to receiver (column), or neighbour lists.
         power_max_w: Largest transmit power [W].
         noise_w: Noise power over the band [W].
         weight: Weights alpha of the links' rates [1]; none stands for equal ones.
@@ -71,7 +73,7 @@ def wmmse(
 
 
 def wmmse_iterates(
-    gain: Tensor,
+    gain: Gain,
     power_max_w: float,
     noise_w: float,
     weight: Tensor | None = None,
@@ -86,7 +88,7 @@ def wmmse_iterates(
     check_count("num_iterations", num_iterations)
     weight = check_weight(weight, gain)
     if initial_power_w is None:
-        share = gain.new_full(gain.shape[:-1], 0.25)
+        share = full_like_links(gain, 0.25)
     else:
         initial_power_w = check_per_link("initial_power_w", initial_power_w, gain)
         share = initial_power_w / power_max_w
@@ -103,19 +105,18 @@ def wmmse_iterates(
 def _iterate(
     problem: ScaledProblem, weight: Tensor, share: Tensor, num_iterations: int, power_max_w: float
 ) -> Iterator[Tensor]:
-    direct, crossed, noise = problem
-    crossed_from = crossed.mT.contiguous()  # [B, receiver, transmitter]
+    direct, _, noise = problem
+    received, caused = problem.products()
     shape = share.shape
     alpha = weight.reshape(direct.shape)
     amplitude = share.reshape(direct.shape).sqrt()
     yield share * power_max_w
     for _ in range(num_iterations):
         power = amplitude.square()
-        # [B, 1, K] times [B, K, K]: several times faster than the product with a column.
-        disturbance = torch.bmm(power.unsqueeze(1), crossed).squeeze(1) + noise
+        disturbance = received(power) + noise
         signal = direct * power
         cost = alpha * (signal / (signal + disturbance)) / disturbance
-        harm = torch.bmm(cost.unsqueeze(1), crossed_from).squeeze(1) + cost * direct
+        harm = caused(cost) + cost * direct
         pull = alpha * direct * amplitude / disturbance
         # Where nothing is harmed the quotient is infinite, and the link transmits all it may.
         amplitude = torch.where(pull > 0, pull / harm, 0.0).clamp(max=1.0)

@@ -148,17 +148,16 @@ def test_many_links_keep_their_distances() -> None:
 
 
 def test_errors_name_argument_rule_and_value() -> None:
-    gain = _gain(4)
-    with pytest.raises(ValueError, match="`num_neighbours` must be <= 3, the number of .*got 4"):
+    gain, positions = _gain(4), torch.rand(5, 2)
+    with pytest.raises(ValueError, match=r"`num_neighbours` must be <= 3, the number .*, got 4"):
         strongest(gain, 4)
-    with pytest.raises(ValueError, match="`min_inr` must be finite and > 0, got 0.0"):
+    with pytest.raises(ValueError, match=r"`min_inr` must be finite and > 0, got 0.0"):
         above(gain, 0.0, 1.0, 1.0)
-    with pytest.raises(ValueError, match="`num_neighbours` must be <= 4, the number of .*got 9"):
-        positions = torch.rand(5, 2)
+    with pytest.raises(ValueError, match=r"`num_neighbours` must be <= 4, the number .*, got 9"):
         nearest_neighbours(positions, positions, dual_slope_db, 9, 0.0, generator(0))
-    with pytest.raises(ValueError, match="`target` must be in ascending order"):
+    with pytest.raises(ValueError, match=r"`target` must be in ascending order"):
         Neighbours(3, torch.tensor([0, 1]), torch.tensor([2, 0]))
-    with pytest.raises(ValueError, match="`source` must differ from target"):
+    with pytest.raises(ValueError, match=r"`source` must differ from target"):
         Neighbours(3, torch.tensor([1]), torch.tensor([1]))
-    with pytest.raises(ValueError, match="`source` must hold links from 0 to 2"):
+    with pytest.raises(ValueError, match=r"`source` must hold links from 0 to 2"):
         Neighbours(3, torch.tensor([3]), torch.tensor([1]))

@@ -1,0 +1,65 @@
+"""Baselines on neighbour lists against the same on dense gains."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from metagnn.graphs.neighbours import NeighbourGain, strongest
+from metagnn.graphs.randomness import generator
+from metagnn.tasks.power_control.fplinq import fplinq
+from metagnn.tasks.power_control.itlinq import itlinq
+from metagnn.tasks.power_control.wmmse import wmmse
+
+POWER_MAX_W, NOISE_W = 2.0, 0.01
+
+
+def _kept(num_links: int, num_neighbours: int, num_samples: int = 8) -> NeighbourGain:
+    source = generator(0, "on neighbours", num_links)
+    shape = (num_links, num_links)
+    gain = 10.0 ** (4.0 * torch.rand(shape, generator=source, dtype=torch.float64) - 4.0)
+    gain = gain + torch.eye(num_links, dtype=torch.float64)
+    kept = strongest(gain, num_neighbours)
+
+    def fade(value: Tensor) -> Tensor:
+        fading = torch.rand((num_samples, *value.shape), generator=source, dtype=value.dtype)
+        return value * fading
+
+    return replace(kept, direct=fade(kept.direct), crossed=fade(kept.crossed))
+
+
+@pytest.mark.parametrize(("num_links", "num_neighbours"), [(2, 1), (7, 3), (7, 6), (20, 4)])
+def test_wmmse_and_fplinq_equal_those_on_dense_gains(num_links: int, num_neighbours: int) -> None:
+    kept = _kept(num_links, num_neighbours)
+    weight = torch.rand(8, num_links, generator=generator(1), dtype=torch.float64)
+    for policy in (wmmse, fplinq):
+        found = policy(kept, POWER_MAX_W, NOISE_W, weight)
+        wanted = policy(kept.dense(), POWER_MAX_W, NOISE_W, weight)
+        torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("with_priority", [True, False])
+@pytest.mark.parametrize(("num_links", "num_neighbours"), [(2, 1), (7, 3), (7, 6), (30, 5)])
+@pytest.mark.parametrize("margin", [0.1, 1.0, 10**2.5])
+def test_itlinq_in_rounds_equals_itlinq_in_turn(
+    num_links: int, num_neighbours: int, with_priority: bool, margin: float
+) -> None:
+    kept = _kept(num_links, num_neighbours, 20)
+    priority = None
+    if with_priority:  # with ties
+        numbers = torch.randint(4, (20, num_links), generator=generator(2))
+        priority = numbers.double()
+    found = itlinq(kept, POWER_MAX_W, NOISE_W, priority, margin)
+    wanted = itlinq(kept.dense(), POWER_MAX_W, NOISE_W, priority, margin)
+    assert torch.equal(found, wanted)
+    if margin == 1.0 and num_links > 2:
+        assert 0 < (found > 0).double().mean() < 1
+
+
+def test_bad_gains_are_refused() -> None:
+    kept = _kept(4, 2)
+    with pytest.raises(ValueError, match=r"`gain` must be finite and >= 0 everywhere, got -1.0"):
+        wmmse(replace(kept, crossed=-torch.ones_like(kept.crossed)), POWER_MAX_W, NOISE_W)
+    with pytest.raises(ValueError, match=r"`gain` must be finite and >= 0 everywhere, got nan"):
+        itlinq(replace(kept, direct=kept.direct * float("nan")), POWER_MAX_W, NOISE_W)
