@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metagnn.adaptation import adapt, learned_rollout, warmed_up_rollout
 from metagnn.adaptation_task import Problem
+from metagnn.graphs.neighbours import Gain
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import rate
 from metagnn.meta_parameters import MetaParameters
@@ -140,8 +141,8 @@ def _learned_rate(
     return run.rate.mean((0, 1)), adapted.minimum_rate - adapted.slack
 
 
-def _itlinq_policy(problem: Problem) -> Callable[[Tensor], Policy]:
-    def policy(gain: Tensor, ratio: Tensor, step: int) -> Tensor:
+def _itlinq_policy(problem: Problem) -> Callable[[Gain], Policy]:
+    def policy(gain: Gain, ratio: Tensor, step: int) -> Tensor:
         return itlinq(gain, problem.power_max_w, problem.noise_w, priority=ratio)
 
     return lambda gain: policy

@@ -21,6 +21,7 @@ DATA_KEYS = {
     "num_configurations",
     "num_links",
     "num_samples",
+    "num_sizes",
     "num_test_networks",
     "num_test_samples",
     "num_validation_networks",

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from metagnn.adaptation_task import Problem, Task
 from metagnn.graphs.checks import check_count
+from metagnn.graphs.neighbours import Gain
 from metagnn.graphs.sparse_interference import Graph
 from metagnn.lagrangian import Variables, descent_loss, lagrangian
 from metagnn.learner import Learner, Networks
@@ -32,7 +33,7 @@ class EpochResult:
 def power_policy(networks: Networks, graph: Graph, power_max_w: float) -> Policy:
     """Rollout policy of a power network on graphs ``[T, ...]`` prepared for all time steps."""
 
-    def policy(gain: Tensor, ratio: Tensor, step: int) -> Tensor:
+    def policy(gain: Gain, ratio: Tensor, step: int) -> Tensor:
         return power_max_w * networks.call("power", ratio, graph[step])
 
     return policy

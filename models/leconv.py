@@ -101,20 +101,21 @@ class FusedStack:
         edges: Sequence[Tensor | SparseProduct]
         if isinstance(edge_weight, SparseWeight):
             if x.dim() > 2:
-                return torch.stack([self(*pair) for pair in zip(x, edge_weight, strict=True)])
+                samples = range(len(edge_weight))
+                return torch.stack([self(x[sample], edge_weight[sample]) for sample in samples])
             edges = edge_weight.products()[:directions]
             sums = (edge_weight.incoming_sum, edge_weight.outgoing_sum)[:directions]
             degrees = [total().unsqueeze(-1) for total in sums]
         else:
-            edges = (edge_weight.transpose(-1, -2), edge_weight)[:directions]
-            degrees = [matrix.sum(-1, keepdim=True) for matrix in edges]
+            edges = [edge_weight.transpose(-1, -2), edge_weight][:directions]
+            degrees = [edge_weight.sum(axis).unsqueeze(-1) for axis in (-2, -1)][:directions]
         for weight, bias, message_bias, directions in self._layers:
             parts = _linear(x, weight).chunk(1 + 2 * directions, dim=-1)
             y = parts[0] + _beside(bias, x)
-            for i, (matrix, degree) in enumerate(zip(edges, degrees, strict=True)):
+            for i, degree in enumerate(degrees):
                 # sum_i w_ik (L1 x_i + b1) = sum_i w_ik L1 x_i + degree_k b1
                 own = parts[2 + 2 * i] - _beside(message_bias[..., i, :], x)
-                y = y + matrix @ parts[1 + 2 * i] - degree * own
+                y = y + edges[i] @ parts[1 + 2 * i] - degree * own
             x = functional.leaky_relu(y)
         weight, bias = self._readout
         return (_linear(x, weight) + _beside(bias, x)).squeeze(-1)

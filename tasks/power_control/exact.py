@@ -66,12 +66,17 @@ def exact(
     require(num_links <= MAX_LINKS, "gain", f"have at most {MAX_LINKS} links", num_links)
     problem = scaled(gain.double(), power_max_w, noise_w)
     alpha = check_weight(weight, gain.double()).reshape(problem.direct.shape)
+    assert isinstance(problem.crossed, Tensor)
     largest_grid = max(num_levels, 3) ** (num_links - 1) * num_links
     portion = max(1, _VALUES_AT_ONCE // largest_grid)
     shares = [
         _best(ScaledProblem(*parts), part_alpha, num_levels)
         for *parts, part_alpha in zip(
-            *(tensor.split(portion) for tensor in (*problem, alpha)), strict=True
+            *(
+                tensor.split(portion)
+                for tensor in (problem.direct, problem.crossed, problem.noise, alpha)
+            ),
+            strict=True,
         )
     ]
     return (torch.cat(shares) * power_max_w).to(gain.dtype).reshape(gain.shape[:-1])
@@ -137,6 +142,7 @@ def _pick(problem: ScaledProblem, alpha: Tensor, power: Tensor) -> Tensor:
 
 def _weighted_rate(problem: ScaledProblem, alpha: Tensor, power: Tensor) -> Tensor:
     """Weighted sum rates [nat/s/Hz] of candidates: ``[B, N, K]`` to ``[B, N]``."""
+    assert isinstance(problem.crossed, Tensor)
     disturbance = torch.bmm(power, problem.crossed).add_(problem.noise.unsqueeze(1))
     sinr = power * problem.direct.unsqueeze(1) / disturbance
     return torch.bmm(sinr.log1p_(), alpha.unsqueeze(-1)).squeeze(-1)

@@ -5,14 +5,11 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.geometry import cross_distance_m, drop_links
-from metagnn.graphs.interference import EDGE_KINDS, EdgeKind, interference_graph
 from metagnn.graphs.neighbour_search import drop_many_links, nearest_neighbours
 from metagnn.graphs.neighbours import NeighbourGain, Neighbours, above, strongest
 from metagnn.graphs.pathloss import dual_slope_db
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import full_power_rate, rate, sinr
-from metagnn.graphs.sparse_interference import sparse_interference_graph
-from metagnn.models.leconv import DenseLEConvStack
 
 POWER_MAX_W, NOISE_W = 2.0, 0.5
 
@@ -74,34 +71,6 @@ def test_rates_equal_those_of_the_dense_gains(num_neighbours: int) -> None:
     torch.testing.assert_close(kept.caused(power), caused.squeeze(-1))
     assert len(kept) == 3
     torch.testing.assert_close(kept[1].dense(), kept.dense()[1])
-
-
-@pytest.mark.parametrize("edges", EDGE_KINDS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("num_neighbours", [2, 5])
-def test_leconv_on_neighbour_lists_equals_the_dense_one(
-    edges: EdgeKind, bidirectional: bool, num_neighbours: int
-) -> None:
-    kept = _faded(strongest(_gain(), num_neighbours), 2)
-    sparse = sparse_interference_graph(kept, POWER_MAX_W, NOISE_W, edges)
-    dense = interference_graph(kept.dense(), POWER_MAX_W, NOISE_W, edges)
-    torch.testing.assert_close(sparse.node, dense.node)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        stack = DenseLEConvStack(3, 5, 3, bidirectional).double()
-    x = torch.randn((2, 6, 3), generator=generator(3), dtype=torch.float64)
-    for sample in range(2):
-        ours, theirs = x[sample].clone().requires_grad_(), x[sample].clone().requires_grad_()
-        found = stack(ours, sparse[sample].edge_weight)
-        wanted = stack(theirs, dense.edge_weight[sample])
-        torch.testing.assert_close(found, wanted)
-        parameters = [ours, *stack.parameters()], [theirs, *stack.parameters()]
-        slopes = [
-            torch.autograd.grad(value.square().sum(), leaves)
-            for value, leaves in zip((found, wanted), parameters, strict=True)
-        ]
-        for slope, other in zip(*slopes, strict=True):
-            torch.testing.assert_close(slope, other)
 
 
 def test_search_by_position_equals_brute_force() -> None:
