@@ -12,6 +12,7 @@ COMMANDS = {
     "predict": "transmit powers on the test networks (LightningCLI)",
     "adapt": "adapt the meta-parameters to your own network",
     "compare": "policies and baselines on the same networks: table, CSV, JSON, figure",
+    "bench": "speed against the ordinary way, as ratios",
     "demo": "meta-train in minutes, adapt to real links, compare",
 }
 

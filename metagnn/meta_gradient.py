@@ -1,16 +1,22 @@
 """Meta-gradients of one task: Reptile, first-order MAML and MAML (paper A, Eq. 31 to 33)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from metagnn.adaptation_task import Problem, Task
+from metagnn.adaptation_task import Problem, Task, side_by_side
 from metagnn.graphs.checks import check_count
 from metagnn.inner_loop import inner_loop, run_epoch
 from metagnn.learner import DenseLearner, Learner, flatten
 from metagnn.models.primal_dual import PrimalDualNetworks
 from metagnn.update_rule import UpdateRule
+
+# Nodes of all sequences of all tasks that stand side by side: beyond, matrix products of several
+# weights are slower than one after the other (`metagnn bench`).
+ROWS_AT_ONCE = 1024
 
 Algorithm = Literal["reptile", "fomaml", "maml"]
 Engine = Literal["vectorized", "learn2learn"]
@@ -84,3 +90,36 @@ def start_learner(
     if num_tasks is not None:
         start = {name: vector.expand(num_tasks, -1) for name, vector in start.items()}
     return DenseLearner(networks, start, rule, create_graph)
+
+
+def mean_meta_gradient(
+    algorithm: Algorithm,
+    engine: Engine,
+    networks: PrimalDualNetworks,
+    tasks: Sequence[Task],
+    problem: Problem,
+    loop: InnerLoop,
+) -> dict[str, Tensor]:
+    """Average of `meta_gradient` over tasks, those of one size side by side where it pays."""
+    total = {name: torch.zeros_like(vector) for name, vector in flatten(networks).items()}
+    for group in grouped(tasks) if engine == "vectorized" else [[task] for task in tasks]:
+        alone = len(group) == 1
+        count = None if alone else len(group)
+        learner = start_learner(algorithm, engine, networks, loop.rule, count)
+        task = group[0] if alone else side_by_side(group)
+        for name, value in meta_gradient(algorithm, learner, task, problem, loop).items():
+            total[name] += value if alone else value.sum(0)
+    return {name: value / len(tasks) for name, value in total.items()}
+
+
+def grouped(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Tasks that advance side by side: of one shape, and small enough for it to pay."""
+    groups: dict[tuple[int, ...], list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(tuple(task.gain.shape), []).append(task)
+    chosen = []
+    for shape, group in groups.items():
+        rows = shape[1] * shape[2]
+        at_once = max(1, ROWS_AT_ONCE // rows)
+        chosen += [group[i : i + at_once] for i in range(0, len(group), at_once)]
+    return chosen

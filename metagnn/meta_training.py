@@ -1,28 +1,22 @@
 """Lightning module of meta-training: Algorithm 1 of paper A, one outer loop per epoch."""
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from metagnn.adaptation import Adaptation
-from metagnn.adaptation_task import Problem, Task, make_task, side_by_side
+from metagnn.adaptation_task import Problem, make_task
 from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.dataset import NetworkSamples
-from metagnn.learner import flatten, unflatten
-from metagnn.meta_gradient import Algorithm, Engine, InnerLoop, meta_gradient, start_learner
+from metagnn.learner import unflatten
+from metagnn.meta_gradient import Algorithm, Engine, InnerLoop, mean_meta_gradient
 from metagnn.meta_parameters import load_meta_parameters
 from metagnn.models.leconv import DenseLEConvStack
 from metagnn.models.primal_dual import NetworkShape
 from metagnn.policy_module import PolicyModule
 from metagnn.update_rule import UpdateRule
-
-# Nodes of all sequences of all tasks that stand side by side: beyond, matrix products of several
-# weights are slower than one after the other (`metagnn bench`).
-ROWS_AT_ONCE = 1024
 
 
 class MetaGNN(PolicyModule):
@@ -104,22 +98,11 @@ class MetaGNN(PolicyModule):
             )
             for network in batch
         ]
-        total = {k: torch.zeros_like(v) for k, v in flatten(self.networks).items()}
-        groups = grouped(tasks) if self.engine == "vectorized" else [[task] for task in tasks]
-        for group in groups:
-            alone = len(group) == 1
-            learner = start_learner(
-                self.algorithm,
-                self.engine,
-                self.networks,
-                self.inner.rule,
-                None if alone else len(group),
+        self._outer_step(
+            mean_meta_gradient(
+                self.algorithm, self.engine, self.networks, tasks, self.problem, self.inner
             )
-            task = group[0] if alone else side_by_side(group)
-            direction = meta_gradient(self.algorithm, learner, task, self.problem, self.inner)
-            for name, value in direction.items():
-                total[name] += value if alone else value.sum(0)
-        self._outer_step({name: value / len(batch) for name, value in total.items()})
+        )
 
     def _outer_step(self, direction: dict[str, Tensor]) -> None:
         optimizer = self.optimizers()
@@ -146,16 +129,3 @@ def _stack(engine: Engine) -> type[nn.Module]:
 
         return SparseLEConvStack
     return DenseLEConvStack
-
-
-def grouped(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Tasks that advance side by side: of one shape, and small enough for it to pay."""
-    groups: dict[tuple[int, ...], list[Task]] = {}
-    for task in tasks:
-        groups.setdefault(tuple(task.gain.shape), []).append(task)
-    chosen = []
-    for shape, group in groups.items():
-        rows = shape[1] * shape[2]
-        at_once = max(1, ROWS_AT_ONCE // rows)
-        chosen += [group[i : i + at_once] for i in range(0, len(group), at_once)]
-    return chosen

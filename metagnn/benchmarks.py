@@ -1,0 +1,301 @@
+"""Speed against the ordinary way: both in turn in one run, so that their ratio can be trusted."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from metagnn.adaptation_task import Problem, make_task
+from metagnn.graphs.channel import ChannelFamily
+from metagnn.graphs.dataset import draw_network
+from metagnn.graphs.interference import interference_graph
+from metagnn.graphs.neighbour_search import drop_many_links, nearest_neighbours
+from metagnn.graphs.neighbours import NeighbourGain
+from metagnn.graphs.pathloss import dual_slope_db
+from metagnn.graphs.randomness import generator
+from metagnn.graphs.sparse_interference import SparseGraph, sparse_interference_graph
+from metagnn.learn2learn_engine import sparse_networks
+from metagnn.meta_gradient import InnerLoop, mean_meta_gradient
+from metagnn.models.leconv import DenseLEConvStack
+from metagnn.models.leconv_sparse import SparseLEConvStack
+from metagnn.models.primal_dual import NetworkShape, PowerNet, PrimalDualNetworks
+from metagnn.tasks.power_control.itlinq import itlinq
+from metagnn.tasks.power_control.wmmse import wmmse
+from metagnn.update_rule import UpdateRule
+
+FAMILY = ChannelFamily()
+WIDTH = 128
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One thing timed against the ordinary way of doing it.
+
+    Attributes:
+        name: What was timed.
+        seconds: Median time of ours [s].
+        reference_seconds: Median time of the ordinary way [s], or None where there is none.
+        ratio: Median over repeats of ordinary time / our time, each pair timed in a row.
+        ratio_low: Smallest of these ratios.
+        ratio_high: Largest.
+        note: How much work it is, or a second figure.
+    """
+
+    name: str
+    seconds: float
+    reference_seconds: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    note: str = ""
+
+
+def against(
+    name: str,
+    ours: Callable[[], object],
+    ordinary: Callable[[], object] | None,
+    repeats: int,
+    note: str = "",
+) -> Measurement:
+    """Time two ways of the same work in turn, after one run of each that is not counted."""
+    ours()
+    if ordinary is not None:
+        ordinary()
+    pairs = [
+        (_seconds(ours), 0.0 if ordinary is None else _seconds(ordinary)) for _ in range(repeats)
+    ]
+    mine = median(pair[0] for pair in pairs)
+    if ordinary is None:
+        return Measurement(name, mine, note=note)
+    ratios = [theirs / own for own, theirs in pairs]
+    theirs = median(pair[1] for pair in pairs)
+    return Measurement(name, mine, theirs, median(ratios), min(ratios), max(ratios), note)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    # Of the process: what else the machine does counts little.
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def peak_flops(repeats: int = 5, size: int = 1024) -> float:
+    """Floating-point operations per second of a large matrix product in float32."""
+    a, b = torch.rand(size, size), torch.rand(size, size)
+    a @ b
+    return 2.0 * size**3 / min(_seconds(lambda: a @ b) for _ in range(repeats))
+
+
+def leconv(sizes: tuple[int, ...], batch: int, repeats: int) -> Iterator[Measurement]:
+    """Two layers of LEConv on dense graphs against PyG, forward and with the backward pass."""
+    dense = DenseLEConvStack(WIDTH, WIDTH, 2)
+    sparse = SparseLEConvStack(WIDTH, WIDTH, 2)
+    sparse.load_state_dict(dense.state_dict())
+    for num_links in sizes:
+        source = generator(0, "bench", num_links)
+        count = max(1, batch * 8 // num_links)
+        x = torch.randn(count, num_links, WIDTH, generator=source)
+        weight = torch.rand(count, num_links, num_links, generator=source) / num_links
+        samples = torch.arange(count).repeat_interleave(num_links**2) * num_links
+        pairs = torch.cartesian_prod(torch.arange(num_links), torch.arange(num_links)).T
+        edge_index = pairs.repeat(1, count) + samples
+        flat, flat_weight = x.flatten(0, 1), weight.flatten()
+
+        def forward(stack: nn.Module, *inputs: Tensor) -> Tensor:
+            value: Tensor = stack.convolve(*inputs) if stack is sparse else stack(*inputs)  # type: ignore[operator]
+            return value
+
+        def both(stack: nn.Module, *inputs: Tensor) -> None:
+            forward(stack, *inputs).sum().backward()
+
+        for label, run in (("forward", forward), ("forward + backward", both)):
+            yield against(
+                f"LEConv {label}, K = {num_links}, against PyG",
+                lambda run=run, x=x, weight=weight: run(dense, x, weight),  # type: ignore[misc]
+                lambda run=run, f=flat, e=edge_index, w=flat_weight: run(sparse, f, e, w),  # type: ignore[misc]
+                repeats,
+                f"{count} graphs, width {WIDTH}",
+            )
+
+
+def meta_step(num_tasks: int, num_epochs: int, repeats: int) -> Iterator[Measurement]:
+    """FOMAML on tasks of K in 4..20 with 256 samples: vectorized against learn2learn over PyG."""
+    shape = NetworkShape()
+    networks = PrimalDualNetworks(shape)
+    reference = sparse_networks(networks)
+    rule = UpdateRule(dict.fromkeys(shape.names, 1e-3), "adam")
+    loop, problem = InnerLoop(rule, num_epochs, 8), Problem()
+    sizes = [4 + (16 * task) // max(1, num_tasks - 1) for task in range(num_tasks)]
+    drawn = [draw_network(FAMILY, k, 0, "train", i, 256, 0) for i, k in enumerate(sizes)]
+    tasks = [
+        make_task(n.configuration.large_scale_gain, n.gain, problem, shape.edges) for n in drawn
+    ]
+
+    found = against(
+        "meta-training step against learn2learn + PyG",
+        lambda: mean_meta_gradient("fomaml", "vectorized", networks, tasks, problem, loop),
+        lambda: mean_meta_gradient("fomaml", "learn2learn", reference, tasks, problem, loop),
+        repeats,
+        f"{num_tasks} tasks, {num_epochs} inner epochs, 256 samples, width {WIDTH}",
+    )
+    yield found
+    work = sum(256 * leconv_flops(k, WIDTH) for k in sizes) * 3.0 * (num_epochs + 1)
+    share = work / found.seconds / peak_flops()
+    yield Measurement("share of the measured peak in that step", found.seconds, note=f"{share:.0%}")
+
+
+def leconv_flops(num_links: int, width: int) -> float:
+    """Operations of a forward pass of two hidden layers on one sample, the first of one feature."""
+    first = 2.0 * 3.0 * num_links * width + 2.0 * num_links**2 * width
+    return first + 2.0 * 3.0 * num_links * width**2 + 2.0 * num_links**2 * width
+
+
+def baselines(num_links: int, num_graphs: int, repeats: int) -> Iterator[Measurement]:
+    """Batched WMMSE and ITLinQ against the same in NumPy, one graph at a time."""
+    gain = FAMILY.configuration(num_links, 0, "train", 0).sample(num_graphs, generator(0, "bench"))
+    constants = (FAMILY.power_max_w, FAMILY.noise_w)
+    few = gain[: max(1, num_graphs // 16)].double().numpy()
+    scale = len(gain) / len(few)
+    for name, batched, single in (
+        ("WMMSE, 100 iterations", wmmse, numpy_wmmse),
+        ("ITLinQ", itlinq, numpy_itlinq),
+    ):
+        found = against(
+            f"{name}, K = {num_links}, against one at a time in NumPy",
+            lambda run=batched: run(gain, *constants),  # type: ignore[misc]
+            lambda run=single: [run(sample, *constants) for sample in few],  # type: ignore[misc]
+            repeats,
+        )
+        assert found.reference_seconds is not None
+        assert found.ratio is not None
+        assert found.ratio_low is not None
+        assert found.ratio_high is not None
+        yield Measurement(
+            found.name,
+            found.seconds,
+            scale * found.reference_seconds,
+            scale * found.ratio,
+            scale * found.ratio_low,
+            scale * found.ratio_high,
+            f"{num_graphs} graphs, NumPy timed on {len(few)} of them",
+        )
+
+
+def decisions(num_links: int, num_graphs: int, repeats: int) -> Iterator[Measurement]:
+    """One power decision, its graph included, against 100 iterations of WMMSE."""
+    gain = FAMILY.configuration(num_links, 0, "train", 0).sample(num_graphs, generator(0, "bench"))
+    constants = (FAMILY.power_max_w, FAMILY.noise_w)
+    ratio = torch.ones(gain.shape[:-1])
+    for width in (WIDTH, 64, 32):
+        net = PowerNet(NetworkShape(hidden_channels=width))
+
+        def decide(net: PowerNet = net) -> None:
+            with torch.no_grad():
+                net(ratio, interference_graph(gain, *constants, "normalised_log"))
+
+        yield against(
+            f"policy of width {width}, K = {num_links}, against batched WMMSE",
+            decide,
+            lambda: wmmse(gain, *constants),
+            repeats,
+            f"{num_graphs} graphs",
+        )
+
+
+def large(sizes: tuple[int, ...], num_neighbours: int, repeats: int) -> Iterator[Measurement]:
+    """Power decisions on neighbour lists, and the sparse layer against PyG."""
+    net = PowerNet(NetworkShape())
+    pyg = SparseLEConvStack(1, WIDTH, 2)
+    pyg.load_state_dict(net.stack.state_dict())
+    for num_links in sizes:
+        graph = large_graph(num_links, num_neighbours)
+        ratio, weight = torch.ones(num_links), graph.edge_weight
+        loops = torch.arange(num_links)
+        pairs = weight.neighbours
+        edge_index = torch.stack(
+            [torch.cat([pairs.source, loops]), torch.cat([pairs.target, loops])]
+        )
+        edge_weight = torch.cat([weight.crossed, weight.own])
+
+        def decide(ratio: Tensor = ratio, graph: SparseGraph = graph) -> None:
+            with torch.no_grad():
+                net(ratio, graph)
+
+        def ordinary(
+            ratio: Tensor = ratio, index: Tensor = edge_index, weight: Tensor = edge_weight
+        ) -> None:
+            with torch.no_grad():
+                pyg.convolve(ratio.unsqueeze(-1), index, weight)
+
+        found = against(
+            f"power decisions of {num_links} links, {num_neighbours} neighbours, against PyG",
+            decide,
+            ordinary if num_links <= 100_000 else None,
+            repeats,
+        )
+        per_link, per_edge = (found.seconds / n for n in (num_links, edge_index.shape[1]))
+        note = f"{1e6 * per_link:.2f} us per link, {1e9 * per_edge:.0f} ns per edge"
+        yield Measurement(**{**vars(found), "note": note})
+
+
+def large_graph(num_links: int, num_neighbours: int) -> SparseGraph:
+    """Interference graph of a drop as dense as 20 links on the family's square."""
+    return sparse_interference_graph(
+        large_network(num_links, num_neighbours),
+        FAMILY.power_max_w,
+        FAMILY.noise_w,
+        "normalised_log",
+    )
+
+
+def large_network(num_links: int, num_neighbours: int) -> NeighbourGain:
+    """Large-scale gains of a drop as dense as 20 links on the family's square."""
+    source = generator(0, "bench", num_links)
+    positions = drop_many_links(
+        num_links,
+        source,
+        FAMILY.area_m * (num_links / 20.0) ** 0.5,
+        FAMILY.min_link_m,
+        FAMILY.max_link_m,
+        FAMILY.min_transmitter_spacing_m,
+        FAMILY.min_cross_m,
+    )
+    shadowing = FAMILY.shadowing_std_db
+    return nearest_neighbours(*positions, dual_slope_db, num_neighbours, shadowing, source)
+
+
+def numpy_wmmse(
+    gain: NDArray[np.float64], power_max_w: float, noise_w: float, num_iterations: int = 100
+) -> NDArray[np.float64]:
+    """WMMSE of one sample ``[K, K]``, the ordinary way; `wmmse` says what is computed."""
+    direct = np.diag(gain)
+    v = np.full(len(gain), 0.5 * power_max_w**0.5)
+    for _ in range(num_iterations):
+        total = noise_w + v**2 @ gain
+        u = np.sqrt(direct) * v / total
+        w = 1.0 + direct * v**2 / (total - direct * v**2)
+        v = np.clip(w * u * np.sqrt(direct) / (gain @ (w * u**2)), 0.0, power_max_w**0.5)
+    power: NDArray[np.float64] = v**2
+    return power
+
+
+def numpy_itlinq(
+    gain: NDArray[np.float64], power_max_w: float, noise_w: float
+) -> NDArray[np.float64]:
+    """ITLinQ of one sample ``[K, K]``, the ordinary way; `itlinq` says what is computed."""
+    inr = gain * power_max_w / noise_w
+    snr = np.diag(inr)
+    priority = np.log2(1.0 + snr / (1.0 + inr.sum(0) - snr))
+    on: list[int] = []
+    for k in np.argsort(-priority, kind="stable"):
+        bound = 10**2.5 * snr[k] ** 0.5
+        if all(inr[i, k] <= bound and inr[k, i] <= bound for i in on):
+            on.append(int(k))
+    power = np.zeros(len(gain))
+    power[on] = power_max_w
+    return power
