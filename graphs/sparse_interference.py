@@ -1,5 +1,6 @@
 """The interference graph of a large network: an edge per neighbour, LEConv as sparse products."""
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,7 +92,9 @@ class _Product(torch.autograd.Function):
 def _csr(row: Tensor, column: Tensor, value: Tensor, size: tuple[int, int]) -> Tensor:
     start = torch.zeros(size[0] + 1, dtype=torch.int64, device=row.device)
     start[1:] = torch.bincount(row, minlength=size[0]).cumsum(0)
-    return torch.sparse_csr_tensor(start, column, value, size, check_invariants=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(start, column, value, size, check_invariants=False)
 
 
 @dataclass(frozen=True, eq=False)

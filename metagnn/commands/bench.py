@@ -57,9 +57,9 @@ def _rows(parts: Sequence[str], short: bool) -> "Iterator[Measurement]":
 
 
 def _line(row: "Measurement") -> str:
-    ratio = (
-        "" if row.ratio is None else f"{row.ratio:.1f}x [{row.ratio_low:.1f}, {row.ratio_high:.1f}]"
-    )
+    ratio = ""
+    if row.ratio is not None:
+        ratio = f"{row.ratio:.1f}x [{row.ratio_low:.1f}, {row.ratio_high:.1f}]"
     return f"{row.name:<62} {1e3 * row.seconds:10.1f} ms  {ratio:<22} {row.note}"
 
 
