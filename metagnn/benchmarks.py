@@ -107,7 +107,7 @@ def leconv(sizes: tuple[int, ...], batch: int, repeats: int) -> Iterator[Measure
         flat, flat_weight = x.flatten(0, 1), weight.flatten()
 
         def forward(stack: nn.Module, *inputs: Tensor) -> Tensor:
-            value: Tensor = stack.convolve(*inputs) if stack is sparse else stack(*inputs)  # type: ignore[operator]
+            value: Tensor = stack.convolve(*inputs) if stack is sparse else stack(*inputs)
             return value
 
         def both(stack: nn.Module, *inputs: Tensor) -> None:
