@@ -42,7 +42,7 @@ NUM_RANDOM = 20
 # Rates of learning from scratch that were tried on validation networks (`scratch_rates`), and
 # those with the best Lagrangian, averaged over networks, after all epochs and after 20.
 SCRATCH_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
-SCRATCH_RATE = 1e-3
+SCRATCH_RATE = 3e-3
 SCRATCH_RATE_20 = 3e-3
 
 SCRATCH_HEADER = ["num_links", "network", "rate", "epoch", "mean", "min", "lagrangian"]
@@ -156,7 +156,11 @@ def scratch_rates(
 
 
 def curves(
-    parameters: MetaParameters, num_links: list[int], num_networks: int, epochs: int
+    parameters: MetaParameters,
+    num_links: list[int],
+    num_networks: int,
+    epochs: int,
+    num_samples: list[int],
 ) -> None:
     """Figures 7, 9 and 10: from the meta-parameters and from scratch, by number of samples.
 
@@ -167,10 +171,11 @@ def curves(
     """
     require(len(set(num_links)) == 2, "num_links", "be two sizes", num_links)
     rows: list[tuple[object, ...]] = []
+    require(num_samples[0] == 2048, "samples", "begin with 2048", num_samples)
     for index in range(num_networks):
         learned: dict[int, Learner] = {}
         for size in num_links:
-            for samples in (2048, 1024, 512, 256):
+            for samples in num_samples:
                 network = scenario(size, index, samples)
                 meta, _ = learning_curve(parameters, network, 100)
                 scratch, learner = learning_curve(
@@ -206,6 +211,7 @@ def main() -> None:
     parser.add_argument("--num-links", type=int, nargs="+", default=[4, 8, 12, 16, 20])
     parser.add_argument("--networks", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=500)
+    parser.add_argument("--samples", type=int, nargs="+", default=[2048, 1024, 512, 256])
     parser.add_argument("--checkpoint", help="power_control, or sum_rate for that study")
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
@@ -214,8 +220,11 @@ def main() -> None:
     if arguments.study == "sum_rate":
         sum_rate(parameters, arguments.networks)
     elif arguments.study in ("scratch_rates", "curves"):
-        study = curves if arguments.study == "curves" else scratch_rates
-        study(parameters, arguments.num_links, arguments.networks, arguments.epochs)
+        given = (parameters, arguments.num_links, arguments.networks, arguments.epochs)
+        if arguments.study == "curves":
+            curves(*given, arguments.samples)
+        else:
+            scratch_rates(*given)
     else:
         unseen(parameters, arguments.num_links, arguments.networks, arguments.study)
 
