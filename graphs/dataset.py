@@ -94,6 +94,10 @@ class TrainingSet:
     areas_m: tuple[float, ...] = ()
     num_sizes: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.num_sizes is not None:
+            check_count("num_sizes", self.num_sizes)
+
     def batch(self, epoch: int, num_tasks: int) -> list[NetworkSamples]:
         """Tasks of one outer loop: a function of the seed and ``epoch`` (Algorithm 1, line 3)."""
         source = generator(self.seed, "batch", epoch)

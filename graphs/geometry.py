@@ -40,26 +40,13 @@ def drop_links(
     Raises:
         ValueError: If an argument is out of range, or the links do not fit on the square.
     """
-    check_count("num_links", num_links)
-    check_positive("area_m", area_m)
-    check_positive("min_link_m", min_link_m)
-    require(
-        max_link_m >= min_link_m and math.isfinite(max_link_m),
-        "max_link_m",
-        f"be >= min_link_m = {min_link_m}",
-        max_link_m,
-    )
-    check_non_negative("min_transmitter_spacing_m", min_transmitter_spacing_m)
-    check_non_negative("min_cross_m", min_cross_m)
+    check_drop(num_links, area_m, min_link_m, max_link_m, min_transmitter_spacing_m, min_cross_m)
     transmitters = torch.empty(num_links, 2)
     receivers = torch.empty(num_links, 2)
     placed = 0
     for _ in range(_MAX_TRIES):
         u = torch.rand(4, generator=generator)
-        transmitter = area_m * u[:2]
-        radius = min_link_m + (max_link_m - min_link_m) * u[2]
-        angle = 2.0 * math.pi * u[3]
-        receiver = transmitter + radius * torch.stack([angle.cos(), angle.sin()])
+        transmitter, receiver = place_link(u, area_m, min_link_m, max_link_m)
         others_tx, others_rx = transmitters[:placed], receivers[:placed]
         fits = (
             ((others_tx - transmitter).norm(dim=1) >= min_transmitter_spacing_m).all()
@@ -75,6 +62,38 @@ def drop_links(
         f"`num_links` must fit on the square of side `area_m` = {area_m} m with the minimum "
         f"distances, got {num_links} (placed {placed} in {_MAX_TRIES} tries)"
     )
+
+
+def check_drop(
+    num_links: int,
+    area_m: float,
+    min_link_m: float,
+    max_link_m: float,
+    min_transmitter_spacing_m: float,
+    min_cross_m: float,
+) -> None:
+    """Check what a drop of links is given; see `drop_links`."""
+    check_count("num_links", num_links)
+    check_positive("area_m", area_m)
+    check_positive("min_link_m", min_link_m)
+    require(
+        max_link_m >= min_link_m and math.isfinite(max_link_m),
+        "max_link_m",
+        f"be >= min_link_m = {min_link_m}",
+        max_link_m,
+    )
+    check_non_negative("min_transmitter_spacing_m", min_transmitter_spacing_m)
+    check_non_negative("min_cross_m", min_cross_m)
+
+
+def place_link(
+    uniform: Tensor, area_m: float, min_link_m: float, max_link_m: float
+) -> tuple[Tensor, Tensor]:
+    """Transmitter and receiver ``[..., 2]`` [m] from four uniform numbers ``[..., 4]``."""
+    transmitter = area_m * uniform[..., :2]
+    radius = min_link_m + (max_link_m - min_link_m) * uniform[..., 2:3]
+    angle = 2.0 * math.pi * uniform[..., 3]
+    return transmitter, transmitter + radius * torch.stack([angle.cos(), angle.sin()], dim=-1)
 
 
 def cross_distance_m(transmitters: Tensor, receivers: Tensor) -> Tensor:

@@ -110,9 +110,13 @@ def node_features(snr: Tensor, at_full_power: Tensor, suffered: Tensor, caused: 
     return torch.stack([*rates, suffered.log(), caused.log()], dim=-1)
 
 
+def log_ratio(inr: Tensor) -> Tensor:
+    """Logarithm of ratios to the noise; that of a missing link (gain 0) counts as 0."""
+    return torch.where(inr > 0, torch.log(inr.clamp(min=torch.finfo(inr.dtype).tiny)), 0.0)
+
+
 def _normalised_log(inr: Tensor) -> Tensor:
-    # A missing link (gain 0) has weight 0, as has one exactly at the noise.
-    weight = torch.where(inr > 0, torch.log(inr.clamp(min=torch.finfo(inr.dtype).tiny)), 0.0)
+    weight = log_ratio(inr)
     square = weight.square().sum(dim=(-2, -1), keepdim=True)
     return weight / square.clamp(min=torch.finfo(inr.dtype).tiny).sqrt()
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metagnn.graphs.checks import check_count, check_non_negative, require
 from metagnn.graphs.fading import shadowing_db
+from metagnn.graphs.geometry import check_drop, place_link
 from metagnn.graphs.neighbours import NeighbourGain, Neighbours
 
 # Nearest transmitters drawn a shadowing for each neighbour that is kept.
@@ -77,7 +78,9 @@ def nearest_neighbours(
     gain = gain_of(distance, shadow)
     best, which = gain.topk(num_neighbours, dim=1)
     mean_shadow = math.exp(0.5 * (shadowing_std_db * math.log(10.0) / 10.0) ** 2)
-    beyond = _beyond(transmitter_m, receiver_m, distance[:, -1], lambda d: gain_of(d, 0.0))
+    known = torch.cat([index, torch.arange(num_links).unsqueeze(1)], dim=1)
+    nearest = distance[:, -1]
+    beyond = _beyond(transmitter_m, receiver_m, known, nearest, lambda d: gain_of(d, 0.0))
     left_out = gain.sum(1) - best.sum(1) + mean_shadow * beyond
     neighbours = Neighbours(
         num_links,
@@ -92,27 +95,27 @@ def nearest_neighbours(
 def _beyond(
     transmitter_m: Tensor,
     receiver_m: Tensor,
+    known: Tensor,
     nearest_m: Tensor,
     gain_of: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Bound ``[K]`` on the gains from transmitters no nearer than ``nearest_m [K]``."""
+    """Bound ``[K]`` on gains from all but ``known [K, C]``, no nearer than ``nearest_m [K]``."""
     low, high = transmitter_m.amin(0), transmitter_m.amax(0)
     width = ((high - low) / _CELLS).clamp(min=1e-9)
     cell = ((transmitter_m - low) / width).long().clamp(max=_CELLS - 1)
-    counts = torch.bincount(cell[:, 0] * _CELLS + cell[:, 1], minlength=_CELLS**2)
+    number = cell[:, 0] * _CELLS + cell[:, 1]
+    counts = torch.bincount(number, minlength=_CELLS**2)
     occupied = counts.nonzero().squeeze(1)
     corner = low + width * torch.stack([occupied // _CELLS, occupied % _CELLS], dim=1)
-    count = counts[occupied].to(transmitter_m)
+    place = torch.searchsorted(occupied, number)[known]
     sums = []
-    blocks = zip(
-        receiver_m.split(_RECEIVERS_AT_ONCE), nearest_m.split(_RECEIVERS_AT_ONCE), strict=True
-    )
-    for receivers, nearest in blocks:
-        offset = receivers.unsqueeze(1) - corner
+    for rows in torch.arange(len(receiver_m)).split(_RECEIVERS_AT_ONCE):
+        offset = receiver_m[rows].unsqueeze(1) - corner
         outside = (offset - width).clamp(min=0.0) + (-offset).clamp(min=0.0)
-        distance = torch.maximum(outside.norm(dim=2), nearest.unsqueeze(1))
-        sums.append(gain_of(distance) @ count)
-    return torch.cat(sums)
+        distance = torch.maximum(outside.norm(dim=2), nearest_m[rows].unsqueeze(1))
+        gain = gain_of(distance.double())
+        sums.append(gain @ counts[occupied].double() - gain.gather(1, place[rows]).sum(1))
+    return torch.cat(sums).clamp(min=0.0).to(transmitter_m)
 
 
 def drop_many_links(
@@ -127,20 +130,15 @@ def drop_many_links(
     """`drop_links` for many links: all at once, the later of two that are too near redrawn.
 
     Raises:
-        ValueError: If links are still too near after 200 rounds.
+        ValueError: If an argument is out of range, or links are still too near after 200 rounds.
     """
-    check_count("num_links", num_links)
+    check_drop(num_links, area_m, min_link_m, max_link_m, min_transmitter_spacing_m, min_cross_m)
     transmitters = torch.empty(num_links, 2)
     receivers = torch.empty(num_links, 2)
     again = torch.arange(num_links)
     for _ in range(200):
         u = torch.rand(len(again), 4, generator=generator)
-        radius = min_link_m + (max_link_m - min_link_m) * u[:, 2:3]
-        angle = 2.0 * math.pi * u[:, 3]
-        transmitters[again] = area_m * u[:, :2]
-        receivers[again] = transmitters[again] + radius * torch.stack(
-            [angle.cos(), angle.sin()], dim=1
-        )
+        transmitters[again], receivers[again] = place_link(u, area_m, min_link_m, max_link_m)
         near = _too_near(
             transmitters.numpy(), receivers.numpy(), min_transmitter_spacing_m, min_cross_m
         )

@@ -30,12 +30,20 @@ class Neighbours:
         check_count("num_links", self.num_links)
         for name in ("source", "target"):
             ends = getattr(self, name)
-            inside = ends.dim() == 1 and bool(((ends >= 0) & (ends < self.num_links)).all())
-            require(inside, name, f"hold links from 0 to {self.num_links - 1}", tuple(ends.shape))
-        same = self.source.shape == self.target.shape
-        require(same, "source", f"have the shape {tuple(self.target.shape)}", self.source.shape)
-        require(not bool((self.source == self.target).any()), "source", "differ from target", "=")
-        require(bool((self.target.diff() >= 0).all()), "target", "be in ascending order", "less")
+            require(ends.dim() == 1, name, "have the shape [E]", tuple(ends.shape))
+            require(ends.dtype == torch.int64, name, "be of int64", ends.dtype)
+            outside = ends[(ends < 0) | (ends >= self.num_links)]
+            rule = f"hold links from 0 to {self.num_links - 1}"
+            require(len(outside) == 0, name, rule, outside[:1].tolist())
+        shapes = tuple(self.source.shape), tuple(self.target.shape)
+        require(shapes[0] == shapes[1], "source", f"have the shape {shapes[1]}", shapes[0])
+        looped = self.source[self.source == self.target]
+        require(len(looped) == 0, "source", "differ from target", looped[:1].tolist())
+        falls = self.target[1:][self.target.diff() < 0]
+        require(len(falls) == 0, "target", "be in ascending order", falls[:1].tolist())
+        pair = (self.target * self.num_links + self.source).sort().values
+        twice = pair[1:][pair.diff() == 0] % self.num_links
+        require(len(twice) == 0, "source", "name each pair once", twice[:1].tolist())
 
     @property
     def num_pairs(self) -> int:
@@ -65,12 +73,26 @@ class NeighbourGain:
         direct: Gains of the direct links ``[..., K]`` [1].
         crossed: Gains of the pairs ``[..., E]`` [1].
         neglected: Bound on the sum of the large-scale gains left out at each receiver ``[K]`` [1].
+
+    Raises:
+        ValueError: If shapes do not fit.
     """
 
     neighbours: Neighbours
     direct: Tensor
     crossed: Tensor
     neglected: Tensor
+
+    def __post_init__(self) -> None:
+        leading = tuple(self.direct.shape[:-1])
+        pairs = self.neighbours
+        for name, wanted in (
+            ("direct", (*leading, pairs.num_links)),
+            ("crossed", (*leading, pairs.num_pairs)),
+            ("neglected", (pairs.num_links,)),
+        ):
+            shape = tuple(getattr(self, name).shape)
+            require(shape == wanted, name, f"have the shape {wanted}", shape)
 
     @property
     def num_links(self) -> int:

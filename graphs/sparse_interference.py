@@ -12,6 +12,7 @@ from metagnn.graphs.interference import (
     DenseGraph,
     EdgeKind,
     interference_graph,
+    log_ratio,
     node_features,
     rate_loss,
 )
@@ -39,8 +40,6 @@ class SparseWeight:
 
     def __getitem__(self, index: int | slice) -> "SparseWeight":
         """Weights at ``index`` of the leading axis."""
-        if isinstance(index, int) and not 0 <= index < len(self):
-            raise IndexError(index)
         return replace(self, crossed=self.crossed[index], own=self.own[index])
 
     def incoming_sum(self) -> Tensor:
@@ -142,11 +141,11 @@ def sparse_interference_graph(
     pairs, scale = gain.neighbours, power_max_w / noise_w
     snr, inr = gain.direct * scale, gain.crossed * scale
     if edges == "normalised_log":
-        logs = [torch.where(x > 0, torch.log(x.clamp(min=1e-38)), 0.0) for x in (inr, snr)]
-        square = sum(x.square().sum(-1, keepdim=True) for x in logs)
-        crossed, own = (x / torch.as_tensor(square).clamp(min=1e-38).sqrt() for x in logs)
+        crossed, own = log_ratio(inr), log_ratio(snr)
+        square = torch.cat([crossed, own], dim=-1).square().sum(-1, keepdim=True)
+        norm = square.clamp(min=torch.finfo(square.dtype).tiny).sqrt()
         node = snr.new_empty((*snr.shape, 0))
-        return SparseGraph(node, SparseWeight(pairs, crossed, own))
+        return SparseGraph(node, SparseWeight(pairs, crossed / norm, own / norm))
     loss = rate_loss(snr[..., pairs.target], inr)
     suffered, caused = 1.0 + pairs.into_targets(loss), 1.0 + pairs.into_sources(loss)
     weight = SparseWeight(

@@ -7,7 +7,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 class EndCheckpoint(ModelCheckpoint):
     """`ModelCheckpoint` that also saves where training ends between two of its epochs.
 
-    Lightning's own leaves ``last.ckpt`` at the last multiple of ``every_n_epochs``.
+    Lightning's own leaves ``last.ckpt`` at the last multiple of ``every_n_epochs``. Not for
+    ``save_last="link"``, which links to a checkpoint of one of those.
     """
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -99,8 +99,6 @@ class ConfigurationData(pl.LightningDataModule):
         check_count("num_test_samples", num_test_samples)
         for area in areas_m:
             check_positive("areas_m", area)
-        if num_sizes is not None:
-            check_count("num_sizes", num_sizes)
         check_count("num_validation_networks", num_validation_networks, minimum=0)
         check_count("num_test_networks", num_test_networks)
         self.family = family

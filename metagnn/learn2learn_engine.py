@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from metagnn.graphs.checks import require
+from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.sparse_interference import Graph
 from metagnn.learn2learn_import import import_learn2learn
 from metagnn.learner import unflatten
@@ -38,6 +40,7 @@ class Learn2LearnLearner:
 
     def call(self, name: str, x: Tensor, graph: Graph) -> Tensor:
         """Output of the network called ``name`` under the current parameters."""
+        require(isinstance(graph, DenseGraph), "graph", "be dense with this engine", type(graph))
         network: nn.Module = getattr(self.networks, name)
         value: Tensor = network(x, graph)
         return value

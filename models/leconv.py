@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metagnn.graphs.checks import require
 from metagnn.graphs.sparse_interference import SparseProduct, SparseWeight
 
 
@@ -101,6 +102,9 @@ class FusedStack:
         edges: Sequence[Tensor | SparseProduct]
         if isinstance(edge_weight, SparseWeight):
             if x.dim() > 2:
+                rule = f"have the leading axes {tuple(x.shape[:-2])} of `x`"
+                shape = tuple(edge_weight.own.shape[:-1])
+                require(shape == tuple(x.shape[:-2]), "edge_weight", rule, shape)
                 samples = range(len(edge_weight))
                 return torch.stack([self(x[sample], edge_weight[sample]) for sample in samples])
             edges = edge_weight.products()[:directions]

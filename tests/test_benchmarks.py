@@ -9,10 +9,10 @@ from metagnn.benchmarks import (
     FAMILY,
     against,
     large_network,
-    leconv_flops,
     numpy_itlinq,
     numpy_wmmse,
     peak_flops,
+    training_flops,
 )
 from metagnn.cli import main
 from metagnn.graphs.randomness import generator
@@ -50,10 +50,14 @@ def test_operations_are_those_that_torch_counts() -> None:
     from metagnn.models.leconv import DenseLEConvStack
 
     stack = DenseLEConvStack(1, 16, 2)
-    with FlopCounterMode(display=False) as counter:
-        stack(torch.rand(7, 1), torch.rand(7, 7))
     readout = 2 * 7 * 16
-    assert counter.get_total_flops() - readout == pytest.approx(leconv_flops(7, 16))
+    with FlopCounterMode(display=False) as forward:
+        score = stack(torch.rand(7, 1), torch.rand(7, 7))
+    with FlopCounterMode(display=False) as backward:
+        score.sum().backward()
+    wanted = training_flops(7, 16)
+    assert forward.get_total_flops() - readout == pytest.approx(wanted[0])
+    assert backward.get_total_flops() - 2 * readout == pytest.approx(wanted[1])
     assert peak_flops(repeats=1, size=64) > 1e6
 
 
@@ -65,11 +69,18 @@ def test_large_networks_are_functions_of_their_size() -> None:
 
 
 def test_bench_prints_ratios(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["bench", "--short", "--parts", "leconv,baselines,decisions,large", "--json"])
+    main(["bench", "--short", "--parts", "leconv,step,baselines,decisions,large", "--json"])
     rows = json.loads(capsys.readouterr().out)
     assert all(row["seconds"] > 0 for row in rows)
     named = [row["name"] for row in rows if row["ratio"] is not None]
-    for word in ("LEConv forward + backward", "WMMSE", "ITLinQ", "policy of width", "200 links"):
+    for word in (
+        "LEConv forward + backward",
+        "WMMSE",
+        "ITLinQ",
+        "meta-training",
+        "policy of width",
+        "200 links",
+    ):
         assert any(word in name for name in named)
     main(["bench", "--short", "--parts", "decisions"])
     assert "x [" in capsys.readouterr().out

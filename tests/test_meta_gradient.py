@@ -13,7 +13,14 @@ from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import full_power_rate, rate
 from metagnn.inner_loop import run_epoch
 from metagnn.learner import flatten, load_flat, unflatten
-from metagnn.meta_gradient import Algorithm, InnerLoop, meta_gradient, start_learner
+from metagnn.meta_gradient import (
+    Algorithm,
+    InnerLoop,
+    grouped,
+    mean_meta_gradient,
+    meta_gradient,
+    start_learner,
+)
 from metagnn.models.primal_dual import NetworkShape, PrimalDualNetworks
 from metagnn.update_rule import UpdateRule
 
@@ -236,3 +243,26 @@ def test_counts_are_checked() -> None:
         InnerLoop(UpdateRule(RATES), -1)
     with pytest.raises(ValueError, match="`steps_per_epoch` must be an integer >= 1, got 0"):
         InnerLoop(UpdateRule(RATES), 1, 0)
+
+
+def test_tasks_are_grouped_by_shape_and_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = _problem()
+    gains = {k: torch.rand((16, k, k), generator=generator(k)).double() + 0.1 for k in (2, 3)}
+    small, large = (make_task(g.mean(0), g, problem, SHAPE.edges, 2) for g in gains.values())
+    tasks = [small, large, small, small, large]
+    sizes = [[task.gain.shape[-1] for task in group] for group in grouped(tasks)]
+    assert sizes == [[2, 2, 2], [3, 3]]
+    networks = _networks()
+    loop = InnerLoop(UpdateRule(RATES), 2, 3)
+    arguments = ("fomaml", "vectorized", networks, tasks, problem, loop)
+    together = mean_meta_gradient(*arguments)
+    monkeypatch.setattr("metagnn.meta_gradient.ROWS_AT_ONCE", 8)  # two of 2 x 2 rows, one of 2 x 3
+    sizes = [[task.gain.shape[-1] for task in group] for group in grouped(tasks)]
+    assert sizes == [[2, 2], [2], [3], [3]]
+    for found in (together, mean_meta_gradient(*arguments)):
+        for name, vector in found.items():
+            wanted = torch.zeros_like(vector)
+            for task in tasks:
+                learner = start_learner("fomaml", "vectorized", networks, loop.rule)
+                wanted += meta_gradient("fomaml", learner, task, problem, loop)[name] / 5
+            torch.testing.assert_close(vector, wanted)

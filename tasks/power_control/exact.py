@@ -59,6 +59,7 @@ def exact(
         ValueError: If there are more than four links, ``num_levels`` is not within 1 to 100, or an
             argument is out of range or has a shape that does not fit.
     """
+    require(isinstance(gain, Tensor), "gain", "be dense, without neighbour lists", type(gain))
     check_power_control(gain, power_max_w, noise_w)
     check_count("num_levels", num_levels)
     require(num_levels <= MAX_LEVELS, "num_levels", f"be <= {MAX_LEVELS}", num_levels)

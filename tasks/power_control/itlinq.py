@@ -93,19 +93,20 @@ def _on_neighbours(
     A link is off once an earlier link that it is in conflict with is on, and on once all of them
     are off; the rounds are as many as the longest chain of such decisions.
     """
-    gain = replace(gain, direct=gain.direct.double(), crossed=gain.crossed.double())
+    gain_64 = replace(gain, direct=gain.direct.double(), crossed=gain.crossed.double())
     if priority is None:
-        priority = full_power_rate(gain, power_max_w, noise_w)
+        priority = full_power_rate(gain_64, power_max_w, noise_w)
     else:
         priority = check_per_link("priority", priority, gain)
     order = priority.argsort(dim=-1, descending=True, stable=True)
-    rank = torch.zeros_like(order).scatter(-1, order, torch.arange(gain.num_links).expand_as(order))
+    number = torch.arange(gain.num_links, device=order.device).expand_as(order)
+    rank = torch.zeros_like(order).scatter(-1, order, number)
     pairs, scale = gain.neighbours, power_max_w / noise_w
     source_first = rank[..., pairs.source] < rank[..., pairs.target]
     earlier = torch.where(source_first, pairs.source, pairs.target)
     later = torch.where(source_first, pairs.target, pairs.source)
-    bound = margin * (gain.direct * scale) ** exponent
-    conflict = gain.crossed * scale > bound.gather(-1, later)
+    bound = margin * (gain_64.direct * scale) ** exponent
+    conflict = gain_64.crossed * scale > bound.gather(-1, later)
     on = torch.zeros_like(order, dtype=torch.bool)
     decided = torch.zeros_like(on)
     while not bool(decided.all()):
@@ -113,10 +114,10 @@ def _on_neighbours(
         waits = _any_into(~decided.gather(-1, earlier) & conflict, later, on)
         on = on | ~(decided | off | waits)
         decided = on | off
-    return torch.where(on, power_max_w, 0.0).to(gain.dtype)
+    return torch.where(on, gain.direct.new_tensor(power_max_w), 0.0)
 
 
 def _any_into(value: Tensor, index: Tensor, like: Tensor) -> Tensor:
     """Whether any ``value [..., E]`` is true among those of each link ``[..., K]``."""
-    count = torch.zeros(like.shape, dtype=torch.int32).scatter_add(-1, index, value.int())
+    count = torch.zeros_like(like, dtype=torch.int32).scatter_add(-1, index, value.int())
     return count > 0

@@ -138,7 +138,7 @@ def scaled(gain: Gain, power_max_w: float, noise_w: float) -> ScaledProblem:
 
 def _scaled_neighbours(gain: NeighbourGain, power_max_w: float, noise_w: float) -> ScaledProblem:
     direct = gain.direct.reshape(-1, gain.num_links)
-    crossed = gain.crossed.reshape(-1, gain.neighbours.num_pairs)
+    crossed = gain.crossed.reshape(len(direct), gain.neighbours.num_pairs)
     strongest = _positive(torch.cat([direct, crossed], dim=-1).amax(-1, keepdim=True))
     relative = replace(gain, direct=direct / strongest, crossed=crossed / strongest)
     noise = _noise(strongest, power_max_w, noise_w, gain.dtype)

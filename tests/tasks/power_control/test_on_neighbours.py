@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from metagnn.graphs.neighbours import NeighbourGain, strongest
+from metagnn.graphs.neighbours import NeighbourGain, above, strongest
 from metagnn.graphs.randomness import generator
+from metagnn.tasks.power_control.exact import exact
 from metagnn.tasks.power_control.fplinq import fplinq
 from metagnn.tasks.power_control.itlinq import itlinq
 from metagnn.tasks.power_control.wmmse import wmmse
@@ -57,9 +58,39 @@ def test_itlinq_in_rounds_equals_itlinq_in_turn(
         assert 0 < (found > 0).double().mean() < 1
 
 
+def test_itlinq_keeps_the_type_and_the_largest_power() -> None:
+    kept = _kept(7, 3)
+    single = replace(
+        kept,
+        direct=kept.direct.float(),
+        crossed=kept.crossed.float(),
+        neglected=kept.neglected.float(),
+    )
+    for gain in (kept, single):
+        found = itlinq(gain, 0.1, NOISE_W)
+        assert found.dtype == gain.dtype
+        assert torch.equal(found, itlinq(gain.dense(), 0.1, NOISE_W))
+        wmmse(gain, 0.1, NOISE_W, initial_power_w=found)
+
+
+@pytest.mark.parametrize("num_links", [1, 4])
+def test_isolated_links_use_full_power(num_links: int) -> None:
+    gain = torch.eye(num_links).double()
+    kept = above(gain, 1e9, POWER_MAX_W, NOISE_W)
+    assert kept.neighbours.num_pairs == 0
+    samples = replace(kept, direct=kept.direct.expand(3, -1), crossed=kept.crossed.expand(3, 0))
+    full = torch.full((3, num_links), POWER_MAX_W).double()
+    for policy in (itlinq, fplinq):
+        torch.testing.assert_close(policy(samples, POWER_MAX_W, NOISE_W), full)
+    start = wmmse(samples, POWER_MAX_W, NOISE_W, initial_power_w=full)
+    torch.testing.assert_close(start, full)
+
+
 def test_bad_gains_are_refused() -> None:
     kept = _kept(4, 2)
     with pytest.raises(ValueError, match=r"`gain` must be finite and >= 0 everywhere, got -1.0"):
         wmmse(replace(kept, crossed=-torch.ones_like(kept.crossed)), POWER_MAX_W, NOISE_W)
     with pytest.raises(ValueError, match=r"`gain` must be finite and >= 0 everywhere, got nan"):
         itlinq(replace(kept, direct=kept.direct * float("nan")), POWER_MAX_W, NOISE_W)
+    with pytest.raises(ValueError, match=r"`gain` must be dense, without neighbour lists"):
+        exact(kept, POWER_MAX_W, NOISE_W)  # type: ignore[arg-type]
