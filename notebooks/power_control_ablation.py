@@ -2,7 +2,7 @@
 
 Run ``python notebooks/power_control_ablation.py``; writes ``notebooks/results/ablation.csv`` and
 ``ablation.md``, and goes on where it stopped. Every variant is `power_control_pretrained` with
-one change, and gets the same number of gradient evaluations.
+one change and tasks of one size in a batch, and gets the same number of gradient evaluations.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def run(name: str, seed: int, outer_loops: int, num_networks: int) -> list[list[
     with tempfile.TemporaryDirectory() as folder:
         words = ["fit", "--config", "power_control_pretrained"]
         words += [f"{MODEL}.{key}={value}" for key, value in overrides.items()]
-        words += [f"{MODEL}.init_seed={seed}", f"--data.seed={seed}"]
+        words += [f"{MODEL}.init_seed={seed}", f"--data.seed={seed}", "--data.num_sizes=1"]
         words += [f"--trainer.max_epochs={loops}", "--trainer.limit_val_batches=0"]
         words += [f"--trainer.logger.init_args.save_dir={folder}"]
         words += ["--trainer.logger.init_args.version=0"]
