@@ -290,7 +290,8 @@ def test_configs_cannot_name_foreign_classes_or_unknown_keys(
         main(["fit", "--config", "unknown.yaml"])
     assert stop.value.code == 2
     assert "tasks_per_batsh" in capsys.readouterr().err
-    Path("nan.yaml").write_text(text.replace("power: 2.0e-3", "power: .nan"))
+    assert "power: 3.0e-3" in text
+    Path("nan.yaml").write_text(text.replace("power: 3.0e-3", "power: .nan"))
     with pytest.raises(SystemExit) as stop:
         main(["fit", "--config", "nan.yaml"])
     assert stop.value.code == 2
