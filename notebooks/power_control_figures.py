@@ -99,7 +99,7 @@ def by_links(axis: Axes, metric: str) -> None:
     learned = {
         "metagnn": ("MetaGNN, 20 epochs", "#0072B2", "-"),
         "metagnn_unadapted": ("MetaGNN, 0 epochs", "#56B4E9", "--"),
-        "random_initialised_20": ("random initialisation, 20 epochs", "#CC79A7", "-"),
+        "random_initialised_20": ("random initialisation, 20 epochs (20 networks)", "#CC79A7", "-"),
     }
     for policy, (label, colour, style) in (learned | BASELINES).items():
         sizes = [size(path) for path in files("unseen")]
