@@ -215,7 +215,7 @@ def main() -> None:
         "python notebooks/power_control_study.py sum_rate --networks 500",
         "python notebooks/power_control_study.py scratch_rates --num-links 8 --networks 3",
         "python notebooks/power_control_study.py curves --num-links 8 12 --networks 3 \\",
-        "    --samples 2048 256",
+        "    --samples 2048 512 256",
         "python notebooks/power_control_summary.py",
         "python notebooks/power_control_figures.py",
         "```",
