@@ -14,8 +14,8 @@ from metagnn.learner import DenseLearner, Learner, flatten
 from metagnn.models.primal_dual import PrimalDualNetworks
 from metagnn.update_rule import UpdateRule
 
-# Nodes of all sequences of all tasks that stand side by side. Measured on one core: up to here 8
-# tasks take 0.3 to 0.9 of the time in turn; beyond, products of several weights are slower.
+# Nodes of all sequences of all tasks that stand side by side; beyond, matrix products of several
+# weights were slower on one core than one after the other.
 ROWS_AT_ONCE = 1024
 
 Algorithm = Literal["reptile", "fomaml", "maml"]

@@ -40,7 +40,7 @@ BASELINES = ("itlinq", "wmmse", "fplinq", "full_power", "random")
 NUM_RANDOM = 20
 
 # Rates of learning from scratch that were tried on validation networks (`scratch_rates`), and
-# those with the best Lagrangian, averaged over networks, after all epochs and after 20.
+# those with the best Lagrangian on the first of them, after all epochs and after 20.
 SCRATCH_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 SCRATCH_RATE = 3e-3
 SCRATCH_RATE_20 = 3e-3
