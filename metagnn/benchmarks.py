@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from metagnn.adaptation_task import Problem, make_task
 from metagnn.graphs.channel import ChannelFamily
@@ -136,28 +137,21 @@ def meta_step(num_tasks: int, num_epochs: int, repeats: int) -> Iterator[Measure
         make_task(n.configuration.large_scale_gain, n.gain, problem, shape.edges) for n in drawn
     ]
 
+    def step() -> None:
+        mean_meta_gradient("fomaml", "vectorized", networks, tasks, problem, loop)
+
+    with FlopCounterMode(display=False) as counter:
+        step()
     found = against(
         "meta-training step against learn2learn + PyG",
-        lambda: mean_meta_gradient("fomaml", "vectorized", networks, tasks, problem, loop),
+        step,
         lambda: mean_meta_gradient("fomaml", "learn2learn", reference, tasks, problem, loop),
         repeats,
         f"{num_tasks} tasks, {num_epochs} inner epochs, 256 samples, width {WIDTH}",
     )
     yield found
-    work = sum(256 * sum(training_flops(k, WIDTH)) for k in sizes) * (num_epochs + 1)
-    share = work / found.seconds / peak_flops()
+    share = counter.get_total_flops() / found.seconds / peak_flops()
     yield Measurement("share of the measured peak in that step", found.seconds, note=f"{share:.0%}")
-
-
-def training_flops(num_links: int, width: int) -> tuple[float, float]:
-    """Operations of two hidden layers on one sample, the first of one feature: forward, backward.
-
-    Backward, maps have a gradient in their weights and, but for the first, in their input; edges
-    have one in what they carry.
-    """
-    first, second = (2.0 * 3.0 * num_links * width * inputs for inputs in (1, width))
-    edges = 2.0 * (2.0 * num_links**2 * width)
-    return first + second + edges, first + 2.0 * second + edges
 
 
 def baselines(num_links: int, num_graphs: int, repeats: int) -> Iterator[Measurement]:

@@ -73,10 +73,11 @@ class DenseLEConvStack(nn.Module):
 
 
 class FusedStack:
-    """A dense stack as a function of its named parameters, one matrix product per layer.
+    r"""A dense stack as a function of its named parameters, one matrix product per layer.
 
-    The linear maps of a layer that read the same features stand under one another in one matrix,
-    and both directions share the sum of their L3.
+    With :math:`d_k = \sum_i w_{ik}`, and the same of the reversed graph beside it, a layer is
+
+    .. math:: x' = [x, W^T x, d x] [L_3, L_1, -L_2]^T + b_3 + d b_1
 
     Parameters with a leading axis are those of M stacks, which then work side by side.
 
@@ -89,16 +90,14 @@ class FusedStack:
     """
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
-        self._layers: list[tuple[Tensor, Tensor, Tensor, int]] = []
-        layer = 0
-        while f"convs.{layer}.lin1.weight" in parameters:
-            self._layers.append(_fuse(parameters, layer))
-            layer += 1
-        self._readout = (parameters["readout.weight"], parameters["readout.bias"])
+        self._layers: list[tuple[Tensor, Tensor]] = []
+        while f"convs.{len(self._layers)}.lin1.weight" in parameters:
+            self._layers.append(_fuse(parameters, len(self._layers)))
+        self._directions = 2 if "reverse_convs.0.lin1.weight" in parameters else 1
+        self._readout = parameters["readout.weight"].mT, parameters["readout.bias"].unsqueeze(-2)
 
     def __call__(self, x: Tensor, edge_weight: Tensor | SparseWeight) -> Tensor:
         """Scores of the nodes; sparse samples are taken one at a time."""
-        directions = self._layers[0][3]
         edges: Sequence[Tensor | SparseProduct]
         if isinstance(edge_weight, SparseWeight):
             if x.dim() > 2:
@@ -107,44 +106,41 @@ class FusedStack:
                 require(shape == tuple(x.shape[:-2]), "edge_weight", rule, shape)
                 samples = range(len(edge_weight))
                 return torch.stack([self(x[sample], edge_weight[sample]) for sample in samples])
-            edges = edge_weight.products()[:directions]
-            sums = (edge_weight.incoming_sum, edge_weight.outgoing_sum)[:directions]
-            degrees = [total().unsqueeze(-1) for total in sums]
+            edges = edge_weight.products()
+            degrees = [edge_weight.incoming_sum(), edge_weight.outgoing_sum()]
         else:
-            edges = [edge_weight.transpose(-1, -2), edge_weight][:directions]
-            degrees = [edge_weight.sum(axis).unsqueeze(-1) for axis in (-2, -1)][:directions]
-        for weight, bias, message_bias, directions in self._layers:
-            parts = _linear(x, weight).chunk(1 + 2 * directions, dim=-1)
-            y = parts[0] + _beside(bias, x)
-            for i, degree in enumerate(degrees):
-                # sum_i w_ik (L1 x_i + b1) = sum_i w_ik L1 x_i + degree_k b1
-                own = parts[2 + 2 * i] - _beside(message_bias[..., i, :], x)
-                y = y + edges[i] @ parts[1 + 2 * i] - degree * own
-            x = functional.leaky_relu(y)
+            edges = [edge_weight.mT, edge_weight]
+            degrees = [edge_weight.sum(-2), edge_weight.sum(-1)]
+        edges, degrees = edges[: self._directions], degrees[: self._directions]
+        of_bias = torch.stack([torch.ones_like(degrees[0]), *degrees], dim=-1)
+        nodes = torch.broadcast_shapes(x.shape[:-1], of_bias.shape[:-1])
+        x, of_bias = x.expand(*nodes, -1), of_bias.expand(*nodes, -1)
+        for weight, bias in self._layers:
+            inputs = [x]
+            for w, d in zip(edges, degrees, strict=True):
+                inputs += [w @ x, d.unsqueeze(-1) * x]
+            x = functional.leaky_relu(_affine(torch.cat(inputs, dim=-1), weight, of_bias, bias))
         weight, bias = self._readout
-        return (_linear(x, weight) + _beside(bias, x)).squeeze(-1)
+        return _affine(x, weight, of_bias[..., :1], bias).squeeze(-1)
 
 
-def _linear(x: Tensor, weight: Tensor) -> Tensor:
-    """``x W^T``, with one weight for all or, stacked, one for each entry of the leading axis."""
+def _affine(x: Tensor, weight: Tensor, of_bias: Tensor, bias: Tensor) -> Tensor:
+    """``x weight + of_bias bias``; stacked, each weight for one entry of the leading axis."""
     if weight.dim() == 2:
-        return functional.linear(x, weight)
-    product = torch.bmm(x.flatten(1, -2), weight.mT)
-    return product.view(*x.shape[:-1], weight.shape[-2])
+        y = torch.addmm(of_bias.flatten(0, -2) @ bias, x.flatten(0, -2), weight)
+    else:
+        y = torch.baddbmm(torch.bmm(of_bias.flatten(1, -2), bias), x.flatten(1, -2), weight)
+    return y.view(*x.shape[:-1], -1)
 
 
-def _beside(bias: Tensor, x: Tensor) -> Tensor:
-    """A bias ``[O]`` or ``[M, O]`` in a shape that broadcasts against ``[M, ..., O]``."""
-    if bias.dim() == 1:
-        return bias
-    return bias.view(len(bias), *[1] * (x.dim() - 2), -1)
-
-
-def _fuse(parameters: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor, Tensor, int]:
+def _fuse(parameters: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
+    """Weights and biases of a layer as matrices that stand to the right of its inputs."""
     stacks = [f"convs.{layer}", f"reverse_convs.{layer}"]
     stacks = [name for name in stacks if f"{name}.lin1.weight" in parameters]
     own = torch.stack([parameters[f"{name}.lin3.weight"] for name in stacks]).sum(0)
-    bias = torch.stack([parameters[f"{name}.lin3.bias"] for name in stacks]).sum(0)
-    rest = [parameters[f"{name}.{lin}.weight"] for name in stacks for lin in ("lin1", "lin2")]
-    message_bias = torch.stack([parameters[f"{name}.lin1.bias"] for name in stacks], dim=-2)
-    return torch.cat([own, *rest], dim=-2), bias, message_bias, len(stacks)
+    own_bias = torch.stack([parameters[f"{name}.lin3.bias"] for name in stacks]).sum(0)
+    weights, biases = [own], [own_bias]
+    for name in stacks:
+        weights += [parameters[f"{name}.lin1.weight"], -parameters[f"{name}.lin2.weight"]]
+        biases.append(parameters[f"{name}.lin1.bias"])
+    return torch.cat(weights, dim=-1).mT, torch.stack(biases, dim=-2)

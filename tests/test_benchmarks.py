@@ -12,7 +12,6 @@ from metagnn.benchmarks import (
     numpy_itlinq,
     numpy_wmmse,
     peak_flops,
-    training_flops,
 )
 from metagnn.cli import main
 from metagnn.graphs.randomness import generator
@@ -44,21 +43,8 @@ def test_ratios_are_ordinary_time_over_ours() -> None:
     assert against("spin", lambda: work(0.01), None, repeats=1).ratio is None
 
 
-def test_operations_are_those_that_torch_counts() -> None:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from metagnn.models.leconv import DenseLEConvStack
-
-    stack = DenseLEConvStack(1, 16, 2)
-    readout = 2 * 7 * 16
-    with FlopCounterMode(display=False) as forward:
-        score = stack(torch.rand(7, 1), torch.rand(7, 7))
-    with FlopCounterMode(display=False) as backward:
-        score.sum().backward()
-    wanted = training_flops(7, 16)
-    assert forward.get_total_flops() - readout == pytest.approx(wanted[0])
-    assert backward.get_total_flops() - 2 * readout == pytest.approx(wanted[1])
-    assert peak_flops(repeats=1, size=64) > 1e6
+def test_peak_is_that_of_a_machine() -> None:
+    assert 1e8 < peak_flops(repeats=1, size=64) < 1e13
 
 
 def test_large_networks_are_functions_of_their_size() -> None:
