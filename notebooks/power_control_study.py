@@ -31,7 +31,7 @@ from metagnn.tasks.power_control.problem import (
 )
 from metagnn.update_rule import UpdateRule
 
-STUDIES = ("unseen", "transfer", "sum_rate", "scratch_rates", "curves")
+STUDIES = ("unseen", "training_seed", "transfer", "sum_rate", "scratch_rates", "curves")
 RESULTS = Path(__file__).parent / "results"
 SEED = 2000
 BASELINES = ("itlinq", "wmmse", "fplinq", "full_power", "random")
@@ -88,6 +88,24 @@ def unseen(parameters: MetaParameters, num_links: list[int], num_networks: int, 
             keep("random_initialised_20", random)
         write_csv(RESULTS / f"{name}_{size}.csv", ["policy", "network", "link", "rate"], rows)
         print(f"{name} K={size}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+def training_seed(
+    parameters: MetaParameters, num_links: list[int], num_networks: int, seed: int
+) -> None:
+    """The same meta-training from another seed, on the networks of `unseen`."""
+    for size in num_links:
+        networks = [scenario(size, index) for index in range(num_networks)]
+        rates = compare(networks, ("metagnn", "metagnn_unadapted"), parameters, 20).rates
+        rows = [
+            (policy, network, link, f"{value:.6f}")
+            for policy, found in rates.items()
+            for network, values in enumerate(found)
+            for link, value in enumerate(values.tolist())
+        ]
+        path = RESULTS / f"training_seed_{seed}_{size}.csv"
+        write_csv(path, ["policy", "network", "link", "rate"], rows)
+        print(f"training seed {seed} K={size}", flush=True)
 
 
 def random_initialisation(
@@ -213,12 +231,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=500)
     parser.add_argument("--samples", type=int, nargs="+", default=[2048, 1024, 512, 256])
     parser.add_argument("--checkpoint", help="power_control, or sum_rate for that study")
+    parser.add_argument("--training-seed", type=int, help="seed with which it was trained")
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     shipped = "sum_rate" if arguments.study == "sum_rate" else "power_control"
     parameters = load_meta_parameters(arguments.checkpoint or shipped)
     if arguments.study == "sum_rate":
         sum_rate(parameters, arguments.networks)
+    elif arguments.study == "training_seed":
+        seed = arguments.training_seed
+        given = seed is not None and arguments.checkpoint is not None
+        require(given, "training-seed", "be given, with its --checkpoint", seed)
+        training_seed(parameters, arguments.num_links, arguments.networks, seed)
     elif arguments.study in ("scratch_rates", "curves"):
         given = (parameters, arguments.num_links, arguments.networks, arguments.epochs)
         if arguments.study == "curves":

@@ -56,28 +56,24 @@ def itlinq(
     check_non_negative("exponent", exponent)
     if isinstance(gain, NeighbourGain):
         return _on_neighbours(gain, power_max_w, noise_w, priority, margin, exponent)
-    gain_64 = gain.double()
     if priority is None:
-        priority = full_power_rate(gain_64, power_max_w, noise_w)
+        priority = full_power_rate(gain, power_max_w, noise_w)
     else:
         priority = check_per_link("priority", priority, gain)
     num_links = gain.shape[-1]
     order = priority.reshape(-1, num_links).argsort(dim=-1, descending=True, stable=True)
 
-    # Rows and columns in the order of visits: [B, transmitter, receiver].
-    relative = gain_64.reshape(-1, num_links, num_links) * (power_max_w / noise_w)
-    relative = relative.gather(1, order.unsqueeze(2).expand_as(relative))
-    relative = relative.gather(2, order.unsqueeze(1).expand_as(relative))
-    bound = margin * torch.diagonal(relative, dim1=-2, dim2=-1) ** exponent
+    flat = gain.reshape(-1, num_links, num_links)
+    snr = torch.diagonal(flat, dim1=-2, dim2=-1).double() * (power_max_w / noise_w)
+    most = (margin * snr**exponent * (noise_w / power_max_w)).to(gain.dtype)
+    # [B, k, i]: whether link k cannot be on where link i is.
+    conflict = torch.maximum(flat, flat.mT) > most.unsqueeze(-1)
 
-    active = torch.zeros_like(order, dtype=torch.bool)
-    active[:, 0] = True
-    for visit in range(1, num_links):
-        received, caused = relative[:, :visit, visit], relative[:, visit, :visit]
-        strongest = torch.where(active[:, :visit], torch.maximum(received, caused), 0.0).amax(-1)
-        active[:, visit] = strongest <= bound[:, visit]
-    in_place = torch.zeros_like(active).scatter(1, order, active).reshape(gain.shape[:-1])
-    return torch.where(in_place, gain.new_tensor(power_max_w), 0.0)
+    on = torch.zeros_like(order, dtype=torch.bool)
+    sample = torch.arange(len(order), device=order.device)
+    for k in order.unbind(-1):
+        on[sample, k] = ~(conflict[sample, k] & on).any(-1)
+    return torch.where(on.reshape(gain.shape[:-1]), gain.new_tensor(power_max_w), 0.0)
 
 
 def _on_neighbours(

@@ -15,6 +15,9 @@ from metagnn.graphs.neighbours import Gain, NeighbourGain
 # nor underflows in products of two such quantities.
 NOISE_RANGE = (1e-30, 1e12)
 
+# From here on a batched product is faster than products and sums over samples that lie in a row.
+_LINKS_FOR_BMM = 20
+
 
 class ScaledProblem(NamedTuple):
     """Gains and noise whose optimal powers, as shares of the largest, are those of the original.
@@ -31,23 +34,31 @@ class ScaledProblem(NamedTuple):
     noise: Tensor
 
     def products(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-        """Sums over transmitters and over receivers, functions ``[B, K]`` to ``[B, K]``.
+        """What receivers get and what transmitters cause, functions ``[B, K]`` to ``[B, K]``.
 
-        The first gives the interference ``sum_i g'_ik x_i`` of powers x, the second
-        ``sum_k g'_ik y_k`` of values y at the receivers.
+        The first gives noise and interference ``sigma'^2 + sum_{i != k} g'_ik x_i`` of powers x,
+        the second ``sum_k g'_ik y_k`` of values y at all receivers, the own one included.
         """
-        if isinstance(self.crossed, NeighbourGain):
-            return self.crossed.received, self.crossed.caused
-        crossed, crossed_from = self.crossed, self.crossed.mT.contiguous()
-
+        direct, crossed, noise = self
+        if isinstance(crossed, NeighbourGain):
+            return (
+                lambda share: crossed.received(share) + noise,
+                lambda value: crossed.caused(value) + direct * value,
+            )
+        to_all = crossed + torch.diag_embed(direct)
+        if crossed.shape[-1] < _LINKS_FOR_BMM:
+            with_samples_last = crossed.permute(1, 2, 0).contiguous()
+            to_all = to_all.permute(2, 1, 0).contiguous()
+            return (
+                lambda share: (with_samples_last * share.T.unsqueeze(1)).sum(0).T + noise,
+                lambda value: (to_all * value.T.unsqueeze(1)).sum(0).T,
+            )
+        to_all = to_all.mT.contiguous()
         # [B, 1, K] times [B, K, K]: several times faster than the product with a column.
-        def received(share: Tensor) -> Tensor:
-            return torch.bmm(share.unsqueeze(1), crossed).squeeze(1)
-
-        def caused(value: Tensor) -> Tensor:
-            return torch.bmm(value.unsqueeze(1), crossed_from).squeeze(1)
-
-        return received, caused
+        return (
+            lambda share: torch.baddbmm(noise.unsqueeze(1), share.unsqueeze(1), crossed).squeeze(1),
+            lambda value: torch.bmm(value.unsqueeze(1), to_all).squeeze(1),
+        )
 
 
 def check_power_control(gain: Gain, power_max_w: float, noise_w: float) -> None:

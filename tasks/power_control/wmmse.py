@@ -64,12 +64,11 @@ def wmmse(
     Raises:
         ValueError: If an argument is out of range or has a shape that does not fit.
     """
-    power_w = torch.empty(0)
-    for iterate in wmmse_iterates(
-        gain, power_max_w, noise_w, weight, num_iterations, initial_power_w
-    ):
-        power_w = iterate
-    return power_w
+    problem, weight, share = _checked(gain, power_max_w, noise_w, weight, initial_power_w)
+    check_count("num_iterations", num_iterations)
+    for amplitude in _amplitudes(problem, weight, share, num_iterations):
+        share = amplitude.square()
+    return (share * power_max_w).reshape(gain.shape[:-1])
 
 
 def wmmse_iterates(
@@ -84,8 +83,21 @@ def wmmse_iterates(
 
     Arguments, shapes and errors are those of `wmmse`; they are checked at the call.
     """
-    check_power_control(gain, power_max_w, noise_w)
+    problem, weight, share = _checked(gain, power_max_w, noise_w, weight, initial_power_w)
     check_count("num_iterations", num_iterations)
+    amplitudes = _amplitudes(problem, weight, share, num_iterations)
+    return ((v.square() * power_max_w).reshape(gain.shape[:-1]) for v in amplitudes)
+
+
+def _checked(
+    gain: Gain,
+    power_max_w: float,
+    noise_w: float,
+    weight: Tensor | None,
+    initial_power_w: Tensor | None,
+) -> tuple[ScaledProblem, Tensor, Tensor]:
+    """Scaled problem, weights and shares of the largest power to start from, both ``[B, K]``."""
+    check_power_control(gain, power_max_w, noise_w)
     weight = check_weight(weight, gain)
     if initial_power_w is None:
         share = full_like_links(gain, 0.25)
@@ -98,26 +110,27 @@ def wmmse_iterates(
             require(False, "initial_power_w", f"lie in [0, {power_max_w}]", first)
         share = share.clamp(max=1.0)
     problem = scaled(gain, power_max_w, noise_w)
-    return _iterate(problem, weight, share, num_iterations, power_max_w)
+    shape = problem.direct.shape
+    return problem, weight.reshape(shape), share.reshape(shape)
 
 
 @torch.no_grad()
-def _iterate(
-    problem: ScaledProblem, weight: Tensor, share: Tensor, num_iterations: int, power_max_w: float
+def _amplitudes(
+    problem: ScaledProblem, weight: Tensor, share: Tensor, num_iterations: int
 ) -> Iterator[Tensor]:
-    direct, _, noise = problem
+    """Amplitudes ``[B, K]`` relative to the largest, at the start and after each iteration."""
+    direct = problem.direct
     received, caused = problem.products()
-    shape = share.shape
-    alpha = weight.reshape(direct.shape)
-    amplitude = share.reshape(direct.shape).sqrt()
-    yield share * power_max_w
+    gain_of = weight * direct
+    # Where nothing is harmed the quotient exceeds 1, and the link transmits all it may.
+    tiny = torch.finfo(direct.dtype).tiny
+    amplitude = share.sqrt()
+    yield amplitude
     for _ in range(num_iterations):
         power = amplitude.square()
-        disturbance = received(power) + noise
+        disturbance = received(power)
         signal = direct * power
-        cost = alpha * (signal / (signal + disturbance)) / disturbance
-        harm = caused(cost) + cost * direct
-        pull = alpha * direct * amplitude / disturbance
-        # Where nothing is harmed the quotient is infinite, and the link transmits all it may.
-        amplitude = torch.where(pull > 0, pull / harm, 0.0).clamp(max=1.0)
-        yield (amplitude.square() * power_max_w).reshape(shape)
+        cost = weight * (signal / (signal + disturbance)) / disturbance
+        pull = gain_of * amplitude / disturbance
+        amplitude = (pull / caused(cost).add_(tiny)).clamp_(max=1.0)
+        yield amplitude
