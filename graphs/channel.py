@@ -1,7 +1,7 @@
 """Configurations: large-scale gains of one network, and the samples drawn from them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from metagnn.graphs.checks import check_count, check_non_negative, check_positive
 from metagnn.graphs.fading import rayleigh_power, rayleigh_power_sequence, shadowing_db
 from metagnn.graphs.geometry import cross_distance_m, drop_links
+from metagnn.graphs.neighbours import DENSE_LINKS, NUM_NEIGHBOURS, Gain
 from metagnn.graphs.pathloss import dual_slope_db, short_range_itu_db
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.units import dbm_to_w, thermal_noise_w
@@ -24,14 +25,14 @@ class Configuration:
     """One network drop with its fading law (a *task* of the meta-learning papers).
 
     Attributes:
-        large_scale_gain: Path loss and shadowing as power gains ``[K, K]`` [1].
+        large_scale_gain: Path loss and shadowing as power gains ``[K, K]`` [1], or neighbour lists.
         transmitter_m: Positions of the transmitters ``[K, 2]`` [m].
         receiver_m: Positions of the receivers ``[K, 2]`` [m].
         doppler_hz: Largest Doppler shift [Hz]; 0 for samples independent in time.
         step_s: Time between samples [s].
     """
 
-    large_scale_gain: Tensor
+    large_scale_gain: Gain
     transmitter_m: Tensor
     receiver_m: Tensor
     doppler_hz: float = 0.0
@@ -42,16 +43,21 @@ class Configuration:
         """Number of links K."""
         return int(self.large_scale_gain.shape[-1])
 
-    def sample(self, num_samples: int, generator: torch.Generator) -> Tensor:
+    def sample(self, num_samples: int, generator: torch.Generator) -> Gain:
         """Consecutive channel samples: power gains ``[S, K, K]`` [1]."""
-        shape = tuple(self.large_scale_gain.shape)
-        if self.doppler_hz > 0:
-            fading = rayleigh_power_sequence(
-                num_samples, shape, self.doppler_hz, self.step_s, generator
-            )
-        else:
-            fading = rayleigh_power((num_samples, *shape), generator)
-        return self.large_scale_gain * fading
+
+        def faded(gain: Tensor) -> Tensor:
+            shape = tuple(gain.shape)
+            if self.doppler_hz > 0:
+                return gain * rayleigh_power_sequence(
+                    num_samples, shape, self.doppler_hz, self.step_s, generator
+                )
+            return gain * rayleigh_power((num_samples, *shape), generator)
+
+        gain = self.large_scale_gain
+        if isinstance(gain, Tensor):
+            return faded(gain)
+        return replace(gain, direct=faded(gain.direct), crossed=faded(gain.crossed))
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,8 @@ class ChannelFamily:
     def configuration(self, num_links: int, seed: int, split: str, index: int) -> Configuration:
         """Configuration number ``index`` of a split: a function of its arguments alone.
 
+        More than `DENSE_LINKS` links come as lists of `NUM_NEIGHBOURS` neighbours.
+
         Args:
             num_links: Number of links K.
             seed: Seed of the experiment.
@@ -123,15 +131,16 @@ class ChannelFamily:
         check_count("num_links", num_links)
         check_count("index", index, minimum=0)
         source = generator(seed, "configuration", split, num_links, index)
-        transmitter_m, receiver_m = drop_links(
-            num_links,
-            source,
+        distances = (
             self.area_m,
             self.min_link_m,
             self.max_link_m,
             self.min_transmitter_spacing_m,
             self.min_cross_m,
         )
+        if num_links > DENSE_LINKS:
+            return self._large(num_links, distances, source)
+        transmitter_m, receiver_m = drop_links(num_links, source, *distances)
         loss_db = PATH_LOSS[self.path_loss](cross_distance_m(transmitter_m, receiver_m))
         loss_db = loss_db + shadowing_db((num_links, num_links), self.shadowing_std_db, source)
         loss_db = loss_db - self.direct_antenna_gain_db * torch.eye(num_links)
@@ -142,3 +151,17 @@ class ChannelFamily:
             self.doppler_hz,
             self.step_s,
         )
+
+    def _large(
+        self,
+        num_links: int,
+        distances: tuple[float, float, float, float, float],
+        source: torch.Generator,
+    ) -> Configuration:
+        from metagnn.graphs.neighbour_search import drop_many_links, nearest_neighbours
+
+        positions = drop_many_links(num_links, source, *distances)
+        path_loss, shadowing = PATH_LOSS[self.path_loss], self.shadowing_std_db
+        gain = nearest_neighbours(*positions, path_loss, NUM_NEIGHBOURS, shadowing, source)
+        gain = replace(gain, direct=gain.direct * 10.0 ** (self.direct_antenna_gain_db / 10.0))
+        return Configuration(gain, *positions, self.doppler_hz, self.step_s)

@@ -54,6 +54,37 @@ def check_gain(name: str, gain: object) -> Tensor:
             zero on the diagonal, or beyond what float32 holds (a gain between links that is too
             small for float32 becomes 0).
     """
+    array = _real_numbers(name, gain)
+    require(
+        array.ndim >= 2 and array.shape[-1] == array.shape[-2],
+        name,
+        "be square in its last two dimensions",
+        array.shape,
+    )
+    require(array.size > 0, name, "hold at least one sample and one link", array.shape)
+    single = _power_gains(name, array)
+    _check_direct(
+        name, np.diagonal(array, axis1=-2, axis2=-1), "on the diagonal (the direct links)"
+    )
+    return torch.from_numpy(np.ascontiguousarray(single))
+
+
+def check_direct_gain(name: str, gain: np.ndarray | Tensor) -> Tensor:
+    """`check_gain` for gains of direct links only ``[..., K]``."""
+    array = _real_numbers(name, gain)
+    require(array.size > 0, name, "hold at least one sample and one link", array.shape)
+    single = _power_gains(name, array)
+    _check_direct(name, array, "everywhere")
+    return torch.from_numpy(np.ascontiguousarray(single))
+
+
+def check_crossed_gain(name: str, gain: np.ndarray | Tensor) -> Tensor:
+    """`check_gain` for gains between different links only ``[..., E]``, of which there may be 0."""
+    array = _real_numbers(name, gain)
+    return torch.from_numpy(np.ascontiguousarray(_power_gains(name, array)))
+
+
+def _real_numbers(name: str, gain: object) -> np.ndarray:
     if isinstance(gain, Tensor):
         gain = gain.detach().cpu()
         array = (gain.float() if gain.dtype == torch.bfloat16 else gain).numpy()
@@ -65,13 +96,11 @@ def check_gain(name: str, gain: object) -> Tensor:
         "hold real numbers (power gains |h|^2; square the magnitude of complex amplitudes)",
         str(array.dtype),
     )
-    require(
-        array.ndim >= 2 and array.shape[-1] == array.shape[-2],
-        name,
-        "be square in its last two dimensions",
-        array.shape,
-    )
-    require(array.size > 0, name, "hold at least one sample and one link", array.shape)
+    return array
+
+
+def _power_gains(name: str, array: np.ndarray) -> np.ndarray:
+    """Linear gains as float32."""
     finite = np.isfinite(array)
     if not finite.all():
         raise ValueError(f"`{name}` must be finite everywhere, got {_first(array, ~finite)!r}")
@@ -81,24 +110,20 @@ def check_gain(name: str, gain: object) -> Tensor:
         if negative.mean() > 0.5:
             hint += "; these look like dB: convert with 10 ** (gain_db / 10)"
         raise ValueError(f"`{name}` must {hint}, got {_first(array, negative)!r}")
-    direct = np.diagonal(array, axis1=-2, axis2=-1)
-    require(
-        bool((direct > 0).all()),
-        name,
-        "be > 0 on the diagonal (the direct links)",
-        float(direct.min()),
-    )
-    limits = np.finfo(np.float32)
+    largest = np.finfo(np.float32).max
     with np.errstate(over="ignore", under="ignore"):
         single = array.astype(np.float32)
-    require(bool((single <= limits.max).all()), name, f"be <= {limits.max:.4g}", float(array.max()))
-    require(
-        bool((np.diagonal(single, axis1=-2, axis2=-1) >= limits.tiny).all()),
-        name,
-        f"be >= {limits.tiny:.4g} on the diagonal (smaller gains are lost in float32)",
-        float(direct.min()),
-    )
-    return torch.from_numpy(np.ascontiguousarray(single))
+    if not bool((single <= largest).all()):
+        require(False, name, f"be <= {largest:.4g}", float(array.max()))
+    return single
+
+
+def _check_direct(name: str, direct: np.ndarray, where: str) -> None:
+    smallest, tiny = float(direct.min()), np.finfo(np.float32).tiny
+    require(smallest > 0, name, f"be > 0 {where}", smallest)
+    where = where.removesuffix(" (the direct links)")
+    rule = f"be >= {tiny:.4g} {where} (smaller gains are lost in float32)"
+    require(float(np.float32(smallest)) >= float(tiny), name, rule, smallest)
 
 
 def _first(array: np.ndarray, where: np.ndarray) -> float:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from metagnn.graphs.channel import ChannelFamily, Configuration
 from metagnn.graphs.checks import check_count, require
+from metagnn.graphs.neighbours import Gain
 from metagnn.graphs.randomness import generator
 
 SPLITS = ("train", "validation", "test")
@@ -18,13 +18,13 @@ class NetworkSamples:
 
     Attributes:
         configuration: The network drop.
-        gain: Samples for adaptation ``[S, K, K]`` [1].
-        test_gain: Samples for scoring ``[S_test, K, K]`` [1].
+        gain: Samples for adaptation ``[S, K, K]`` [1], or on neighbour lists.
+        test_gain: Samples for scoring ``[S_test, K, K]`` [1], or on neighbour lists.
     """
 
     configuration: Configuration
-    gain: Tensor
-    test_gain: Tensor
+    gain: Gain
+    test_gain: Gain
 
     def to(self, device: torch.device | str) -> "NetworkSamples":
         """The same network with its tensors on ``device``."""

@@ -12,6 +12,7 @@ from metagnn.graphs.antenna import off_boresight_deg, parabolic_gain_dbi
 from metagnn.graphs.channel import Configuration
 from metagnn.graphs.checks import check_gain, check_non_negative, check_positive, require
 from metagnn.graphs.link_table import LinkTable, read_link_table
+from metagnn.graphs.neighbours import on_neighbours_if_large
 from metagnn.graphs.pathloss import free_space_db
 
 
@@ -155,7 +156,8 @@ def load_links(
     """Network of the links in a CSV: see `read_link_table` for the file, `link_gain` for the gains.
 
     Samples of the configuration carry Rayleigh fading on every pair, direct links included; for
-    roof-top links with line of sight that is the pessimistic case.
+    roof-top links with line of sight that is the pessimistic case. Of more than `DENSE_LINKS`
+    links only the `NUM_NEIGHBOURS` strongest transmitters at each receiver are kept.
 
     Args:
         path: CSV with a row per directed link.
@@ -168,7 +170,7 @@ def load_links(
             for float32.
     """
     table = read_link_table(path, frequency_range_mhz)
-    gain = check_gain("large_scale_gain", link_gain(table, budget))
+    gain = on_neighbours_if_large(check_gain("large_scale_gain", link_gain(table, budget)))
     return Configuration(gain, table.transmitter_m.float(), table.receiver_m.float())
 
 

@@ -8,6 +8,10 @@ from torch import Tensor
 
 from metagnn.graphs.checks import check_count, check_positive, check_square, require
 
+# Networks of more links are put on neighbour lists where nobody asks for the one or the other.
+DENSE_LINKS = 256
+NUM_NEIGHBOURS = 16
+
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
@@ -138,6 +142,39 @@ class NeighbourGain:
             crossed=self.crossed.transpose(first, second),
         )
 
+    def to(self, device: torch.device | str) -> "NeighbourGain":
+        """The same gains on a device."""
+        pairs = self.neighbours
+        return NeighbourGain(
+            Neighbours(pairs.num_links, pairs.source.to(device), pairs.target.to(device)),
+            self.direct.to(device),
+            self.crossed.to(device),
+            self.neglected.to(device),
+        )
+
+    def clone(self) -> "NeighbourGain":
+        """A copy, pairs included."""
+        pairs = self.neighbours
+        return NeighbourGain(
+            Neighbours(pairs.num_links, pairs.source.clone(), pairs.target.clone()),
+            self.direct.clone(),
+            self.crossed.clone(),
+            self.neglected.clone(),
+        )
+
+    def samples(self, gain: Tensor) -> "NeighbourGain":
+        """Dense samples ``[..., K, K]`` [1] on the same pairs.
+
+        Raises:
+            ValueError: If ``gain`` has another number of links.
+        """
+        check_square("gain", gain)
+        rule = f"have the {self.num_links} links of the neighbour lists"
+        require(gain.shape[-1] == self.num_links, "gain", rule, gain.shape[-1])
+        direct = torch.diagonal(gain, dim1=-2, dim2=-1).clone()
+        crossed = gain[..., self.neighbours.source, self.neighbours.target]
+        return replace(self, direct=direct, crossed=crossed)
+
     def received(self, power_w: Tensor) -> Tensor:
         """Power that each receiver gets from other links, ``[..., K]`` to ``[..., K]`` [W]."""
         return self.neighbours.into_targets(self.crossed * power_w[..., self.neighbours.source])
@@ -181,6 +218,13 @@ def strongest(large_scale_gain: Tensor, num_neighbours: int) -> NeighbourGain:
     best = crossed.masked_fill(own, -1.0).topk(num_neighbours, dim=0).indices
     keep = torch.zeros_like(own).scatter_(0, best, True)
     return _kept(large_scale_gain, keep)
+
+
+def on_neighbours_if_large(large_scale_gain: Gain) -> Gain:
+    """More than `DENSE_LINKS` links on lists of `NUM_NEIGHBOURS`; other gains as they are."""
+    if isinstance(large_scale_gain, NeighbourGain) or len(large_scale_gain) <= DENSE_LINKS:
+        return large_scale_gain
+    return strongest(large_scale_gain, NUM_NEIGHBOURS)
 
 
 def above(

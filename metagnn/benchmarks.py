@@ -154,9 +154,17 @@ def meta_step(num_tasks: int, num_epochs: int, repeats: int) -> Iterator[Measure
     yield Measurement("share of the measured peak in that step", found.seconds, note=f"{share:.0%}")
 
 
+def dense_samples(num_links: int, num_samples: int) -> Tensor:
+    """Samples of one of the family's networks ``[S, K, K]`` [1]."""
+    configuration = FAMILY.configuration(num_links, 0, "train", 0)
+    gain = configuration.sample(num_samples, generator(0, "bench"))
+    assert isinstance(gain, Tensor)
+    return gain
+
+
 def baselines(num_links: int, num_graphs: int, repeats: int) -> Iterator[Measurement]:
     """Batched WMMSE and ITLinQ against the same in NumPy, one graph at a time."""
-    gain = FAMILY.configuration(num_links, 0, "train", 0).sample(num_graphs, generator(0, "bench"))
+    gain = dense_samples(num_links, num_graphs)
     constants = (FAMILY.power_max_w, FAMILY.noise_w)
     few = gain[: max(1, num_graphs // 16)].double().numpy()
     scale = len(gain) / len(few)
@@ -187,7 +195,7 @@ def baselines(num_links: int, num_graphs: int, repeats: int) -> Iterator[Measure
 
 def decisions(num_links: int, num_graphs: int, repeats: int) -> Iterator[Measurement]:
     """One power decision, its graph included, against 100 iterations of WMMSE."""
-    gain = FAMILY.configuration(num_links, 0, "train", 0).sample(num_graphs, generator(0, "bench"))
+    gain = dense_samples(num_links, num_graphs)
     constants = (FAMILY.power_max_w, FAMILY.noise_w)
     ratio = torch.ones(gain.shape[:-1])
     for width in (WIDTH, 64, 32):

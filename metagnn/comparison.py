@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metagnn.adaptation import adapt, learned_rollout, warmed_up_rollout
 from metagnn.adaptation_task import Problem
-from metagnn.graphs.neighbours import Gain
+from metagnn.graphs.neighbours import Gain, NeighbourGain
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import rate
 from metagnn.meta_parameters import MetaParameters
@@ -33,14 +33,14 @@ class Scenario:
     """One network: what may be adapted to, and what is scored.
 
     Attributes:
-        large_scale_gain: ``[K, K]`` [1].
+        large_scale_gain: ``[K, K]`` [1], or neighbour lists, as then are the samples.
         past_gain: Samples for adaptation, before the scored ones ``[S, K, K]`` [1], or None.
         gain: Scored samples, consecutive in time ``[S_test, K, K]`` [1].
     """
 
-    large_scale_gain: Tensor
-    past_gain: Tensor | None
-    gain: Tensor
+    large_scale_gain: Gain
+    past_gain: Gain | None
+    gain: Gain
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,13 @@ def _sample_rate(
     baseline: Callable[..., Tensor],
     extra: dict[str, Any],
 ) -> Tensor:
-    size = max(1, _VALUES_AT_ONCE // scenario.large_scale_gain.numel())
+    whole, values = scenario.gain, scenario.large_scale_gain
+    if isinstance(values, NeighbourGain):
+        values = values.crossed
+    size = max(1, _VALUES_AT_ONCE // max(1, values.numel()))
     pieces = []
-    for gain in scenario.gain.split(size):
+    for start in range(0, len(whole), size):
+        gain = whole[start : start + size]
         power_w = baseline(gain, problem.power_max_w, problem.noise_w, **extra)
         pieces.append(rate(gain, power_w, problem.noise_w))
     return torch.cat(pieces).mean(0)

@@ -8,6 +8,7 @@ from metagnn.adaptation import Adaptation
 from metagnn.adaptation_task import Problem, Task, make_task
 from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.dataset import NetworkSamples
+from metagnn.graphs.neighbours import Gain
 from metagnn.inner_loop import run_epoch
 from metagnn.lagrangian import lagrangian
 from metagnn.models.primal_dual import NetworkShape
@@ -51,14 +52,18 @@ class PrimalDual(PolicyModule):
         check_count("num_sequences", num_sequences)
         self.steps_per_epoch = steps_per_epoch
         self.num_sequences = num_sequences
-        self._network: tuple[Tensor, Tensor] | None = None
+        self._network: tuple[Gain, Gain] | None = None
         self._task: Task | None = None
         self._average_rate: Tensor | None = None
 
     def training_step(self, batch: list[NetworkSamples], batch_index: int) -> Tensor:
         """One gradient step on the configuration."""
         if self._network is None:
-            self._network = (batch[0].configuration.large_scale_gain, batch[0].gain)
+            large_scale_gain, gain = batch[0].configuration.large_scale_gain, batch[0].gain
+            rule = "be few enough for dense gains, which checkpoints hold"
+            dense = isinstance(large_scale_gain, Tensor) and isinstance(gain, Tensor)
+            require(dense, "num_links", rule, gain.shape[-1])
+            self._network = (large_scale_gain, gain)
         if self._task is None:
             edges = self.networks.shape.edges
             self._task = make_task(*self._network, self.problem, edges, self.num_sequences)

@@ -94,6 +94,32 @@ def ratio_table(study: str) -> list[str]:
     return lines
 
 
+def seeds_table() -> list[str]:
+    """Ratios to ITLinQ of trainings from different seeds, on the same networks."""
+    trainings: dict[int, dict[int, dict[str, list[Tensor]]]] = defaultdict(dict)
+    for path in RESULTS.glob("training_seed_*_*.csv"):
+        trainings[int(path.stem.split("_")[2])][size(path)] = read_rates(path)
+    lines = ["| K | epochs | ratio | seed 0 | others | lowest |", "|" + "---|" * 6]
+    for path in files("unseen"):
+        links, shipped = size(path), read_rates(path)
+        found = {seed: rates[links] for seed, rates in sorted(trainings.items()) if links in rates}
+        for epochs, policy in ((20, "metagnn"), (0, "metagnn_unadapted")):
+            for statistic in ("mean_rate", "min_rate") if found else ():
+                ratios = [
+                    ratio_of_means(rates[policy], shipped["itlinq"], statistic)
+                    for rates in (shipped, *found.values())
+                ]
+                lowest = f"{min(ratio.value for ratio in ratios):.3f}"
+                others = "; ".join(
+                    f"{seed}: {cell(ratio)}" for seed, ratio in zip(found, ratios[1:], strict=True)
+                )
+                name = statistic.removesuffix("_rate")
+                lines.append(
+                    f"| {links} | {epochs} | {name} | {cell(ratios[0])} | {others} | {lowest} |"
+                )
+    return lines
+
+
 def read_curves() -> list[dict[str, str]]:
     """Rows of ``curves.csv``, none where it is missing."""
     path = RESULTS / "curves.csv"
@@ -210,6 +236,11 @@ def main() -> None:
         "",
         "```sh",
         "python notebooks/power_control_study.py unseen",
+        "for seed in 1 2; do metagnn fit --config power_control_pretrained --data.num_sizes 1 \\",
+        "    --data.seed $seed --model.init_args.init_seed $seed --seed_everything $seed",
+        "    python notebooks/power_control_study.py training_seed --training-seed $seed \\",
+        "        --checkpoint FOLDER_OF_THE_RUN/checkpoints/last.ckpt",
+        "done",
         "python notebooks/power_control_study.py transfer --num-links 50 --networks 10",
         "python notebooks/power_control_study.py transfer --num-links 100 --networks 5",
         "python notebooks/power_control_study.py sum_rate --networks 500",
@@ -223,6 +254,7 @@ def main() -> None:
     ]
     for title, lines in (
         ("Against ITLinQ, unseen networks of the paper's family", ratio_table("unseen")),
+        ("The same by seed of training (seed 0 is shipped)", seeds_table()),
         ("All policies (Figure 8)", rates_table("unseen")),
         ("Transfer: trained on K <= 20", ratio_table("transfer")),
         ("Transfer, all policies", rates_table("transfer")),

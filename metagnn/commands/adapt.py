@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 from metagnn.commands.options import (
     add_policy_options,
-    check_same_links,
     is_links_csv,
     links_scenario,
     load_parameters,
+    neglected_inr,
+    neglected_note,
     output_folder,
 )
 
@@ -51,9 +52,7 @@ def main(words: Sequence[str]) -> None:
         samples = load_samples(arguments.gain)
         large_scale_gain, past = samples.large_scale_gain, samples.gain
     if arguments.test is not None:
-        test = load_samples(arguments.test)
-        check_same_links(arguments.gain, len(large_scale_gain), arguments.test, test.num_links)
-        gain = test.gain
+        gain = load_samples(arguments.test, of=large_scale_gain).gain
     adapted = adapt(
         parameters.networks,
         large_scale_gain,
@@ -64,6 +63,7 @@ def main(words: Sequence[str]) -> None:
     )
     run = learned_rollout(adapted.learner, past, gain, problem)
     rates = run.rate.mean((0, 1))
+    neglected = neglected_inr(large_scale_gain, problem.power_max_w, problem.noise_w)
     report = {
         "steps": steps,
         "checkpoint": arguments.checkpoint,
@@ -77,6 +77,7 @@ def main(words: Sequence[str]) -> None:
         "slack": adapted.slack.tolist(),
         "multiplier": adapted.mu.tolist(),
         "lagrangian_per_link": adapted.lagrangian,
+        **({} if neglected is None else {"neglected_inr": neglected}),
         **{name: estimate.value for name, estimate in summarize([rates]).items()},
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -93,6 +94,8 @@ def main(words: Sequence[str]) -> None:
         f"{len(rates)} links, {steps} steps on {len(past)} samples; on {len(gain)} test samples: "
         f"mean rate {float(rates.mean()):.3f}, minimum {float(rates.min()):.3f} bit/s/Hz"
     )
+    if neglected is not None:
+        print(neglected_note(neglected))
     print(f"Powers [W] in {out}/power.npz, numbers in {out}/report.json")
 
 
@@ -120,7 +123,8 @@ def _parser() -> argparse.ArgumentParser:
         "gain",
         metavar="GAIN",
         help="samples .npz with gain [S, K, K] (power gains, transmitter to receiver) and "
-        "optionally large_scale_gain [K, K], or a CSV of links",
+        "optionally large_scale_gain [K, K], neighbour lists (see the README), or a CSV of "
+        "links",
     )
     parser.add_argument("--test", metavar="TEST", help="samples .npz to decide on")
     parser.add_argument("--seed", type=int, default=0, help="seed of a CSV's samples (0)")

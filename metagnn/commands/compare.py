@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from metagnn.commands.options import (
     add_policy_options,
     load_parameters,
+    neglected_inr,
+    neglected_note,
     output_folder,
     read_scenario,
     refuse,
@@ -56,11 +58,15 @@ def main(words: Sequence[str]) -> None:
     result = compare(scenarios, policies, parameters, steps, arguments.seed, progress.step)
     progress.close()
     metrics = result.metrics()
+    powers = parameters.problem.power_max_w, parameters.problem.noise_w
+    bounds = [neglected_inr(s.large_scale_gain, *powers) for s in scenarios]
+    neglected = max((bound for bound in bounds if bound is not None), default=None)
     document = {
         "num_networks": len(scenarios),
         "num_links": [len(s.large_scale_gain) for s in scenarios],
         "steps": steps,
         "seed": arguments.seed,
+        **({} if neglected is None else {"neglected_inr": neglected}),
         "policies": to_json(metrics),
     }
     if out is not None:
@@ -86,6 +92,8 @@ def main(words: Sequence[str]) -> None:
         print()
         return
     print(table(metrics))
+    if neglected is not None:
+        print(neglected_note(neglected))
     if out is not None:
         print(f"\nTable, rates and figure: {out}/comparison.json, rates.csv, comparison.png")
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metagnn.comparison import Scenario
     from metagnn.graphs.channel import Configuration
+    from metagnn.graphs.neighbours import Gain
     from metagnn.meta_parameters import MetaParameters
     from metagnn.tasks.power_control.metrics import Estimate
 
-# Samples drawn for a network that is given as a CSV of links.
-LINKS_NUM_SAMPLES, LINKS_NUM_TEST_SAMPLES = 2048, 256
+# Samples drawn for a network that is given as a CSV of links: to adapt to, and to be scored.
+DENSE_NUM_SAMPLES = (2048, 256)
+LISTS_NUM_SAMPLES = (256, 64)
 
 _COLUMNS = {
     "mean_rate": "mean rate",
@@ -106,20 +108,29 @@ def read_scenario(path: str, past_path: str | None, seed: int) -> "Scenario":
     if is_links_csv(path):
         require(past_path is None, "--adapt-to", "be left out with a CSV of links", past_path)
         return links_scenario(path, seed)
-    samples = load_samples(path)
     if past_path is None:
+        samples = load_samples(path)
         return Scenario(samples.large_scale_gain, None, samples.gain)
     past = load_samples(past_path)
-    check_same_links(past_path, past.num_links, path, samples.num_links)
-    return Scenario(past.large_scale_gain, past.gain, samples.gain)
+    gain = load_samples(path, of=past.large_scale_gain).gain
+    return Scenario(past.large_scale_gain, past.gain, gain)
 
 
-def check_same_links(name: str, num_links: int, other: str, other_num_links: int) -> None:
-    """Require two files to hold networks of the same size."""
-    if num_links != other_num_links:
-        raise ValueError(
-            f"`{other}` must have the {num_links} links of `{name}`, got {other_num_links}"
-        )
+def neglected_inr(large_scale_gain: "Gain", power_max_w: float, noise_w: float) -> float | None:
+    """Largest bound of a receiver on the interference left out, over noise [1]; None if dense."""
+    from metagnn.graphs.neighbours import NeighbourGain
+
+    if not isinstance(large_scale_gain, NeighbourGain):
+        return None
+    return float(large_scale_gain.neglected_share(power_max_w, noise_w).max())
+
+
+def neglected_note(inr: float) -> str:
+    """What neighbour lists leave out, in one line."""
+    return (
+        f"On neighbour lists: at full power of all links they leave out at most {inr:.3g} times "
+        "the noise at any receiver."
+    )
 
 
 def links_scenario(path: str, seed: int) -> "Scenario":
@@ -131,14 +142,15 @@ def links_scenario(path: str, seed: int) -> "Scenario":
 
 def drawn_scenario(configuration: "Configuration", seed: int) -> "Scenario":
     """A configuration with samples drawn for adaptation and for scoring."""
+    from torch import Tensor
+
     from metagnn.comparison import Scenario
     from metagnn.graphs.randomness import generator
 
-    total = LINKS_NUM_SAMPLES + LINKS_NUM_TEST_SAMPLES
-    gain = configuration.sample(total, generator(seed, "links"))
-    return Scenario(
-        configuration.large_scale_gain, gain[:LINKS_NUM_SAMPLES], gain[LINKS_NUM_SAMPLES:]
-    )
+    dense = isinstance(configuration.large_scale_gain, Tensor)
+    past, scored = DENSE_NUM_SAMPLES if dense else LISTS_NUM_SAMPLES
+    gain = configuration.sample(past + scored, generator(seed, "links"))
+    return Scenario(configuration.large_scale_gain, gain[:past], gain[past:])
 
 
 def to_json(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> dict[str, Any]:

@@ -1,0 +1,176 @@
+"""Commands on large networks: neighbour lists by themselves, and lists as input."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import metagnn.graphs.channel
+import metagnn.graphs.neighbours
+from metagnn.cli import main
+from metagnn.graphs.channel import ChannelFamily
+from metagnn.graphs.neighbours import NeighbourGain
+from metagnn.graphs.randomness import generator
+from metagnn.graphs.samples import load_samples
+
+NUM_LINKS = 4
+SOURCE, TARGET = np.array([(i, k) for k in range(NUM_LINKS) for i in range(NUM_LINKS) if i != k]).T
+
+
+def _gain(num_samples: int, seed: int = 0) -> np.ndarray:
+    gain = 1e-11 * np.random.default_rng(seed).exponential(size=(num_samples, 4, 4))
+    gain[:, range(4), range(4)] *= 1e3
+    return gain
+
+
+def _lists(gain: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "source": SOURCE,
+        "target": TARGET,
+        "direct_gain": gain[:, range(4), range(4)],
+        "crossed_gain": gain[:, SOURCE, TARGET],
+    }
+
+
+def _save(path: Path, **arrays: np.ndarray) -> str:
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return str(path)
+
+
+@pytest.fixture
+def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (metagnn.graphs.neighbours, metagnn.graphs.channel):
+        monkeypatch.setattr(module, "DENSE_LINKS", 3)
+        monkeypatch.setattr(module, "NUM_NEIGHBOURS", 2)
+
+
+def test_lists_of_all_pairs_give_what_dense_samples_give(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    past, scored = _gain(40), _gain(9, seed=1)
+    found = []
+    for kind in ("dense", "lists"):
+        files = [
+            _save(tmp_path / f"{kind}{i}.npz", **({"gain": g} if kind == "dense" else _lists(g)))
+            for i, g in enumerate((past, scored))
+        ]
+        out = tmp_path / kind
+        main(["adapt", files[0], "--test", files[1], "--steps", "2", "--out", str(out), "--json"])
+        found.append((np.load(out / "power.npz")["power_w"], json.loads(capsys.readouterr().out)))
+        main(["compare", files[1], "--adapt-to", files[0], "--steps", "2", "--json"])
+        found.append(json.loads(capsys.readouterr().out)["policies"])
+    (power, report), policies, (power_on_lists, report_on_lists), policies_on_lists = found
+    np.testing.assert_allclose(power_on_lists, power, rtol=1e-3, atol=1e-7)
+    assert report_on_lists["rate"] == pytest.approx(report["rate"], rel=1e-3)
+    assert report_on_lists["neglected_inr"] == 0.0
+    assert "neglected_inr" not in report
+    assert set(policies) == set(policies_on_lists)
+    for name, values in policies.items():
+        assert policies_on_lists[name]["mean_rate"] == pytest.approx(values["mean_rate"], rel=1e-3)
+
+
+@pytest.mark.usefixtures("small_is_large")
+def test_large_dense_samples_are_put_on_the_lists_of_the_first_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    past, scored = _gain(40), _gain(9, seed=1)
+    files = [_save(tmp_path / f"{i}.npz", gain=g) for i, g in enumerate((past, scored))]
+    kept = load_samples(files[0])
+    assert isinstance(kept.large_scale_gain, NeighbourGain)
+    assert kept.large_scale_gain.neighbours.num_pairs == 2 * NUM_LINKS
+    on_them = load_samples(files[1], of=kept.large_scale_gain).gain
+    assert isinstance(on_them, NeighbourGain)
+    pairs = kept.large_scale_gain.neighbours
+    assert torch.equal(on_them.neighbours.source, pairs.source)
+    wanted = scored[:, pairs.source.numpy(), pairs.target.numpy()]
+    np.testing.assert_allclose(on_them.crossed.numpy(), wanted, rtol=1e-6)
+    main(["compare", files[1], "--adapt-to", files[0], "--steps", "1"])
+    printed = capsys.readouterr().out
+    left_out = past.mean(0).copy()
+    left_out[range(4), range(4)] = np.inf
+    # One of three interferers is left out at each receiver: the weakest.
+    share = left_out.min(0).max() * 0.01 / 10 ** (-104 / 10 - 3)
+    assert f"at most {share:.3g} times the noise" in printed
+
+
+@pytest.mark.usefixtures("small_is_large")
+def test_drawn_networks_and_tables_of_links_are_put_on_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("metagnn.commands.options.LISTS_NUM_SAMPLES", (6, 3))
+    links = Path(metagnn.graphs.channel.__file__).parent / "data/openmesh_nyc/links_5ghz.csv"
+    main(["compare", str(links), "--steps", "1", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["neglected_inr"] > 0
+    words = ["compare", "--config", "power_control_quick", "--networks", "1"]
+    main([*words, "--num-links", "6", "--steps", "1", "--json"])
+    assert json.loads(capsys.readouterr().out)["neglected_inr"] > 0
+    monkeypatch.chdir(tmp_path)
+    words = ["predict", "--config", "power_control_quick", "--data.test_num_links=[6]"]
+    words += ["--data.num_test_networks=1", "--data.num_adaptation_samples=8"]
+    words += ["--data.num_test_samples=5", "--trainer.enable_progress_bar=false"]
+    main(words)
+    (file,) = tmp_path.rglob("power_0.npz")
+    assert np.load(file)["power_w"].shape == (5, 6)
+
+
+def test_large_drops_are_functions_of_their_arguments() -> None:
+    family = ChannelFamily(area_m=3000.0, direct_antenna_gain_db=10.0, doppler_hz=5.0)
+    first, again = (family.configuration(300, 0, "test", 1) for _ in range(2))
+    other = family.configuration(300, 0, "validation", 1)
+    gain = first.large_scale_gain
+    assert isinstance(gain, NeighbourGain)
+    assert isinstance(again.large_scale_gain, NeighbourGain)
+    assert isinstance(other.large_scale_gain, NeighbourGain)
+    assert torch.equal(gain.crossed, again.large_scale_gain.crossed)
+    assert not torch.equal(gain.direct, other.large_scale_gain.direct)
+    plain = ChannelFamily(area_m=3000.0).configuration(300, 0, "test", 1).large_scale_gain
+    assert isinstance(plain, NeighbourGain)
+    torch.testing.assert_close(gain.direct, 10.0 * plain.direct)
+    torch.testing.assert_close(gain.crossed, plain.crossed)
+    samples = first.sample(400, generator(0, "fading"))
+    assert isinstance(samples, NeighbourGain)
+    assert samples.shape == (400, 300, 300)
+    share = samples.crossed.mean(0) / gain.crossed
+    assert float(share.mean()) == pytest.approx(1.0, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": SOURCE.astype(float)}, "`source` must hold whole numbers, got 'float64'"),
+        ({"source": SOURCE[::-1], "target": TARGET[::-1]}, "`target` must be in ascending order"),
+        ({"source": SOURCE + 1}, "`source` must hold links from 0 to 3, got"),
+        ({"source": TARGET}, "`source` must differ from target"),
+        ({"direct_gain": -_gain(5)[:, 0]}, "`direct_gain` must be >= 0 everywhere"),
+        ({"direct_gain": 0 * _gain(5)[:, 0]}, "`direct_gain` must be > 0 everywhere, got 0.0"),
+        ({"crossed_gain": np.full((5, 12), np.nan)}, "`crossed_gain` must be finite everywhere"),
+        ({"crossed_gain": np.ones((5, 11))}, r"`crossed` must have the shape \(5, 12\)"),
+        ({"crossed_gain": np.ones(12)}, r"`crossed_gain` must have the shape \[S, E\]"),
+        ({"neglected_gain": np.full(4, -1.0)}, "`neglected_gain` must be >= 0 everywhere"),
+        ({"large_scale_direct_gain": np.ones(4)}, "`large_scale_crossed_gain` must stand beside"),
+    ],
+)
+def test_broken_lists_are_named(
+    tmp_path: Path, change: dict[str, np.ndarray], message: str
+) -> None:
+    path = _save(tmp_path / "lists.npz", **{**_lists(_gain(5)), **change})
+    with pytest.raises(ValueError, match=rf"^lists\.npz: {message}"):
+        load_samples(path)
+
+
+def test_lists_and_their_absence_are_not_mixed(tmp_path: Path) -> None:
+    lists = _lists(_gain(5))
+    whole = _save(tmp_path / "whole.npz", **lists)
+    dense = load_samples(_save(tmp_path / "dense.npz", gain=_gain(5)))
+    with pytest.raises(ValueError, match=r"whole\.npz: `source` must be left out beside dense"):
+        load_samples(whole, of=dense.gain)
+    fewer = {name: value[..., 1:] for name, value in lists.items() if name != "direct_gain"}
+    path = _save(tmp_path / "fewer.npz", direct_gain=lists["direct_gain"], **fewer)
+    with pytest.raises(ValueError, match=r"`source` must name the pairs of the network's other"):
+        load_samples(path, of=load_samples(whole).gain)
+    without = {name: value for name, value in lists.items() if name != "target"}
+    with pytest.raises(ValueError, match="`target` must stand beside the other lists, got"):
+        load_samples(_save(tmp_path / "without.npz", **without))
