@@ -124,14 +124,21 @@ class ConfigurationData(pl.LightningDataModule):
         return DataLoader(_OuterLoops(self), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[NetworkSamples]:
-        """Validation networks, one per step."""
-        return DataLoader(
-            _Networks(self, "validation", self.num_validation_networks), batch_size=None
-        )
+        """Validation networks, one per step, shared out among processes."""
+        return self._shared_out(_Networks(self, "validation", self.num_validation_networks))
 
     def test_dataloader(self) -> DataLoader[NetworkSamples]:
-        """Test networks, one per step."""
-        return DataLoader(_Networks(self, "test", self.num_test_networks), batch_size=None)
+        """Test networks, one per step, shared out among processes."""
+        return self._shared_out(_Networks(self, "test", self.num_test_networks))
+
+    def _shared_out(self, networks: _Networks) -> DataLoader[NetworkSamples]:
+        rank, processes = (
+            (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        )
+        rule = f"be at most the {len(networks)} networks to score"
+        require(processes == 1 or processes <= len(networks), "devices", rule, processes)
+        sampler = range(rank, len(networks), processes)
+        return DataLoader(networks, batch_size=None, sampler=sampler)
 
     def predict_dataloader(self) -> DataLoader[NetworkSamples]:
         """Test networks, one per step."""

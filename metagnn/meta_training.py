@@ -87,7 +87,10 @@ class MetaGNN(PolicyModule):
         self.num_sequences = num_sequences
 
     def training_step(self, batch: list[NetworkSamples], batch_index: int) -> None:
-        """One outer loop (Algorithm 1, lines 3 to 12)."""
+        """One outer loop (Algorithm 1, lines 3 to 12), its tasks shared out among processes."""
+        rank, processes = self.trainer.global_rank, self.trainer.world_size
+        rule = f"be at most the {len(batch)} tasks of a batch"
+        require(processes <= len(batch), "devices", rule, processes)
         tasks = [
             make_task(
                 network.configuration.large_scale_gain,
@@ -96,13 +99,14 @@ class MetaGNN(PolicyModule):
                 self.networks.shape.edges,
                 self.num_sequences,
             )
-            for network in batch
+            for network in batch[rank::processes]
         ]
-        self._outer_step(
-            mean_meta_gradient(
-                self.algorithm, self.engine, self.networks, tasks, self.problem, self.inner
-            )
+        direction = mean_meta_gradient(
+            self.algorithm, self.engine, self.networks, tasks, self.problem, self.inner
         )
+        share = len(tasks) / len(batch)
+        reduce = self.trainer.strategy.reduce
+        self._outer_step({k: reduce(share * v, reduce_op="sum") for k, v in direction.items()})
 
     def _outer_step(self, direction: dict[str, Tensor]) -> None:
         optimizer = self.optimizers()

@@ -44,6 +44,7 @@ class PolicyModule(pl.LightningModule):
         self.problem = problem
         self.rule = rule
         self.adaptation = adaptation
+        self._scores: list[dict[str, float]] = []
         with torch.random.fork_rng():
             torch.manual_seed(init_seed)
             self.networks = PrimalDualNetworks(shape, stack)
@@ -60,17 +61,39 @@ class PolicyModule(pl.LightningModule):
         ]
         return torch.optim.SGD(groups) if self.rule.kind == "sgd" else torch.optim.Adam(groups)
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin without scores."""
+        self._scores = []
+
+    def on_test_epoch_start(self) -> None:
+        """Begin without scores."""
+        self._scores = []
+
+    def on_validation_epoch_end(self) -> None:
+        """Log averages over the networks of all processes."""
+        self._log_scores()
+
+    def on_test_epoch_end(self) -> None:
+        """Log averages over the networks of all processes."""
+        self._log_scores()
+
+    def _log_scores(self) -> None:
+        # Lightning's own reduction halves an odd number of networks to a whole one.
+        sums = {name: sum(score[name] for score in self._scores) for name in self._scores[0]}
+        own = torch.tensor([*sums.values(), len(self._scores)], dtype=torch.float64)
+        total = self.trainer.strategy.reduce(own.to(self.device), reduce_op="sum")
+        self.log_dict(dict(zip(sums, (total[:-1] / total[-1]).float().unbind(), strict=True)))
+
     def _score(self, network: NetworkSamples, stage: str) -> None:
+        values: dict[str, float] = {}
         # Adaptation needs gradients, which Lightning's evaluation loops switch off.
         with torch.inference_mode(False), torch.enable_grad():
             network = _trackable(network)
             for epochs in sorted({0, self.adaptation.num_epochs}):
                 rates = score_network(self.networks, network, self.problem, self.adaptation, epochs)
-                values = {
-                    f"{stage}_mean_rate_{epochs}": rates.mean(),
-                    f"{stage}_min_rate_{epochs}": rates.min(),
-                }
-                self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+                values[f"{stage}_mean_rate_{epochs}"] = float(rates.mean())
+                values[f"{stage}_min_rate_{epochs}"] = float(rates.min())
+        self._scores.append(values)
 
     def validation_step(self, network: NetworkSamples, batch_index: int) -> None:
         """Log mean and minimum rates on a validation network before and after adaptation."""

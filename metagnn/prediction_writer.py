@@ -17,6 +17,10 @@ class PowerWriter(BasePredictionWriter):
     def __init__(self) -> None:
         super().__init__(write_interval="batch")
 
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Agree on the folder, once for all processes."""
+        self._folder = Path(trainer.log_dir or trainer.default_root_dir) / "predictions"
+
     def write_on_batch_end(
         self,
         trainer: pl.Trainer,
@@ -28,6 +32,6 @@ class PowerWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Write the powers of one network."""
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "predictions"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_npz(folder / f"power_{batch_idx}.npz", power_w=prediction.numpy())
+        self._folder.mkdir(parents=True, exist_ok=True)
+        number = batch_idx * trainer.world_size + trainer.global_rank
+        write_npz(self._folder / f"power_{number}.npz", power_w=prediction.cpu().numpy())

@@ -63,6 +63,8 @@ def main(words: Sequence[str]) -> None:
                 "enable_progress_bar": False,
                 "enable_model_summary": False,
                 "num_sanity_val_steps": 0,
+                # ConfigurationData shares networks out itself: Lightning repeats some.
+                "use_distributed_sampler": False,
             },
             args=words,
         )
