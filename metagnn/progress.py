@@ -13,7 +13,11 @@ class EpochProgress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar at the epoch at which the run starts or resumes."""
         self._bar = tqdm(
-            total=trainer.max_epochs, initial=trainer.current_epoch, unit="epoch", smoothing=0.1
+            total=trainer.max_epochs,
+            initial=trainer.current_epoch,
+            unit="epoch",
+            smoothing=0.1,
+            disable=not trainer.is_global_zero,
         )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
