@@ -64,18 +64,15 @@ def unseen(parameters: MetaParameters, num_links: list[int], num_networks: int, 
     for size in num_links:
         rows: list[tuple[object, ...]] = []
 
-        def keep(policy: str, rates: list[Tensor], rows: list[tuple[object, ...]] = rows) -> None:
-            for network, values in enumerate(rates):
-                rows.extend((policy, network, k, f"{v:.6f}") for k, v in enumerate(values.tolist()))
-
         began = time.monotonic()
         full = [scenario(size, index) for index in range(num_networks)]
         result = compare(full, ("metagnn", "metagnn_unadapted", *BASELINES), parameters, 20)
         for policy, rates in result.rates.items():
-            keep(policy, rates)
+            rows += rate_rows(policy, rates)
         if size <= 20:
             few = [scenario(size, index, 256) for index in range(num_networks)]
-            keep("metagnn_256_samples", compare(few, ("metagnn",), parameters, 20).rates["metagnn"])
+            rates = compare(few, ("metagnn",), parameters, 20).rates["metagnn"]
+            rows += rate_rows("metagnn_256_samples", rates)
             random = [
                 compare(
                     [network],
@@ -85,9 +82,18 @@ def unseen(parameters: MetaParameters, num_links: list[int], num_networks: int, 
                 ).rates["metagnn"][0]
                 for index, network in enumerate(full[:NUM_RANDOM])
             ]
-            keep("random_initialised_20", random)
+            rows += rate_rows("random_initialised_20", random)
         write_csv(RESULTS / f"{name}_{size}.csv", ["policy", "network", "link", "rate"], rows)
         print(f"{name} K={size}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+def rate_rows(policy: str, rates: list[Tensor]) -> list[tuple[object, ...]]:
+    """One row per network and link."""
+    return [
+        (policy, network, link, f"{value:.6f}")
+        for network, values in enumerate(rates)
+        for link, value in enumerate(values.tolist())
+    ]
 
 
 def training_seed(
@@ -96,13 +102,8 @@ def training_seed(
     """The same meta-training from another seed, on the networks of `unseen`."""
     for size in num_links:
         networks = [scenario(size, index) for index in range(num_networks)]
-        rates = compare(networks, ("metagnn", "metagnn_unadapted"), parameters, 20).rates
-        rows = [
-            (policy, network, link, f"{value:.6f}")
-            for policy, found in rates.items()
-            for network, values in enumerate(found)
-            for link, value in enumerate(values.tolist())
-        ]
+        found = compare(networks, ("metagnn", "metagnn_unadapted"), parameters, 20).rates
+        rows = [row for policy, rates in found.items() for row in rate_rows(policy, rates)]
         path = RESULTS / f"training_seed_{seed}_{size}.csv"
         write_csv(path, ["policy", "network", "link", "rate"], rows)
         print(f"training seed {seed} K={size}", flush=True)
