@@ -12,6 +12,7 @@ from metagnn.graphs.neighbours import Gain
 from metagnn.graphs.rates import full_power_rate
 from metagnn.graphs.sparse_interference import graph_of
 from metagnn.inner_loop import inner_loop, power_policy
+from metagnn.lagrangian import best_slack, indicators
 from metagnn.learner import DenseLearner, Learner, Networks, flatten
 from metagnn.models.primal_dual import PrimalDualNetworks
 from metagnn.rollout import Policy, Rollout, in_sequences, rollout
@@ -105,9 +106,12 @@ def adapt(
         None if on_epoch is None else lambda epoch: on_epoch(epoch, learner),
     )
     with torch.no_grad():
-        slack = learner.call("slack", task.initial_rate, task.graph)
         mu = learner.call("mu", task.initial_rate, task.graph)
-    return Adapted(learner, slack, mu, float(task.minimum_rate), history.tolist())
+        slack = best_slack(mu, problem.alpha)
+        if "slack" in networks.shape.names:
+            slack = learner.call("slack", task.initial_rate, task.graph)
+    values = [indicators(v, task.minimum_rate, problem.alpha)["lagrangian"] for v in history]
+    return Adapted(learner, slack, mu, float(task.minimum_rate), [float(v) for v in values])
 
 
 def learned_policy(networks: Networks, gain: Gain, problem: Problem) -> Policy:

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from metagnn.adaptation_task import Problem, Task
 from metagnn.graphs.checks import check_count
 from metagnn.graphs.neighbours import Gain
 from metagnn.graphs.sparse_interference import Graph
-from metagnn.lagrangian import Variables, descent_loss, lagrangian
+from metagnn.lagrangian import Variables, best_slack, descent_loss
 from metagnn.learner import Learner, Networks
 from metagnn.rollout import Policy, rollout
 
@@ -75,6 +74,7 @@ def run_epoch(
         for name in networks.shape.names
         if name != "power"
     }
+    values.setdefault("slack", best_slack(values["mu"], problem.alpha))
     variables = Variables(expected_rate, **values)
     loss = descent_loss(
         variables, task.minimum_rate, problem.alpha, problem.reduction, problem.slack_as_printed
@@ -89,7 +89,7 @@ def inner_loop(
     num_epochs: int,
     steps_per_epoch: int,
     on_epoch: Callable[[int], None] | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[list[Variables], Tensor]:
     """Primal-dual steps on one task (Algorithm 1, lines 6 to 9 and 15 to 18).
 
     Args:
@@ -101,21 +101,20 @@ def inner_loop(
         on_epoch: Called with the number of finished epochs before the first and after every step.
 
     Returns:
-        Lagrangian per link before each step ``[num_epochs, (M)]``, and the averaged rates then.
+        The variables before each step, detached, and the averaged rates ``[(M,) B, K]``
+        [bit/s/Hz] after the last.
     """
     check_count("num_epochs", num_epochs, minimum=0)
     check_count("steps_per_epoch", steps_per_epoch)
     average_rate = task.average_rate()
-    history: list[Tensor] = []
+    history: list[Variables] = []
     if on_epoch is not None:
         on_epoch(0)
     for epoch in range(num_epochs):
         result = run_epoch(learner, task, problem, epoch, average_rate, steps_per_epoch)
         learner.descend(result.loss)
         average_rate = result.average_rate
-        value = lagrangian(result.variables, task.minimum_rate, problem.alpha)
-        history.append(value.detach() / task.initial_rate.shape[-1])
+        history.append(result.variables.detach())
         if on_epoch is not None:
             on_epoch(epoch + 1)
-    empty = task.initial_rate.new_empty(0, *task.initial_rate.shape[:-1])
-    return (torch.stack(history) if history else empty), average_rate
+    return history, average_rate

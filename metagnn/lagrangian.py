@@ -4,7 +4,7 @@ All functions take one value per link in the last axis (leading axes are configu
 return the sum over links. Where the paper holds a variable fixed in an update, it is detached.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from torch import Tensor
 
@@ -15,7 +15,8 @@ class Variables:
 
     Attributes:
         expected_rate: Empirical ergodic rates of the power policy [bit/s/Hz] (Eq. 16).
-        slack: Slacks s of the minimum-rate constraints [bit/s/Hz].
+        slack: Slacks s of the minimum-rate constraints [bit/s/Hz]; `best_slack` where it is
+            eliminated.
         mu: Multipliers of the minimum-rate constraints.
         rate: Ergodic-rate variable r [bit/s/Hz], or None where it is eliminated
             (r = expected rate).
@@ -38,6 +39,16 @@ class Variables:
         """The multipliers lambda: stationarity in r gives 1 + mu where r is eliminated."""
         return 1.0 + self.mu if self.lam is None else self.lam
 
+    def detach(self) -> "Variables":
+        """The same values without their history."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{k: v.detach() for k, v in values.items() if v is not None})
+
+
+def best_slack(mu: Tensor, alpha: float) -> Tensor:
+    r"""Slack that maximises the Lagrangian, :math:`s = \mu / \alpha` (stationarity of Eq. 19)."""
+    return mu.detach() / alpha
+
 
 def lagrangian(v: Variables, minimum_rate: Tensor, alpha: float) -> Tensor:
     r"""Empirical Lagrangian (Eq. 15; with r eliminated the lambda term vanishes).
@@ -49,6 +60,23 @@ def lagrangian(v: Variables, minimum_rate: Tensor, alpha: float) -> Tensor:
     if v.rate is not None:
         value = value - v.weights * (v.rate - v.expected_rate)
     return value.sum(-1)
+
+
+def indicators(v: Variables, minimum_rate: Tensor, alpha: float) -> dict[str, Tensor]:
+    """How a run goes, per configuration: what training logs.
+
+    Returns:
+        ``lagrangian`` per link, ``mean_rate`` and ``min_rate`` over links [bit/s/Hz],
+        ``mean_slack`` [bit/s/Hz] and ``mean_mu``; of the shape ``[...]`` each, detached.
+    """
+    v = v.detach()
+    return {
+        "lagrangian": lagrangian(v, minimum_rate, alpha) / v.mu.shape[-1],
+        "mean_rate": v.expected_rate.mean(-1),
+        "min_rate": v.expected_rate.amin(-1),
+        "mean_slack": v.slack.mean(-1),
+        "mean_mu": v.mu.mean(-1),
+    }
 
 
 def power_objective(v: Variables) -> Tensor:

@@ -1,5 +1,6 @@
 """Meta-gradients of one task: Reptile, first-order MAML and MAML (paper A, Eq. 31 to 33)."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +11,7 @@ from torch import Tensor
 from metagnn.adaptation_task import Problem, Task, side_by_side
 from metagnn.graphs.checks import check_count
 from metagnn.inner_loop import inner_loop, run_epoch
+from metagnn.lagrangian import indicators
 from metagnn.learner import DenseLearner, Learner, flatten
 from metagnn.models.primal_dual import PrimalDualNetworks
 from metagnn.update_rule import UpdateRule
@@ -20,6 +22,20 @@ ROWS_AT_ONCE = 1024
 
 Algorithm = Literal["reptile", "fomaml", "maml"]
 Engine = Literal["vectorized", "learn2learn"]
+
+
+@dataclass(frozen=True)
+class MetaGradient:
+    """What the outer loop needs to know of a task.
+
+    Attributes:
+        direction: What to descend, a vector ``[(M,) P]`` per network.
+        indicators: How the task went (`lagrangian.indicators`), ``[(M)]`` each: after the inner
+            loop, with ``reptile`` before its last step.
+    """
+
+    direction: dict[str, Tensor]
+    indicators: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class InnerLoop:
 
 def meta_gradient(
     algorithm: Algorithm, learner: Learner, task: Task, problem: Problem, loop: InnerLoop
-) -> dict[str, Tensor]:
+) -> MetaGradient:
     r"""Direction in which the outer loop descends, from one task.
 
     ``reptile`` (Eq. 33): :math:`(\theta^I - \theta^I_\tau) / \eta_I`.
@@ -59,18 +75,19 @@ def meta_gradient(
         task: The task.
         problem: Constants of the problem.
         loop: The inner loop.
-
-    Returns:
-        One vector per network, ``[P]`` or ``[M, P]``.
     """
     start = learner.flat()
-    _, average_rate = inner_loop(learner, task, problem, loop.num_epochs, loop.steps_per_epoch)
+    history, average_rate = inner_loop(
+        learner, task, problem, loop.num_epochs, loop.steps_per_epoch
+    )
     if algorithm == "reptile":
         adapted = learner.flat()
         rates = loop.rule.learning_rates
-        return {k: (start[k] - adapted[k]).detach() / rates[k] for k in start}
+        direction = {k: (start[k] - adapted[k]).detach() / rates[k] for k in start}
+        return MetaGradient(direction, indicators(history[-1], task.minimum_rate, problem.alpha))
     query = run_epoch(learner, task, problem, loop.num_epochs, average_rate, loop.steps_per_epoch)
-    return learner.meta_gradient(query.loss)
+    direction = learner.meta_gradient(query.loss)
+    return MetaGradient(direction, indicators(query.variables, task.minimum_rate, problem.alpha))
 
 
 def start_learner(
@@ -99,17 +116,21 @@ def mean_meta_gradient(
     tasks: Sequence[Task],
     problem: Problem,
     loop: InnerLoop,
-) -> dict[str, Tensor]:
+) -> MetaGradient:
     """Average of `meta_gradient` over tasks, those of one size side by side where it pays."""
-    total = {name: torch.zeros_like(vector) for name, vector in flatten(networks).items()}
+    direction = {name: torch.zeros_like(vector) for name, vector in flatten(networks).items()}
+    averages: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
     for group in grouped(tasks) if engine == "vectorized" else [[task] for task in tasks]:
         alone = len(group) == 1
         count = None if alone else len(group)
         learner = start_learner(algorithm, engine, networks, loop.rule, count)
         task = group[0] if alone else side_by_side(group)
-        for name, value in meta_gradient(algorithm, learner, task, problem, loop).items():
-            total[name] += value if alone else value.sum(0)
-    return {name: value / len(tasks) for name, value in total.items()}
+        found = meta_gradient(algorithm, learner, task, problem, loop)
+        for name, value in found.direction.items():
+            direction[name] += (value if alone else value.sum(0)) / len(tasks)
+        for name, value in found.indicators.items():
+            averages[name] = averages[name] + value.sum() / len(tasks)
+    return MetaGradient(direction, dict(averages))
 
 
 def grouped(tasks: Sequence[Task]) -> list[list[Task]]:

@@ -101,12 +101,19 @@ class MetaGNN(PolicyModule):
             )
             for network in batch[rank::processes]
         ]
-        direction = mean_meta_gradient(
+        found = mean_meta_gradient(
             self.algorithm, self.engine, self.networks, tasks, self.problem, self.inner
         )
         share = len(tasks) / len(batch)
-        reduce = self.trainer.strategy.reduce
-        self._outer_step({k: reduce(share * v, reduce_op="sum") for k, v in direction.items()})
+
+        def mean(values: dict[str, Tensor]) -> dict[str, Tensor]:
+            reduce = self.trainer.strategy.reduce
+            return {k: reduce(share * v, reduce_op="sum") for k, v in values.items()}
+
+        self._outer_step(mean(found.direction))
+        indicators = mean(found.indicators)
+        self.log("lagrangian", indicators.pop("lagrangian"), prog_bar=True)
+        self.log_dict(indicators)
 
     def _outer_step(self, direction: dict[str, Tensor]) -> None:
         optimizer = self.optimizers()

@@ -41,6 +41,8 @@ class PolicyModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         adaptation.rule.require_names("adaptation.rule", shape.names)
+        printed, wanted = problem.slack_as_printed, "be false without a slack network"
+        require(not printed or "slack" in shape.names, "slack_as_printed", wanted, printed)
         self.problem = problem
         self.rule = rule
         self.adaptation = adaptation

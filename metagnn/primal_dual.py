@@ -10,7 +10,7 @@ from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.dataset import NetworkSamples
 from metagnn.graphs.neighbours import Gain
 from metagnn.inner_loop import run_epoch
-from metagnn.lagrangian import lagrangian
+from metagnn.lagrangian import indicators
 from metagnn.models.primal_dual import NetworkShape
 from metagnn.policy_module import PolicyModule
 from metagnn.update_rule import UpdateRule
@@ -79,8 +79,9 @@ class PrimalDual(PolicyModule):
             self.steps_per_epoch,
         )
         self._average_rate = result.average_rate
-        value = lagrangian(result.variables, task.minimum_rate, self.problem.alpha)
-        self.log("lagrangian", value.detach() / task.initial_rate.shape[0], prog_bar=True)
+        values = indicators(result.variables, task.minimum_rate, self.problem.alpha)
+        self.log("lagrangian", values.pop("lagrangian"), prog_bar=True)
+        self.log_dict(values)
         return result.loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -35,8 +35,8 @@ class NetworkShape:
         head: Activation that keeps rates, slacks and multipliers non-negative (Eq. 26).
         head_mean: Mean of the read-out weights of those heads at the start (Eq. 27).
         head_std: Standard deviation of the same.
-        num_networks: 5 (power, rate, slack, lambda, mu) or 3 (power, slack, mu: rate eliminated,
-            lambda = 1 + mu).
+        num_networks: 5 (power, rate, slack, lambda, mu), 3 (power, slack, mu: rate eliminated,
+            lambda = 1 + mu) or 2 (power, mu: slack eliminated too, s = mu / alpha).
 
     Raises:
         ValueError: If an attribute is out of range, or Eq. 27's ``head_mean > head_std**2 > 0``
@@ -56,7 +56,7 @@ class NetworkShape:
     def __post_init__(self) -> None:
         require(self.edges in EDGE_KINDS, "edges", f"be one of {list(EDGE_KINDS)}", self.edges)
         require(self.head in ("softplus", "relu"), "head", "be 'softplus' or 'relu'", self.head)
-        require(self.num_networks in (3, 5), "num_networks", "be 3 or 5", self.num_networks)
+        require(self.num_networks in (2, 3, 5), "num_networks", "be 2, 3 or 5", self.num_networks)
         check_count("hidden_channels", self.hidden_channels)
         check_count("num_layers", self.num_layers)
         check_count("config_hidden_channels", self.config_hidden_channels)
@@ -68,6 +68,8 @@ class NetworkShape:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the networks."""
+        if self.num_networks == 2:
+            return ("power", "mu")
         three = ("power", "slack", "mu")
         return three if self.num_networks == 3 else (*three, "rate", "lam")
 
@@ -147,7 +149,7 @@ class DualNet(ConfigurationNet):
 
 
 class PrimalDualNetworks(nn.Module):
-    """The three or five networks of one policy.
+    """The two, three or five networks of one policy.
 
     Args:
         shape: What they look like.
@@ -158,7 +160,8 @@ class PrimalDualNetworks(nn.Module):
         super().__init__()
         self.shape = shape
         self.power = PowerNet(shape, stack)
-        self.slack = SlackNet(shape, stack)
+        if shape.num_networks > 2:
+            self.slack = SlackNet(shape, stack)
         self.mu = DualNet(shape, stack)
         if shape.num_networks == 5:
             self.rate = ErgodicRateNet(shape, stack)

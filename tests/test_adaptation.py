@@ -89,6 +89,14 @@ def test_slack_and_multipliers_are_those_after_the_last_epoch() -> None:
     assert adapted.minimum_rate == pytest.approx(0.6)
 
 
+def test_without_its_network_the_slack_is_the_multiplier_over_alpha() -> None:
+    networks = PrimalDualNetworks(replace(SHAPE, num_networks=2))
+    rule = UpdateRule({"power": 0.5, "mu": 0.1})
+    adapted = _adapt(networks, replace(ADAPTATION, rule=rule))
+    assert torch.equal(adapted.slack, adapted.mu / PROBLEM.alpha)
+    assert adapted.mu.min() > 0.0
+
+
 def test_primal_steps_raise_the_lagrangian_and_dual_steps_lower_it() -> None:
     still = 1e-9
     long = replace(ADAPTATION, num_epochs=30, steps_per_epoch=8)

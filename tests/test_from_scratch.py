@@ -115,7 +115,7 @@ def test_training_makes_primal_dual_steps_on_the_first_configuration(
 
 # The resumed run keeps its checkpoints in a folder of its own.
 @pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
-@pytest.mark.parametrize("num_networks", [3, 5])
+@pytest.mark.parametrize("num_networks", [2, 3, 5])
 def test_a_resumed_run_goes_on_bit_for_bit(tmp_path: Path, num_networks: int) -> None:
     shape = NetworkShape(
         hidden_channels=4, config_hidden_channels=4, head="softplus", num_networks=num_networks

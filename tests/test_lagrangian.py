@@ -8,7 +8,9 @@ from torch import Tensor
 
 from metagnn.lagrangian import (
     Variables,
+    best_slack,
     descent_loss,
+    indicators,
     lagrangian,
     lambda_objective,
     mu_objective,
@@ -136,6 +138,42 @@ def test_multipliers_rise_where_their_constraint_is_violated() -> None:
     assert slopes["mu"][0] < 0.0 < slopes["mu"][1]
     # Link 0 claims less than it gets (0.5 <= 1); link 1 claims more (3 > 2).
     assert slopes["lam"][1] < 0.0 < slopes["lam"][0]
+
+
+def test_the_best_slack_is_where_the_slack_objective_stands_still() -> None:
+    v = _three()
+    slack = best_slack(v.mu, ALPHA).requires_grad_()
+    (slope,) = torch.autograd.grad(slack_objective(replace(v, slack=slack), ALPHA), slack)
+    assert slope.tolist() == [0.0, 0.0]
+
+
+def test_with_the_best_slack_mu_descends_the_dual_function() -> None:
+    v = _three()
+    # max over s of mu s - alpha / 2 s^2 is mu^2 / (2 alpha)
+    dual = (v.mu.square() / (2 * ALPHA) - v.mu * (MINIMUM - v.r.detach())).sum()
+    (wanted,) = torch.autograd.grad(dual, v.mu)
+    (found,) = torch.autograd.grad(
+        mu_objective(replace(v, slack=best_slack(v.mu, ALPHA)), MINIMUM), v.mu
+    )
+    assert found.tolist() == pytest.approx(wanted.tolist())
+    # It stands still at mu = alpha (f_min - r) where r is too small, and falls elsewhere.
+    mu = (ALPHA * (MINIMUM - v.r.detach())).requires_grad_()
+    at_rest = replace(v, mu=mu, slack=best_slack(mu, ALPHA))
+    (slope,) = torch.autograd.grad(mu_objective(at_rest, MINIMUM), mu)
+    assert slope.tolist() == pytest.approx([0.0, 0.0])
+
+
+def test_indicators_by_hand() -> None:
+    found = indicators(_three(), MINIMUM, ALPHA)
+    wanted = {
+        "lagrangian": lagrangian(_three(), MINIMUM, ALPHA).item() / 2,
+        "mean_rate": 1.75,
+        "min_rate": 1.0,
+        "mean_slack": 0.75,
+        "mean_mu": 1.5,
+    }
+    assert {name: value.item() for name, value in found.items()} == wanted
+    assert not any(value.requires_grad for value in found.values())
 
 
 def test_slack_as_printed_has_another_gradient() -> None:

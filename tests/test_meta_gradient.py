@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -12,6 +13,7 @@ from metagnn.graphs.interference import interference_graph
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import full_power_rate, rate
 from metagnn.inner_loop import run_epoch
+from metagnn.lagrangian import lagrangian
 from metagnn.learner import flatten, load_flat, unflatten
 from metagnn.meta_gradient import (
     Algorithm,
@@ -49,7 +51,7 @@ def _meta_gradient(
     algorithm: Algorithm, networks: PrimalDualNetworks, problem: Problem, loop: InnerLoop
 ) -> dict[str, Tensor]:
     learner = start_learner(algorithm, "vectorized", networks, loop.rule)
-    return meta_gradient(algorithm, learner, _task(problem), problem, loop)
+    return meta_gradient(algorithm, learner, _task(problem), problem, loop).direction
 
 
 def _adapted_by_torch(
@@ -260,9 +262,36 @@ def test_tasks_are_grouped_by_shape_and_by_rows(monkeypatch: pytest.MonkeyPatch)
     sizes = [[task.gain.shape[-1] for task in group] for group in grouped(tasks)]
     assert sizes == [[2, 2], [2], [3], [3]]
     for found in (together, mean_meta_gradient(*arguments)):
-        for name, vector in found.items():
-            wanted = torch.zeros_like(vector)
-            for task in tasks:
-                learner = start_learner("fomaml", "vectorized", networks, loop.rule)
-                wanted += meta_gradient("fomaml", learner, task, problem, loop)[name] / 5
-            torch.testing.assert_close(vector, wanted)
+        alone = []
+        for task in tasks:
+            learner = start_learner("fomaml", "vectorized", networks, loop.rule)
+            alone.append(meta_gradient("fomaml", learner, task, problem, loop))
+        for name, vector in found.direction.items():
+            torch.testing.assert_close(vector, sum(one.direction[name] for one in alone) / 5)
+        for name, value in found.indicators.items():
+            torch.testing.assert_close(value, sum(one.indicators[name] for one in alone) / 5)
+
+
+@pytest.mark.parametrize("num_epochs", [1, 3])
+@pytest.mark.parametrize("algorithm", ["reptile", "fomaml", "maml"])
+def test_indicators_are_those_of_the_last_epoch_rolled_out(
+    algorithm: Algorithm, num_epochs: int
+) -> None:
+    networks, problem, loop = _networks(), _problem(), InnerLoop(UpdateRule(RATES), num_epochs, 3)
+    before = num_epochs - 1 if algorithm == "reptile" else num_epochs
+    adapted, average = _adapted_by_torch(networks, problem, replace(loop, num_epochs=before))
+    task = _task(problem)
+    v = run_epoch(adapted, task, problem, before, average, 3).variables
+    found = meta_gradient(
+        algorithm, start_learner(algorithm, "vectorized", networks, loop.rule), task, problem, loop
+    ).indicators
+    wanted = {
+        "lagrangian": lagrangian(v, task.minimum_rate, problem.alpha) / 2,
+        "mean_rate": v.expected_rate.mean(),
+        "min_rate": v.expected_rate.min(),
+        "mean_slack": v.slack.mean(),
+        "mean_mu": v.mu.mean(),
+    }
+    assert set(found) == set(wanted)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value.detach(), rtol=1e-6, atol=1e-9)

@@ -1,4 +1,5 @@
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,24 @@ def test_five_networks_train_as_well(tmp_path: Path) -> None:
     start = deepcopy(module.networks)
     _fit(tmp_path, module, 1)
     assert _differ(module.networks, start) >= {"power", "rate", "lam"}
+
+
+def test_two_networks_train_as_well(tmp_path: Path) -> None:
+    shape = replace(SHAPE, num_networks=2)
+    rule = UpdateRule(dict.fromkeys(shape.names, 0.01))
+    settings: dict[str, Any] = {
+        "shape": shape,
+        "inner": InnerLoop(rule, 2, 3),
+        "outer": rule,
+        "adaptation": Adaptation(rule, 1, 4, 2),
+    }
+    module = _module(**settings)
+    start = deepcopy(module.networks)
+    _fit(tmp_path, module, 1)
+    assert _differ(module.networks, start) == {"power", "mu"}
+    printed = Problem(slack_as_printed=True)
+    with pytest.raises(ValueError, match="`slack_as_printed` must be false without a slack net"):
+        _module(**settings, problem=printed)
 
 
 def test_validation_is_logged_before_and_after_adaptation(tmp_path: Path) -> None:
