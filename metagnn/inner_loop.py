@@ -9,7 +9,7 @@ from metagnn.adaptation_task import Problem, Task
 from metagnn.graphs.checks import check_count
 from metagnn.graphs.neighbours import Gain
 from metagnn.graphs.sparse_interference import Graph
-from metagnn.lagrangian import Variables, best_slack, descent_loss
+from metagnn.lagrangian import Variables, descent_loss
 from metagnn.learner import Learner, Networks
 from metagnn.rollout import Policy, rollout
 
@@ -74,7 +74,6 @@ def run_epoch(
         for name in networks.shape.names
         if name != "power"
     }
-    values.setdefault("slack", best_slack(values["mu"], problem.alpha))
     variables = Variables(expected_rate, **values)
     loss = descent_loss(
         variables, task.minimum_rate, problem.alpha, problem.reduction, problem.slack_as_printed

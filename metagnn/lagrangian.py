@@ -9,23 +9,28 @@ from dataclasses import dataclass, fields, replace
 from torch import Tensor
 
 
+def best_slack(mu: Tensor, alpha: float) -> Tensor:
+    r"""Slack that maximises the Lagrangian, :math:`s = \mu / \alpha` (stationarity of Eq. 19)."""
+    return mu / alpha
+
+
 @dataclass(frozen=True)
 class Variables:
     """Values of the primal and dual variables at one point, each ``[..., K]``.
 
     Attributes:
         expected_rate: Empirical ergodic rates of the power policy [bit/s/Hz] (Eq. 16).
-        slack: Slacks s of the minimum-rate constraints [bit/s/Hz]; `best_slack` where it is
-            eliminated.
         mu: Multipliers of the minimum-rate constraints.
+        slack: Slacks s of the minimum-rate constraints [bit/s/Hz], or None where s is eliminated
+            (`best_slack`).
         rate: Ergodic-rate variable r [bit/s/Hz], or None where it is eliminated
             (r = expected rate).
         lam: Multipliers of the rate constraints, or None where r is eliminated (lambda = 1 + mu).
     """
 
     expected_rate: Tensor
-    slack: Tensor
     mu: Tensor
+    slack: Tensor | None = None
     rate: Tensor | None = None
     lam: Tensor | None = None
 
@@ -39,15 +44,14 @@ class Variables:
         """The multipliers lambda: stationarity in r gives 1 + mu where r is eliminated."""
         return 1.0 + self.mu if self.lam is None else self.lam
 
+    def s(self, alpha: float) -> Tensor:
+        """The slacks, eliminated or not."""
+        return best_slack(self.mu, alpha) if self.slack is None else self.slack
+
     def detach(self) -> "Variables":
         """The same values without their history."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{k: v.detach() for k, v in values.items() if v is not None})
-
-
-def best_slack(mu: Tensor, alpha: float) -> Tensor:
-    r"""Slack that maximises the Lagrangian, :math:`s = \mu / \alpha` (stationarity of Eq. 19)."""
-    return mu.detach() / alpha
 
 
 def lagrangian(v: Variables, minimum_rate: Tensor, alpha: float) -> Tensor:
@@ -56,7 +60,8 @@ def lagrangian(v: Variables, minimum_rate: Tensor, alpha: float) -> Tensor:
     .. math:: L = 1^T r - \tfrac{\alpha}{2} \|s\|^2 - \lambda^T (r - \hat E f)
               - \mu^T (f_{\min} - s - r)
     """
-    value = v.r - 0.5 * alpha * v.slack.square() - v.mu * (minimum_rate - v.slack - v.r)
+    s = v.s(alpha)
+    value = v.r - 0.5 * alpha * s.square() - v.mu * (minimum_rate - s - v.r)
     if v.rate is not None:
         value = value - v.weights * (v.rate - v.expected_rate)
     return value.sum(-1)
@@ -74,7 +79,7 @@ def indicators(v: Variables, minimum_rate: Tensor, alpha: float) -> dict[str, Te
         "lagrangian": lagrangian(v, minimum_rate, alpha) / v.mu.shape[-1],
         "mean_rate": v.expected_rate.mean(-1),
         "min_rate": v.expected_rate.amin(-1),
-        "mean_slack": v.slack.mean(-1),
+        "mean_slack": v.s(alpha).mean(-1),
         "mean_mu": v.mu.mean(-1),
     }
 
@@ -95,9 +100,10 @@ def slack_objective(v: Variables, alpha: float, as_printed: bool = False) -> Ten
     Eq. 19 as printed ascends :math:`1^T (\mu - \alpha s)`, which is the derivative of that
     objective and not the objective: it drives the slack to zero whatever the multiplier.
     """
+    s = v.s(alpha)
     if as_printed:
-        return (v.mu.detach() - alpha * v.slack).sum(-1)
-    return (v.mu.detach() * v.slack - 0.5 * alpha * v.slack.square()).sum(-1)
+        return (v.mu.detach() - alpha * s).sum(-1)
+    return (v.mu.detach() * s - 0.5 * alpha * s.square()).sum(-1)
 
 
 def lambda_objective(v: Variables) -> Tensor:
@@ -105,8 +111,15 @@ def lambda_objective(v: Variables) -> Tensor:
     return -(v.weights * (v.r - v.expected_rate).detach()).sum(-1)
 
 
-def mu_objective(v: Variables, minimum_rate: Tensor) -> Tensor:
-    r"""What the mu network descends: :math:`-\mu^T (f_{\min} - s - r)` (Eq. 21)."""
+def mu_objective(v: Variables, minimum_rate: Tensor, alpha: float) -> Tensor:
+    r"""What the mu network descends: :math:`-\mu^T (f_{\min} - s - r)` (Eq. 21).
+
+    With s eliminated that is :math:`\|\mu\|^2 / (2 \alpha) - \mu^T (f_{\min} - r)`, of the same
+    gradient at :math:`s = \mu / \alpha`.
+    """
+    if v.slack is None:
+        gap = (minimum_rate - v.r).detach()
+        return (0.5 * v.mu.square() / alpha - v.mu * gap).sum(-1)
     return -(v.mu * (minimum_rate - v.slack - v.r).detach()).sum(-1)
 
 
@@ -134,8 +147,9 @@ def descent_loss(
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"`reduction` must be 'mean' or 'sum', got {reduction!r}")
-    loss = mu_objective(v, minimum_rate) - power_objective(v)
-    loss = loss - slack_objective(v, alpha, slack_as_printed)
+    loss = mu_objective(v, minimum_rate, alpha) - power_objective(v)
+    if v.slack is not None:
+        loss = loss - slack_objective(v, alpha, slack_as_printed)
     if v.rate is not None:
         loss = loss - rate_objective(v) + lambda_objective(v)
     return loss / v.mu.shape[-1] if reduction == "mean" else loss

@@ -2,7 +2,7 @@
 
 Run ``python notebooks/power_control_ablation.py``; writes ``notebooks/results/ablation.csv`` and
 ``ablation.md``, and goes on where it stopped. Every variant is `power_control_pretrained` with
-one change and tasks of one size in a batch, and gets the same number of gradient evaluations.
+one change, and gets the same number of gradient evaluations.
 """
 
 import argparse
@@ -25,8 +25,24 @@ from metagnn.tasks.power_control.metrics import network_average
 
 RESULTS = Path(__file__).parent / "results"
 MODEL = "--model.init_args"
-FIVE = "{{power: {0}, slack: {0}, mu: {0}, rate: {0}, lam: {0}}}"
+
 SIZES = (8, 16)
+
+
+def more_networks(**outer: str) -> dict[str, str]:
+    """The paper's networks beside power and mu, with their outer learning rates."""
+
+    def mapping(rates: dict[str, str]) -> str:
+        return "{" + ", ".join(f"{name}: {rate}" for name, rate in rates.items()) + "}"
+
+    names = ("power", "mu", *outer)
+    return {
+        "shape.num_networks": str(len(names)),
+        "inner.rule.learning_rates": mapping(dict.fromkeys(names, "1.0e-4")),
+        "outer.learning_rates": mapping({"power": "3e-3", "mu": "3e-4", **outer}),
+        "adaptation.rule.learning_rates": mapping(dict.fromkeys(names, "5.0e-5")),
+    }
+
 
 # Gradient evaluations per task and outer loop: of the inner loop, and of the loss after it.
 EVALUATIONS = 3
@@ -39,9 +55,9 @@ VARIANTS: dict[str, tuple[int, dict[str, str]]] = {
         {
             "algorithm": "reptile",
             "inner.num_epochs": "20",
-            "inner.rule.learning_rates": "{power: 1.0e-3, slack: 1.0e-3, mu: 1.0e-3}",
+            "inner.rule.learning_rates": "{power: 1.0e-3, mu: 1.0e-3}",
             "outer.kind": "sgd",
-            "outer.learning_rates": "{power: 5.0e-4, slack: 5.0e-4, mu: 5.0e-4}",
+            "outer.learning_rates": "{power: 5.0e-4, mu: 5.0e-4}",
         },
     ),
     "no inner loop (multi-task)": (1, {"inner.num_epochs": "0"}),
@@ -49,26 +65,16 @@ VARIANTS: dict[str, tuple[int, dict[str, str]]] = {
         3,
         {
             "inner.rule.kind": "sgd",
-            "inner.rule.learning_rates": "{power: 2.0e-2, slack: 3.0e-3, mu: 3.0e-3}",  # Table I
+            "inner.rule.learning_rates": "{power: 2.0e-2, mu: 3.0e-3}",  # Table I
         },
     ),
-    "five networks": (
-        3,
-        {
-            "shape.num_networks": "5",
-            "inner.rule.learning_rates": FIVE.format("1.0e-4"),
-            "outer.learning_rates": "{power: 3e-3, slack: 3e-3, mu: 3e-4, rate: 3e-3, lam: 3e-4}",
-            "adaptation.rule.learning_rates": FIVE.format("5.0e-5"),
-        },
-    ),
+    "three networks": (3, more_networks(slack="3e-3")),
+    "five networks": (3, more_networks(slack="3e-3", rate="3e-3", lam="3e-4")),
     "ReLU heads": (3, {"shape.head": "relu"}),
     "edges of Eq. 24, PF ratio only": (3, {"shape.edges": "normalised_log"}),
     "rate-loss edges, one direction": (3, {"shape.bidirectional": "false"}),
     "two layers": (3, {"shape.num_layers": "2"}),
-    "multipliers as fast as slacks": (
-        3,
-        {"outer.learning_rates": "{power: 3.0e-3, slack: 3.0e-3, mu: 3.0e-3}"},
-    ),
+    "multipliers as fast as powers": (3, {"outer.learning_rates": "{power: 3.0e-3, mu: 3.0e-3}"}),
     "sum over links": (3, {"problem.reduction": "sum"}),
 }
 HEADER = [
@@ -91,7 +97,7 @@ def run(name: str, seed: int, outer_loops: int, num_networks: int) -> list[list[
     with tempfile.TemporaryDirectory() as folder:
         words = ["fit", "--config", "power_control_pretrained"]
         words += [f"{MODEL}.{key}={value}" for key, value in overrides.items()]
-        words += [f"{MODEL}.init_seed={seed}", f"--data.seed={seed}", "--data.num_sizes=1"]
+        words += [f"{MODEL}.init_seed={seed}", f"--data.seed={seed}"]
         words += [f"--trainer.max_epochs={loops}", "--trainer.limit_val_batches=0"]
         words += [f"--trainer.logger.init_args.save_dir={folder}"]
         words += ["--trainer.logger.init_args.version=0"]

@@ -114,12 +114,15 @@ def random_initialisation(
 ) -> MetaParameters:
     """The same networks freshly initialised, with the larger steps of learning from scratch.
 
-    As in meta-training, multipliers move slower than slacks: at equal rates they oscillate.
+    As in meta-training, multipliers move ten times slower than powers.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         networks = PrimalDualNetworks(parameters.networks.shape)
-    rates = {"power": learning_rate, "slack": learning_rate, "mu": 0.1 * learning_rate}
+    rates = {
+        name: learning_rate * (0.1 if name in ("mu", "lam") else 1.0)
+        for name in networks.shape.names
+    }
     rule = UpdateRule(rates, "adam")
     return replace(
         parameters, networks=networks, adaptation=replace(parameters.adaptation, rule=rule)

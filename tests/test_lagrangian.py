@@ -84,7 +84,7 @@ def test_eliminating_the_rate_is_the_five_form_at_its_stationary_point() -> None
         (lambda v: slack_objective(v, ALPHA), 2.5 - 2.5, "slack", [-1.0, -2.0]),
         (lambda v: slack_objective(v, ALPHA, True), -1.0 - 2.0, "slack", [-4.0, -4.0]),
         (lambda_objective, -0.5 * 1.0 - 4.0 * 0.5, "lam", [-1.0, -0.5]),
-        (lambda v: mu_objective(v, MINIMUM), 1.0 * 0.5 + 2.0 * 2.0, "mu", [0.5, 2.0]),
+        (lambda v: mu_objective(v, MINIMUM, ALPHA), 1.0 * 0.5 + 2.0 * 2.0, "mu", [0.5, 2.0]),
     ],
 )
 def test_each_objective_moves_its_own_variable_only(
@@ -105,7 +105,7 @@ def test_objectives_of_the_eliminated_form() -> None:
         "mu": [0.0, 0.0],
     }
     # f_min - s - E f = 0.5 and -1.5
-    assert _gradients(mu_objective(v, MINIMUM), v)["mu"] == [-0.5, 1.5]
+    assert _gradients(mu_objective(v, MINIMUM, ALPHA), v)["mu"] == [-0.5, 1.5]
 
 
 @pytest.mark.parametrize("make", [_three, _five])
@@ -147,20 +147,33 @@ def test_the_best_slack_is_where_the_slack_objective_stands_still() -> None:
     assert slope.tolist() == [0.0, 0.0]
 
 
-def test_with_the_best_slack_mu_descends_the_dual_function() -> None:
-    v = _three()
-    # max over s of mu s - alpha / 2 s^2 is mu^2 / (2 alpha)
-    dual = (v.mu.square() / (2 * ALPHA) - v.mu * (MINIMUM - v.r.detach())).sum()
-    (wanted,) = torch.autograd.grad(dual, v.mu)
-    (found,) = torch.autograd.grad(
-        mu_objective(replace(v, slack=best_slack(v.mu, ALPHA)), MINIMUM), v.mu
+def test_without_a_slack_mu_descends_the_lagrangian_at_its_best_slack() -> None:
+    v = replace(_three(), slack=None)
+    held = replace(_three(), slack=best_slack(v.mu, ALPHA).detach())
+    found = _gradients(mu_objective(v, MINIMUM, ALPHA), v)
+    assert found["mu"] == pytest.approx(
+        torch.autograd.grad(mu_objective(held, MINIMUM, ALPHA), held.mu)[0].tolist()
     )
-    assert found.tolist() == pytest.approx(wanted.tolist())
-    # It stands still at mu = alpha (f_min - r) where r is too small, and falls elsewhere.
+    assert found["mu"] == pytest.approx(_gradients(lagrangian(v, MINIMUM, ALPHA), v)["mu"])
+    assert found["expected_rate"] == [0.0, 0.0]
+    # The best slack is the best: a plain search over slacks finds no larger Lagrangian.
+    at_best = lagrangian(v, MINIMUM, ALPHA).item()
+    for slack in torch.cartesian_prod(*[torch.linspace(0.0, 2.0, 41)] * 2).double():
+        assert lagrangian(replace(v, slack=slack), MINIMUM, ALPHA).item() <= at_best + 1e-12
+
+
+def test_without_a_slack_mu_rests_at_alpha_times_the_missing_rate() -> None:
+    v = _three()
     mu = (ALPHA * (MINIMUM - v.r.detach())).requires_grad_()
-    at_rest = replace(v, mu=mu, slack=best_slack(mu, ALPHA))
-    (slope,) = torch.autograd.grad(mu_objective(at_rest, MINIMUM), mu)
+    (slope,) = torch.autograd.grad(mu_objective(Variables(v.r, mu), MINIMUM, ALPHA), mu)
     assert slope.tolist() == pytest.approx([0.0, 0.0])
+
+
+def test_without_a_slack_each_variable_moves_along_its_own_objective() -> None:
+    v = replace(_three(), slack=None)
+    found = _gradients(descent_loss(v, MINIMUM, ALPHA, "sum"), v)
+    assert found["expected_rate"] == [-(1.0 + mu) for mu in v.mu.tolist()]
+    assert found["mu"] == _gradients(mu_objective(v, MINIMUM, ALPHA), v)["mu"]
 
 
 def test_indicators_by_hand() -> None:
@@ -212,7 +225,7 @@ def test_reduction_is_checked() -> None:
         descent_loss(_five(), MINIMUM, ALPHA, "max")
 
 
-@pytest.mark.parametrize("num_variables", [3, 5])
+@pytest.mark.parametrize("num_variables", [2, 3, 5])
 def test_updates_converge_to_the_exact_solution(num_variables: int) -> None:
     r"""Two links share a resource, r = (2 ln(1 + p), ln(2 - p)); f_min = ln 1.5 + 1/4, alpha = 4.
 
@@ -222,14 +235,14 @@ def test_updates_converge_to_the_exact_solution(num_variables: int) -> None:
     """
     minimum = torch.tensor(math.log(1.5) + 0.25, dtype=torch.float64)
     p = _leaf(0.9)
-    slack, mu = _leaf(0.1, 0.1), _leaf(0.5, 0.5)
-    rate, lam = _leaf(0.3, 0.3), _leaf(1.0, 1.0)
-    extra = {} if num_variables == 3 else {"rate": rate, "lam": lam}
-    moving = [p, slack, mu, *extra.values()]
+    mu = _leaf(0.5, 0.5)
+    others = {"slack": _leaf(0.1, 0.1), "rate": _leaf(0.3, 0.3), "lam": _leaf(1.0, 1.0)}
+    others = {name: others[name] for name in list(others)[: num_variables - 2]}
+    moving = [p, mu, *others.values()]
     optimizer = torch.optim.SGD(moving, lr=0.05)
     for _ in range(2500):
         expected = torch.cat([2.0 * torch.log(1.0 + p), torch.log(2.0 - p)])
-        v = Variables(expected, slack, mu, **extra)
+        v = Variables(expected, mu, **others)
         optimizer.zero_grad()
         descent_loss(v, minimum, ALPHA, "sum").backward()
         optimizer.step()
@@ -239,7 +252,7 @@ def test_updates_converge_to_the_exact_solution(num_variables: int) -> None:
                 variable.clamp_(min=0.0)
     assert p.item() == pytest.approx(0.5, abs=1e-3)
     assert mu.tolist() == pytest.approx([0.0, 1.0], abs=1e-3)
-    assert slack.tolist() == pytest.approx([0.0, 0.25], abs=1e-3)
+    assert v.s(ALPHA).tolist() == pytest.approx([0.0, 0.25], abs=1e-3)
     rates = [2.0 * math.log(1.5), math.log(1.5)]
     assert v.r.tolist() == pytest.approx(rates, abs=1e-3)
     assert v.weights.tolist() == pytest.approx([1.0, 2.0], abs=1e-3)

@@ -34,10 +34,14 @@ def _problem(window: float = 0.2) -> Problem:
     return Problem(power_max_w=1.0, noise_w=0.1, minimum_rate_threshold=0.6, window=window)
 
 
-def _networks() -> PrimalDualNetworks:
+def _networks(num_networks: int = 3) -> PrimalDualNetworks:
     with torch.random.fork_rng():
         torch.manual_seed(4)
-        return PrimalDualNetworks(SHAPE).double()
+        return PrimalDualNetworks(replace(SHAPE, num_networks=num_networks)).double()
+
+
+def _rates(networks: PrimalDualNetworks) -> dict[str, float]:
+    return {name: RATES[name] for name in networks.shape.names}
 
 
 def _task(problem: Problem) -> Task:
@@ -60,7 +64,8 @@ def _adapted_by_torch(
     """A copy of the networks after the inner loop, through torch's optimisers."""
     copy, task = deepcopy(networks), _task(problem)
     groups = [
-        {"params": list(getattr(copy, name).parameters()), "lr": lr} for name, lr in RATES.items()
+        {"params": list(getattr(copy, name).parameters()), "lr": lr}
+        for name, lr in loop.rule.learning_rates.items()
     ]
     optimizer = (torch.optim.SGD if loop.rule.kind == "sgd" else torch.optim.Adam)(groups)
     average = task.average_rate()
@@ -133,8 +138,8 @@ def _blocks(
 
     with torch.no_grad():
         flat = flatten(networks)
-        mu, slack = output("mu", flat["mu"]), output("slack", flat["slack"])
-        violation = task.minimum_rate - slack - expected_rate(flat["power"])
+        mu, fair = output("mu", flat["mu"]), task.minimum_rate - expected_rate(flat["power"])
+        slack = output("slack", flat["slack"]) if "slack" in flat else None
 
     def power_loss(vector: Tensor) -> Tensor:
         return -((1.0 + mu) * expected_rate(vector)).mean()
@@ -144,8 +149,13 @@ def _blocks(
         return (0.5 * problem.alpha * s * s - mu * s).mean()
 
     def mu_loss(vector: Tensor) -> Tensor:
-        return -(output("mu", vector) * violation).mean()
+        m = output("mu", vector)
+        if slack is None:  # max over s of m s - alpha / 2 s^2 is m^2 / (2 alpha)
+            return (0.5 * m * m / problem.alpha - m * fair).mean()
+        return -(m * (fair - slack)).mean()
 
+    if slack is None:
+        return {"power": power_loss, "mu": mu_loss}
     return {"power": power_loss, "slack": slack_loss, "mu": mu_loss}
 
 
@@ -157,15 +167,16 @@ def _finite_differences(function: Callable[[Tensor], Tensor], at: Tensor) -> Ten
     return torch.stack(slopes)
 
 
-def test_maml_equals_finite_differences_through_the_inner_step() -> None:
+@pytest.mark.parametrize("num_networks", [2, 3])
+def test_maml_equals_finite_differences_through_the_inner_step(num_networks: int) -> None:
     """Eq. 31 and 32: the query loss of each network as a function of its meta-parameters.
 
     A network's inner and query loss hold the other networks' values at those of the epoch (before
     and after adaptation), which is what makes the Jacobian of the step block-diagonal.
     """
     problem = _problem(window=0.0)
-    networks, task = _networks(), _task(problem)
-    loop = InnerLoop(UpdateRule(RATES), num_epochs=1, steps_per_epoch=3)
+    networks, task = _networks(num_networks), _task(problem)
+    loop = InnerLoop(UpdateRule(_rates(networks)), num_epochs=1, steps_per_epoch=3)
     adapted, _ = _adapted_by_torch(networks, problem, loop)
     inner, query = _blocks(networks, task, problem, 0), _blocks(adapted, task, problem, 1)
     maml = _meta_gradient("maml", networks, problem, loop)
@@ -183,11 +194,13 @@ def test_maml_equals_finite_differences_through_the_inner_step() -> None:
         assert difference > 1e-3, name
 
 
-@pytest.mark.parametrize("name", ["power", "slack", "mu"])
-def test_maml_is_the_explicit_jacobian_times_the_gradient(name: str) -> None:
+@pytest.mark.parametrize(
+    ("num_networks", "name"), [(2, "power"), (2, "mu"), (3, "power"), (3, "slack"), (3, "mu")]
+)
+def test_maml_is_the_explicit_jacobian_times_the_gradient(num_networks: int, name: str) -> None:
     problem = _problem(window=0.0)
-    networks, task = _networks(), _task(problem)
-    loop = InnerLoop(UpdateRule(RATES), num_epochs=1, steps_per_epoch=3)
+    networks, task = _networks(num_networks), _task(problem)
+    loop = InnerLoop(UpdateRule(_rates(networks)), num_epochs=1, steps_per_epoch=3)
     adapted, _ = _adapted_by_torch(networks, problem, loop)
     inner, query = _blocks(networks, task, problem, 0), _blocks(adapted, task, problem, 1)
     start, end = flatten(networks)[name], flatten(adapted)[name]
