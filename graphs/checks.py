@@ -6,6 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_FROM_DB = "; these look like dB: convert with 10 ** (gain_db / 10)"
+# Path losses of a radio network in dB. Gains that all lie there would amplify at least 13 dB.
+_LOSS_DB = (20, 300)
+
 
 def require(condition: bool, name: str, rule: str, value: object) -> None:
     """Raise ``ValueError`` saying that ``name`` must obey ``rule``, unless ``condition`` holds."""
@@ -103,13 +107,21 @@ def _power_gains(name: str, array: np.ndarray) -> np.ndarray:
     """Linear gains as float32."""
     finite = np.isfinite(array)
     if not finite.all():
-        raise ValueError(f"`{name}` must be finite everywhere, got {_first(array, ~finite)!r}")
+        hint = _FROM_DB if np.isneginf(array).any() else ""
+        raise ValueError(
+            f"`{name}` must be finite everywhere{hint}, got {_first(array, ~finite)!r}"
+        )
     negative = array < 0
     if negative.any():
-        hint = "be >= 0 everywhere (linear power gains)"
-        if negative.mean() > 0.5:
-            hint += "; these look like dB: convert with 10 ** (gain_db / 10)"
-        raise ValueError(f"`{name}` must {hint}, got {_first(array, negative)!r}")
+        hint = _FROM_DB if array.min() <= -1 else ""
+        rule = f"be >= 0 everywhere (linear power gains){hint}"
+        raise ValueError(f"`{name}` must {rule}, got {_first(array, negative)!r}")
+    if array.size > 1 and array.min() >= _LOSS_DB[0] and array.max() <= _LOSS_DB[1]:
+        raise ValueError(
+            f"`{name}` must be linear power gains; numbers that all lie between {_LOSS_DB[0]} and "
+            f"{_LOSS_DB[1]} look like path losses in dB: convert with 10 ** (-loss_db / 10), "
+            f"got {float(array.flat[0])!r}"
+        )
     largest = np.finfo(np.float32).max
     with np.errstate(over="ignore", under="ignore"):
         single = array.astype(np.float32)

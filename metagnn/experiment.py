@@ -30,6 +30,20 @@ DATA_KEYS = {
     "test_num_links",
 }
 
+COUNTS = {key for key in DATA_KEYS if key.startswith("num_")} - {"num_links"}
+# What LightningCLI takes and saves.
+SECTIONS = {
+    "checkpoint",
+    "ckpt_path",
+    "data",
+    "model",
+    "return_predictions",
+    "seed_everything",
+    "trainer",
+    "verbose",
+    "weights_only",
+}
+
 
 def experiment_scenarios(
     name_or_path: str, num_links: Sequence[int] | None, num_networks: int, seed: int
@@ -48,13 +62,14 @@ def experiment_scenarios(
     data = read_section(name_or_path, "data")
     for key in data:
         require(key in DATA_KEYS, "data", f"have keys among {sorted(DATA_KEYS)}", key)
+        if key in COUNTS | {"tasks_per_batch"} and data[key] is not None:
+            check_count(f"data.{key}", data[key], minimum=int("networks" not in key))
     family = _family(data.get("family", {}))
     sizes = num_links or data.get("test_num_links") or data.get("num_links")
     named = isinstance(sizes, Sequence) and not isinstance(sizes, str) and len(sizes) > 0
     require(named, "data.num_links", "be a list of at least one number of links", sizes)
     assert sizes is not None
     num_test_samples = data.get("num_test_samples", 256)
-    check_count("data.num_test_samples", num_test_samples)
     scenarios = []
     for size in sizes:
         for index in range(num_networks):
@@ -84,6 +99,8 @@ def read_section(name_or_path: str, section: str) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"`config` must be a YAML file, got {str(path)!r}: {error}") from error
+    for key in content if isinstance(content, dict) else ():
+        require(key in SECTIONS, "config", f"have sections among {sorted(SECTIONS)}", key)
     if not isinstance(content, dict) or not isinstance(content.get(section), dict):
         raise ValueError(f"`config` must have a section {section!r}, got {str(path)!r}")
     values: dict[str, Any] = content[section]

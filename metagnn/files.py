@@ -6,7 +6,9 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from numpy.typing import ArrayLike
@@ -55,6 +57,37 @@ def write_atomically(
             error.filename = str(path)
         raise
     _sync_folder(target.parent)
+
+
+@contextmanager
+def written_together(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Folder for files that all move to ``folder`` when the block ends, and vanish if it fails.
+
+    ``folder`` is made, and unmade if the block fails.
+
+    Raises:
+        ValueError: If a folder has the name of one of the files.
+        OSError: If ``folder`` cannot be made or written.
+    """
+    target = Path(folder)
+    missing = [path for path in (target, *target.parents) if not path.exists()]
+    target.mkdir(parents=True, exist_ok=True)
+    temporary = target / f".{secrets.token_hex(8)}.tmp"
+    try:
+        temporary.mkdir()
+        yield temporary
+        files = sorted(temporary.iterdir())
+        for file in files:
+            if (target / file.name).is_dir():
+                raise ValueError(f"`path` must be a file, not a folder, got {target / file.name}")
+        for file in files:
+            os.replace(file, target / file.name)
+        missing = []
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for path in missing:
+            path.rmdir()
+    _sync_folder(target)
 
 
 def write_json(path: str | os.PathLike[str], value: object, *, name: str = "path") -> None:

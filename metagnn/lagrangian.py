@@ -6,6 +6,7 @@ return the sum over links. Where the paper holds a variable fixed in an update, 
 
 from dataclasses import dataclass, fields, replace
 
+import torch
 from torch import Tensor
 
 
@@ -71,12 +72,15 @@ def indicators(v: Variables, minimum_rate: Tensor, alpha: float) -> dict[str, Te
     """How a run goes, per configuration: what training logs.
 
     Returns:
-        ``lagrangian`` per link, ``mean_rate`` and ``min_rate`` over links [bit/s/Hz],
-        ``mean_slack`` [bit/s/Hz] and ``mean_mu``; of the shape ``[...]`` each, detached.
+        ``num_links``, ``lagrangian`` per link, ``mean_rate`` and ``min_rate`` over links
+        [bit/s/Hz], ``mean_slack`` [bit/s/Hz] and ``mean_mu``; of the shape ``[...]`` each,
+        detached.
     """
     v = v.detach()
+    value = lagrangian(v, minimum_rate, alpha)
     return {
-        "lagrangian": lagrangian(v, minimum_rate, alpha) / v.mu.shape[-1],
+        "num_links": torch.full_like(value, v.mu.shape[-1]),
+        "lagrangian": value / v.mu.shape[-1],
         "mean_rate": v.expected_rate.mean(-1),
         "min_rate": v.expected_rate.amin(-1),
         "mean_slack": v.s(alpha).mean(-1),

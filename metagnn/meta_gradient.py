@@ -76,6 +76,8 @@ def meta_gradient(
         problem: Constants of the problem.
         loop: The inner loop.
     """
+    if algorithm == "reptile":
+        check_count("loop.num_epochs", loop.num_epochs)
     start = learner.flat()
     history, average_rate = inner_loop(
         learner, task, problem, loop.num_epochs, loop.steps_per_epoch

@@ -5,9 +5,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from metagnn.adaptation import Adaptation
 from metagnn.adaptation_task import Problem
 from metagnn.checkpoint import MAGIC, load_weights, read_checkpoint, save_weights
+from metagnn.graphs.checks import require
 from metagnn.models.primal_dual import NetworkShape, PrimalDualNetworks
 from metagnn.pretrained import pretrained_path
 from metagnn.update_rule import UpdateRule
@@ -21,11 +24,17 @@ class MetaParameters:
         networks: The networks.
         problem: Constants of the problem.
         adaptation: How to adapt to one configuration.
+
+    Raises:
+        ValueError: If the adaptation names other networks.
     """
 
     networks: PrimalDualNetworks
     problem: Problem
     adaptation: Adaptation
+
+    def __post_init__(self) -> None:
+        self.adaptation.rule.require_names("adaptation.rule", self.networks.shape.names)
 
     def settings(self) -> dict[str, Any]:
         """Everything but the weights, as plain values."""
@@ -72,11 +81,16 @@ def load_meta_parameters(name_or_path: str) -> MetaParameters:
     try:
         loaded = from_settings(settings)
         loaded.networks.load_state_dict(dict(state))
-    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+        require(_finite(state), "weights", "be finite", "NaN or infinity")
+    except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"`checkpoint` must hold meta-parameters of metagnn ({error}), got {str(path)!r}"
         ) from error
     return loaded
+
+
+def _finite(state: Mapping[str, Tensor]) -> bool:
+    return all(bool(value.isfinite().all()) for value in state.values())
 
 
 def from_settings(settings: Mapping[str, Any]) -> MetaParameters:

@@ -178,7 +178,8 @@ def test_bad_csv_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         "": "empty",
         header.replace(",frequency", "") + "1,a,40.7,-74,40.71,-74\n": "frequency",
         header + "1,a,99,-74,40.71,-74,5500\n": "site_0_lat",
-        header + "1,a,40.7,-74,40.71,-74,5500\n1,a,40.7,-74,40.72,-74,5500\n": "1",
+        header
+        + "1,a,40.7,-74,40.71,-74,5500\n1,a,40.7,-74,40.72,-74,5500\n": "must name each link once",
     }
     for text, named in cases.items():
         path = tmp_path / "links.csv"
@@ -229,7 +230,67 @@ def test_options_without_effect_are_refused(
     assert "`--networks` must be left out" in _error(capsys, "compare", path, "--networks", "3")
     assert "`--steps` must be left out" in _error(capsys, "compare", path, "--steps", "3")
     words = ["compare", "--config", "power_control", "--noise_dbm", "-90"]
-    assert "`--noise-dbm` must be left out" in _error(capsys, *words)
+    assert "`--noise_dbm` must be left out" in _error(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("modle: {}\n", "`config` must have sections among"),
+        ("data: {num_samples: -3}\n", "`data.num_samples` must be an integer >= 1, got -3"),
+        ("data: {tasks_per_batch: .nan}\n", "`data.tasks_per_batch` must be an integer >= 1"),
+        ("data: {links: [4]}\n", "`data` must have keys among"),
+    ],
+)
+def test_compare_checks_all_of_a_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(content if "data" in content else content + "data: {num_links: [2]}\n")
+    assert message in _error(capsys, "compare", "--config", str(path), "--networks", "1")
+
+
+def test_missing_files_are_named_by_their_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, missing, out = _npz(tmp_path / "a.npz", _gain()), str(tmp_path / "no.npz"), tmp_path / "o"
+    adapt = ["adapt", "--out", str(out)]
+    for named, words in {
+        "GAIN": [*adapt, missing, "--test", path],
+        "--test": [*adapt, path, "--test", missing],
+        "--adapt-to": ["compare", path, "--adapt-to", missing],
+    }.items():
+        assert f"`{named}` must name an existing file, got" in _error(capsys, *words)
+    assert not out.exists()
+
+
+def test_levels_beyond_single_precision_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _npz(tmp_path / "a.npz", 1e25 * _gain())
+    words = [path, "--power_max_dbm", "100", "--noise_dbm", "-200"]
+    message = "`gain` must be <= "
+    assert message in _error(capsys, "compare", *words)
+    assert message in _error(capsys, "adapt", *words, "--test", path, "--out", str(tmp_path / "o"))
+
+
+@pytest.mark.parametrize("command", ["fit", "validate"])
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_bad_checkpoint_leaves_no_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    exists: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if exists:
+        Path("bad.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--config", "power_control_quick", "--ckpt_path=bad.ckpt"])
+    assert stop.value.code == 2
+    assert "must" in capsys.readouterr().err
+    assert [path for path in Path("runs").rglob("*") if path.is_file()] == []
 
 
 def test_predict_writes_powers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

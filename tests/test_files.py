@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metagnn.files import write_atomically, write_csv, write_json, write_npz
+from metagnn.files import write_atomically, write_csv, write_json, write_npz, written_together
 
 
 def test_parts_are_joined_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -120,6 +120,44 @@ def test_other_errors_of_the_folder_surface(
 def test_folder_is_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`path` must be a file, not a folder, got '"):
         write_atomically(tmp_path, b"")
+
+
+def _write_and_fail(out: Path) -> None:
+    with written_together(out) as folder:
+        (folder / "a").write_text("3")
+        raise OSError("disk full")
+
+
+def _write_two(out: Path) -> None:
+    with written_together(out) as folder:
+        (folder / "a").write_text("1")
+        (folder / "b").write_text("2")
+
+
+def test_files_written_together_appear_together(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    with written_together(out) as folder:
+        (folder / "a").write_text("1")
+        write_json(folder / "b.json", 2)
+        assert not (out / "a").exists()
+    assert sorted(os.listdir(out)) == ["a", "b.json"]
+    with pytest.raises(OSError, match="disk full"):
+        _write_and_fail(out)
+    assert (out / "a").read_text() == "1"
+    assert sorted(os.listdir(out)) == ["a", "b.json"]
+
+
+def test_a_folder_made_in_vain_goes_again(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="disk full"):
+        _write_and_fail(tmp_path / "new" / "out")
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_file_moves_where_one_cannot(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    with pytest.raises(ValueError, match="must be a file, not a folder"):
+        _write_two(tmp_path)
+    assert os.listdir(tmp_path) == ["b"]
 
 
 def test_json_round_trip(tmp_path: Path) -> None:

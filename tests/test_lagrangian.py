@@ -179,6 +179,7 @@ def test_without_a_slack_each_variable_moves_along_its_own_objective() -> None:
 def test_indicators_by_hand() -> None:
     found = indicators(_three(), MINIMUM, ALPHA)
     wanted = {
+        "num_links": 2.0,
         "lagrangian": lagrangian(_three(), MINIMUM, ALPHA).item() / 2,
         "mean_rate": 1.75,
         "min_rate": 1.0,

@@ -299,6 +299,7 @@ def test_indicators_are_those_of_the_last_epoch_rolled_out(
         algorithm, start_learner(algorithm, "vectorized", networks, loop.rule), task, problem, loop
     ).indicators
     wanted = {
+        "num_links": torch.tensor(2.0).double(),
         "lagrangian": lagrangian(v, task.minimum_rate, problem.alpha) / 2,
         "mean_rate": v.expected_rate.mean(),
         "min_rate": v.expected_rate.min(),

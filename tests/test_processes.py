@@ -46,7 +46,6 @@ def _last_values(run: Path) -> dict[str, float]:
 
 def test_two_processes_train_and_validate_as_one_does(tmp_path: Path) -> None:
     words = ["fit", *SMALL, "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=2"]
-    words.append("--trainer.log_every_n_steps=1")
     one, two = _run(tmp_path / "one", *words), _run(tmp_path / "two", *words, *TWO)
     parameters = [
         load_meta_parameters(str(run / "checkpoints/last.ckpt")).networks.state_dict()

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 
 from metagnn.commands.options import (
     add_policy_options,
+    check_levels,
     is_links_csv,
     links_scenario,
     load_parameters,
     neglected_inr,
     neglected_note,
     output_folder,
+    require_file,
 )
 
 
@@ -27,7 +29,7 @@ def main(words: Sequence[str]) -> None:
     from dataclasses import replace
 
     from metagnn.adaptation import adapt, learned_rollout
-    from metagnn.files import write_json, write_npz
+    from metagnn.files import write_json, write_npz, written_together
     from metagnn.graphs.checks import check_count
     from metagnn.graphs.samples import load_samples
     from metagnn.tasks.power_control.metrics import summarize
@@ -38,6 +40,8 @@ def main(words: Sequence[str]) -> None:
     check_count("steps", steps, minimum=0)
     check_count("seed", arguments.seed, minimum=0)
     problem = parameters.problem
+    require_file("GAIN", arguments.gain)
+    require_file("--test", arguments.test)
     if is_links_csv(arguments.gain):
         scenario = links_scenario(arguments.gain, arguments.seed)
         large_scale_gain, past, gain = (
@@ -53,6 +57,8 @@ def main(words: Sequence[str]) -> None:
         large_scale_gain, past = samples.large_scale_gain, samples.gain
     if arguments.test is not None:
         gain = load_samples(arguments.test, of=large_scale_gain).gain
+    for values in (large_scale_gain, past, gain):
+        check_levels(values, problem.power_max_w, problem.noise_w)
     adapted = adapt(
         parameters.networks,
         large_scale_gain,
@@ -80,10 +86,10 @@ def main(words: Sequence[str]) -> None:
         **({} if neglected is None else {"neglected_inr": neglected}),
         **{name: estimate.value for name, estimate in summarize([rates]).items()},
     }
-    out.mkdir(parents=True, exist_ok=True)
-    # The report first: it is refused where a number is not finite, and then there are no powers.
-    write_json(out / "report.json", report)
-    write_npz(out / "power.npz", power_w=run.power_w.squeeze(1).clamp(0, problem.power_max_w))
+    power_w = run.power_w.squeeze(1).clamp(0, problem.power_max_w)
+    with written_together(out) as folder:
+        write_json(folder / "report.json", report)
+        write_npz(folder / "power.npz", power_w=power_w)
     if arguments.json:
         import json
 

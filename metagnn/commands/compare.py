@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from metagnn.commands.options import (
     add_policy_options,
+    check_levels,
     load_parameters,
     neglected_inr,
     neglected_note,
@@ -25,7 +26,7 @@ def main(words: Sequence[str]) -> None:
     """
     arguments = _parser().parse_args(words)
     from metagnn.comparison import DEFAULT_POLICIES, Scenario, compare
-    from metagnn.files import write_csv, write_json
+    from metagnn.files import write_csv, write_json, written_together
     from metagnn.graphs.checks import check_count
 
     check_count("seed", arguments.seed, minimum=0)
@@ -41,7 +42,7 @@ def main(words: Sequence[str]) -> None:
     if arguments.config is not None:
         from metagnn.experiment import experiment_scenarios
 
-        refuse(arguments, ("power_max_dbm", "noise_dbm", "adapt_to"), "with --config")
+        refuse(arguments, ("--power_max_dbm", "--noise_dbm", "--adapt-to"), "with --config")
         networks = 20 if arguments.networks is None else arguments.networks
         check_count("networks", networks)
         scenarios, problem = experiment_scenarios(
@@ -49,16 +50,20 @@ def main(words: Sequence[str]) -> None:
         )
         parameters = parameters.for_powers(problem.power_max_w, problem.noise_w)
     else:
-        refuse(arguments, ("networks", "num_links"), "with GAIN")
+        refuse(arguments, ("--networks", "--num-links"), "with GAIN")
         scenarios = [read_scenario(arguments.gain, arguments.adapt_to, arguments.seed)]
         if scenarios[0].past_gain is None:
-            refuse(arguments, ("steps",), "without samples to adapt to (--adapt-to)")
+            refuse(arguments, ("--steps",), "without samples to adapt to (--adapt-to)")
             steps = 0
+    powers = parameters.problem.power_max_w, parameters.problem.noise_w
+    for scenario in scenarios:
+        for gain in (scenario.large_scale_gain, scenario.past_gain, scenario.gain):
+            if gain is not None:
+                check_levels(gain, *powers)
     progress = _Progress(len(scenarios), arguments.json)
     result = compare(scenarios, policies, parameters, steps, arguments.seed, progress.step)
     progress.close()
     metrics = result.metrics()
-    powers = parameters.problem.power_max_w, parameters.problem.noise_w
     bounds = [neglected_inr(s.large_scale_gain, *powers) for s in scenarios]
     neglected = max((bound for bound in bounds if bound is not None), default=None)
     document = {
@@ -72,19 +77,17 @@ def main(words: Sequence[str]) -> None:
     if out is not None:
         from metagnn.plots import save_comparison
 
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "comparison.json", document)
-        write_csv(
-            out / "rates.csv",
-            ["policy", "network", "link", "rate_bit_s_hz"],
-            [
-                (name, network, link, f"{value:.6f}")
-                for name, networks in result.rates.items()
-                for network, rates in enumerate(networks)
-                for link, value in enumerate(rates.tolist())
-            ],
-        )
-        save_comparison(out / "comparison.png", result.rates, metrics)
+        rows = [
+            (name, network, link, f"{value:.6f}")
+            for name, networks in result.rates.items()
+            for network, rates in enumerate(networks)
+            for link, value in enumerate(rates.tolist())
+        ]
+        with written_together(out) as folder:
+            write_json(folder / "comparison.json", document)
+            header = ["policy", "network", "link", "rate_bit_s_hz"]
+            write_csv(folder / "rates.csv", header, rows)
+            save_comparison(folder / "comparison.png", result.rates, metrics)
     if arguments.json:
         import json
 

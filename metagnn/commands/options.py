@@ -61,16 +61,15 @@ def load_parameters(arguments: argparse.Namespace) -> "MetaParameters":
     )
 
 
-def refuse(arguments: argparse.Namespace, names: Sequence[str], because: str) -> None:
+def refuse(arguments: argparse.Namespace, options: Sequence[str], because: str) -> None:
     """Refuse options that would have no effect.
 
     Raises:
-        ValueError: If one of ``names`` was given.
+        ValueError: If one of ``options`` was given.
     """
-    for name in names:
-        value = getattr(arguments, name)
+    for option in options:
+        value = getattr(arguments, option.removeprefix("--").replace("-", "_"))
         if value is not None:
-            option = "--" + name.replace("_", "-")
             raise ValueError(f"`{option}` must be left out {because}, got {value!r}")
 
 
@@ -94,6 +93,33 @@ def is_links_csv(path: str) -> bool:
     return Path(path).suffix.lower() == ".csv"
 
 
+def require_file(name: str, path: str | None) -> None:
+    """Require that a path given as ``name`` exists.
+
+    Raises:
+        FileNotFoundError: If it does not.
+    """
+    if path is not None and not Path(path).exists():
+        raise FileNotFoundError(f"`{name}` must name an existing file, got {path!r}")
+
+
+def check_levels(gain: "Gain", power_max_w: float, noise_w: float) -> None:
+    """Require that received powers over the noise fit into float32.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    import torch
+    from torch import Tensor
+
+    from metagnn.graphs.checks import require
+
+    values = gain if isinstance(gain, Tensor) else torch.cat([gain.direct, gain.crossed], -1)
+    largest, limit = float(values.max()), 1e38 * min(1.0, noise_w) / (power_max_w * gain.shape[-1])
+    rule = f"be <= {limit:.3g} at {power_max_w:.3g} W and {noise_w:.3g} W of noise"
+    require(largest <= limit, "gain", rule, largest)
+
+
 def read_scenario(path: str, past_path: str | None, seed: int) -> "Scenario":
     """The user's network: samples, or a CSV of links whose samples are drawn with ``seed``.
 
@@ -105,6 +131,8 @@ def read_scenario(path: str, past_path: str | None, seed: int) -> "Scenario":
     from metagnn.graphs.checks import require
     from metagnn.graphs.samples import load_samples
 
+    require_file("GAIN", path)
+    require_file("--adapt-to", past_path)
     if is_links_csv(path):
         require(past_path is None, "--adapt-to", "be left out with a CSV of links", past_path)
         return links_scenario(path, seed)

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from metagnn.checkpoint_callback import EndCheckpoint
@@ -15,6 +16,18 @@ from metagnn.graphs.units import dbm_to_w, thermal_noise_w
 from metagnn.policy_module import PolicyModule
 from metagnn.prediction_writer import PowerWriter
 from metagnn.progress import EpochProgress
+
+
+class _SaveConfig(SaveConfigCallback):
+    """Saves the configuration once the run has begun: one that is refused leaves nothing."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Wait: Lightning reads ``ckpt_path`` after this."""
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().setup(trainer, pl_module, trainer.state.stage or "")
+
+    on_train_start = on_validation_start = on_test_start = on_predict_start = _save
 
 
 class _CLI(LightningCLI):
@@ -53,7 +66,7 @@ def main(words: Sequence[str]) -> None:
             subclass_mode_model=True,
             auto_configure_optimizers=False,
             seed_everything_default=0,
-            save_config_callback=SaveConfigCallback,
+            save_config_callback=_SaveConfig,
             save_config_kwargs={"overwrite": True},
             trainer_defaults={
                 "accelerator": "cpu",
@@ -63,6 +76,7 @@ def main(words: Sequence[str]) -> None:
                 "enable_progress_bar": False,
                 "enable_model_summary": False,
                 "num_sanity_val_steps": 0,
+                "log_every_n_steps": 1,
                 # ConfigurationData shares networks out itself: Lightning repeats some.
                 "use_distributed_sampler": False,
             },

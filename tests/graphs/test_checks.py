@@ -107,6 +107,24 @@ def test_gain_rejects(gain: np.ndarray, rule: str) -> None:
         check_gain("g", gain)
 
 
+@pytest.mark.parametrize(
+    "gain",
+    [
+        np.array([[20.0, -3.0], [4.0, 25.0]]),  # SNR in dB, less than half of it negative
+        np.array([[-90.0, -np.inf], [-120.0, -80.0]]),  # a disconnected pair
+        np.array([[70.0, 110.0], [95.0, 62.5]]),  # path losses
+    ],
+)
+def test_decibels_of_any_kind_are_hinted_at(gain: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"dB: convert with 10 \*\* \(-?(gain|loss)_db / 10\)"):
+        check_gain("gain", gain)
+
+
+def test_large_gains_are_not_taken_for_decibels() -> None:
+    for gain in (np.array([[50.0]]), np.array([[400.0, 25.0], [30.0, 90.0]]), np.ones((2, 2))):
+        assert check_gain("gain", gain).shape == gain.shape
+
+
 def test_single_negative_gain_is_not_taken_for_decibels() -> None:
     with pytest.raises(ValueError, match="linear power gains") as caught:
         check_gain("gain", _with(-0.5))
