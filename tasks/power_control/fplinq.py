@@ -38,7 +38,10 @@ def fplinq(
     - :math:`y_k^2` equals WMMSE's :math:`\alpha_k w_k u_k^2` and the two updates of the power are
       one, so the iteration is that of `wmmse`; only the start and the last step differ.
     - Powers are optimised continuously and rounded once at the end; the published algorithm
-      decides on and off in every iteration (by matching, where links share ends).
+      decides on and off in every iteration (by matching, where links share ends), which turns
+      links off too early where they share none. In the setting of WCGCN (50 validation layouts)
+      the sum rate is 0.987 of WMMSE's without rounding, 0.910 with, 0.871 with decisions in every
+      iteration; the 0.997 published there must be of powers that are not rounded.
     - Where no power exceeds half the largest, which would leave all links silent, the one link is
       on whose weighted rate alone is the highest. (Not seen in 100,000 random samples.)
 
