@@ -18,16 +18,17 @@ from metagnn.tasks.power_control.problem import minimum_rate
 
 @dataclass(frozen=True)
 class Problem:
-    """Constants of the resilient problem; the defaults are paper A's (Section V, Table I).
+    """Constants of the resilient problem; powers, alpha and window default to paper A's Section V.
 
     Attributes:
         power_max_w: Largest transmit power [W].
         noise_w: Noise power over the band [W].
         alpha: Weight of the slack's norm.
-        minimum_rate_threshold: Threshold of the minimum rate in Eq. 34 [bit/s/Hz].
+        minimum_rate_threshold: Threshold of the minimum rate in Eq. 34 [bit/s/Hz]; the paper
+            gives no number.
         window: Averaging window beta of the PF ratio.
-        reduction: Lagrangian per link (``mean``) or of all links (``sum``).
-        slack_as_printed: Use Eq. 19 as printed.
+        reduction: Lagrangian per link (``mean``) or, as in the paper, of all links (``sum``).
+        slack_as_printed: Use Eq. 19 as the paper prints it.
     """
 
     power_max_w: float = 0.01

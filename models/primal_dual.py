@@ -24,7 +24,7 @@ HeadActivation = Literal["softplus", "relu"]
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """What the networks look like; the defaults are paper A's (Sections III-B and V).
+    """What the networks look like; the defaults are paper A's where it gives them.
 
     Attributes:
         edges: Edge weights of the interference graph.

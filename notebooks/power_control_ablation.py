@@ -175,6 +175,8 @@ def main() -> None:
         with path.open(newline="") as file:
             header, *rows = list(csv.reader(file))
         require(header == HEADER, "ablation.csv", f"have the header {HEADER}", header)
+        for row in rows:
+            require(row[0] in VARIANTS, "ablation.csv", "hold today's variants only", row[0])
     for seed in arguments.seeds:
         for name in VARIANTS:
             if (name, str(seed)) in {(row[0], row[1]) for row in rows}:

@@ -60,7 +60,7 @@ def pair(path: Path, draw: Callable[[Axes, str], None]) -> None:
 
 def training(axis: Axes, metric: str) -> None:
     """Figure 6: validation networks during meta-training."""
-    with (RESULTS / "training_curve.csv").open(newline="") as file:
+    with (RESULTS / "training_curve_power_control.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     loops = [int(row["epoch"]) + 1 for row in rows]
     for epochs, style in ((0, "--"), (20, "-")):

@@ -1,64 +1,68 @@
-"""Turn a training checkpoint into shipped meta-parameters with their card.
+"""Turn a training run into shipped meta-parameters with their card, which tells how it was made.
 
-How to adapt comes from the last configuration, whose rates were chosen on validation networks.
-
-Run ``python notebooks/ship_meta_parameters.py last.ckpt power_control CONFIG [CONFIG ...]``.
+Run ``python notebooks/ship_meta_parameters.py RUN NAME COMMIT``: the folder of a run of
+``metagnn fit``, the name to ship under, and the commit whose code trained it. What the run logged
+on validation networks goes to ``results/training_curve_NAME.csv``.
 """
 
 import argparse
-import subprocess
-from dataclasses import replace
+import csv
 from pathlib import Path
 
 import torch
+import yaml
 
 from metagnn import __version__
-from metagnn.adaptation import Adaptation
-from metagnn.configs import config_path
-from metagnn.experiment import read_section
-from metagnn.files import write_json
+from metagnn.files import write_csv, write_json
+from metagnn.graphs.checks import require
 from metagnn.meta_parameters import load_meta_parameters
-from metagnn.update_rule import UpdateRule
 
 FOLDER = Path(__file__).parent.parent / "metagnn" / "pretrained"
+RESULTS = Path(__file__).parent / "results"
+SECTIONS = ("seed_everything", "model", "data")
+
+
+def training_curve(metrics: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of what a run logged on validation networks."""
+    with metrics.open(newline="") as file:
+        reader = csv.DictReader(file)
+        names = [name for name in reader.fieldnames or [] if name.startswith("validation_")]
+        rows = [
+            [row["epoch"], *(row[n] for n in names)] for row in reader if any(row[n] for n in names)
+        ]
+    return ["epoch", *names], rows
 
 
 def main() -> None:
-    """Write ``metagnn/pretrained/NAME.safetensors`` and ``NAME.json``."""
+    """Write ``metagnn/pretrained/NAME.safetensors`` and ``NAME.json``, and the training curve."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint")
+    parser.add_argument("run", type=Path)
     parser.add_argument("name")
-    parser.add_argument("configs", nargs="+", help="packaged configurations, in order of training")
+    parser.add_argument("commit")
     arguments = parser.parse_args()
-    git = ["git", "status", "--porcelain", "--untracked-files=no"]
-    if subprocess.run(git, capture_output=True, text=True, check=True).stdout:
-        raise SystemExit("`commit` must name all of the code, got uncommitted changes")
-    parameters = load_meta_parameters(arguments.checkpoint)
-    chosen = read_section(arguments.configs[-1], "model")["init_args"]["adaptation"]
-    rule = UpdateRule(**chosen.pop("rule"))
-    parameters = replace(parameters, adaptation=Adaptation(rule, **chosen))
+    config = yaml.safe_load((arguments.run / "config.yaml").read_text())
+    begun_anew = config["model"]["init_args"]["start_from"] is None
+    require(begun_anew, "run", "begin without `start_from`, which the card lacks", "one")
+    parameters = load_meta_parameters(str(arguments.run / "checkpoints" / "last.ckpt"))
     parameters.save(FOLDER / f"{arguments.name}.safetensors")
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    later = [
-        f"metagnn fit --config {config} --model.init_args.start_from LAST.ckpt"
-        for config in arguments.configs[1:]
-    ]
     card = {
         "name": arguments.name,
         "format": "safetensors; load with metagnn.meta_parameters.load_meta_parameters",
         "settings": parameters.settings(),
         "num_parameters": sum(p.numel() for p in parameters.networks.parameters()),
-        "seed": read_section(arguments.configs[0], "data").get("seed", 0),
-        "configs": {name: config_path(name).read_text() for name in arguments.configs},
-        "commands": [f"metagnn fit --config {arguments.configs[0]}", *later],
-        "commit": commit,
+        "command": "metagnn fit --config CONFIG, with `config` below as YAML",
+        "config": {
+            "trainer": {"max_epochs": config["trainer"]["max_epochs"]},
+            **{section: config[section] for section in SECTIONS},
+        },
+        "commit": arguments.commit,
         "versions": {"metagnn": __version__, "torch": torch.__version__},
         "measured": "notebooks/results/summary.md",
         "licence": "MIT",
     }
     write_json(FOLDER / f"{arguments.name}.json", card)
+    header, rows = training_curve(arguments.run / "metrics.csv")
+    write_csv(RESULTS / f"training_curve_{arguments.name}.csv", header, rows)
     print(f"{FOLDER / arguments.name}.safetensors and .json")
 
 
