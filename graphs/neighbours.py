@@ -76,7 +76,8 @@ class NeighbourGain:
         neighbours: The pairs of links that are kept.
         direct: Gains of the direct links ``[..., K]`` [1].
         crossed: Gains of the pairs ``[..., E]`` [1].
-        neglected: Bound on the sum of the large-scale gains left out at each receiver ``[K]`` [1].
+        neglected: Bound on the sum of the large-scale gains left out at each receiver ``[K]`` [1],
+            NaN where it is unknown. Fading may lift a sample above it.
 
     Raises:
         ValueError: If shapes do not fit.

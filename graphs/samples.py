@@ -1,5 +1,6 @@
 """Channel samples of a user's own network, read from an `.npz` file."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import is_zipfile
@@ -54,7 +55,7 @@ def load_samples(path: str | Path, of: Gain | None = None) -> Samples:
     Or it holds neighbour lists: ``source [E]`` and ``target [E]``, the transmitter and the
     receiver (links from 0 to K - 1, ascending by receiver) of each pair, ``direct_gain [S, K]``
     and ``crossed_gain [S, E]``; optionally ``large_scale_direct_gain [K]`` and
-    ``large_scale_crossed_gain [E]``, and ``neglected_gain [K]``, a bound on the sum of the gains
+    ``large_scale_crossed_gain [E]``, and ``neglected_gain [K]``, a bound on the mean of the gains
     at each receiver that were left out.
 
     Other arrays in the file are ignored and not read.
@@ -117,7 +118,7 @@ def _lists(arrays: dict[str, np.ndarray]) -> Samples:
         pairs,
         check_direct_gain("direct_gain", direct),
         check_crossed_gain("crossed_gain", crossed),
-        torch.zeros(pairs.num_links),
+        torch.full((pairs.num_links,), math.nan),
     )
     if "neglected_gain" in arrays:
         neglected = check_crossed_gain("neglected_gain", arrays["neglected_gain"])

@@ -69,7 +69,6 @@ def main(words: Sequence[str]) -> None:
     )
     run = learned_rollout(adapted.learner, past, gain, problem)
     rates = run.rate.mean((0, 1))
-    neglected = neglected_inr(large_scale_gain, problem.power_max_w, problem.noise_w)
     report = {
         "steps": steps,
         "checkpoint": arguments.checkpoint,
@@ -83,7 +82,7 @@ def main(words: Sequence[str]) -> None:
         "slack": adapted.slack.tolist(),
         "multiplier": adapted.mu.tolist(),
         "lagrangian_per_link": adapted.lagrangian,
-        **({} if neglected is None else {"neglected_inr": neglected}),
+        **neglected_inr([large_scale_gain], problem.power_max_w, problem.noise_w),
         **{name: estimate.value for name, estimate in summarize([rates]).items()},
     }
     power_w = run.power_w.squeeze(1).clamp(0, problem.power_max_w)
@@ -100,8 +99,8 @@ def main(words: Sequence[str]) -> None:
         f"{len(rates)} links, {steps} steps on {len(past)} samples; on {len(gain)} test samples: "
         f"mean rate {float(rates.mean()):.3f}, minimum {float(rates.min()):.3f} bit/s/Hz"
     )
-    if neglected is not None:
-        print(neglected_note(neglected))
+    if note := neglected_note(report):
+        print(note)
     print(f"Powers [W] in {out}/power.npz, numbers in {out}/report.json")
 
 

@@ -64,14 +64,12 @@ def main(words: Sequence[str]) -> None:
     result = compare(scenarios, policies, parameters, steps, arguments.seed, progress.step)
     progress.close()
     metrics = result.metrics()
-    bounds = [neglected_inr(s.large_scale_gain, *powers) for s in scenarios]
-    neglected = max((bound for bound in bounds if bound is not None), default=None)
     document = {
         "num_networks": len(scenarios),
         "num_links": [len(s.large_scale_gain) for s in scenarios],
         "steps": steps,
         "seed": arguments.seed,
-        **({} if neglected is None else {"neglected_inr": neglected}),
+        **neglected_inr([s.large_scale_gain for s in scenarios], *powers),
         "policies": to_json(metrics),
     }
     if out is not None:
@@ -95,8 +93,8 @@ def main(words: Sequence[str]) -> None:
         print()
         return
     print(table(metrics))
-    if neglected is not None:
-        print(neglected_note(neglected))
+    if note := neglected_note(document):
+        print(note)
     if out is not None:
         print(f"\nTable, rates and figure: {out}/comparison.json, rates.csv, comparison.png")
 

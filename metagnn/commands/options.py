@@ -144,20 +144,33 @@ def read_scenario(path: str, past_path: str | None, seed: int) -> "Scenario":
     return Scenario(past.large_scale_gain, past.gain, gain)
 
 
-def neglected_inr(large_scale_gain: "Gain", power_max_w: float, noise_w: float) -> float | None:
-    """Largest bound of a receiver on the interference left out, over noise [1]; None if dense."""
+def neglected_inr(
+    gains: "Sequence[Gain]", power_max_w: float, noise_w: float
+) -> dict[str, float | None]:
+    """What neighbour lists leave out, for a report; empty where all gains are dense.
+
+    ``neglected_inr`` is the largest bound of a receiver on the mean interference left out at full
+    power, over noise [1], or None where a bound is unknown.
+    """
     from metagnn.graphs.neighbours import NeighbourGain
 
-    if not isinstance(large_scale_gain, NeighbourGain):
-        return None
-    return float(large_scale_gain.neglected_share(power_max_w, noise_w).max())
+    lists = [gain for gain in gains if isinstance(gain, NeighbourGain)]
+    if not lists:
+        return {}
+    largest = [float(gain.neglected_share(power_max_w, noise_w).max()) for gain in lists]
+    return {"neglected_inr": None if any(value != value for value in largest) else max(largest)}
 
 
-def neglected_note(inr: float) -> str:
-    """What neighbour lists leave out, in one line."""
+def neglected_note(report: Mapping[str, Any]) -> str:
+    """What `neglected_inr` found, in one line; empty where all gains are dense."""
+    if "neglected_inr" not in report:
+        return ""
+    inr, rates = report["neglected_inr"], "Rates do not count it."
+    if inr is None:
+        return f"On neighbour lists: how much interference they leave out is unknown. {rates}"
     return (
-        f"On neighbour lists: at full power of all links they leave out at most {inr:.3g} times "
-        "the noise at any receiver."
+        f"On neighbour lists: at full power of all links they leave out on average at most "
+        f"{inr:.3g} times the noise at any receiver. {rates}"
     )
 
 
