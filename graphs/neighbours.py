@@ -1,5 +1,6 @@
 """Large networks as neighbour lists: the gains between links that matter, never K x K of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -72,12 +73,15 @@ class Neighbours:
 class NeighbourGain:
     """Power gains of a network, or of consecutive samples of it, on neighbour lists.
 
+    Links that are not neighbours are heard together: as noise of their gains' sum at the mean
+    power of all links.
+
     Attributes:
         neighbours: The pairs of links that are kept.
         direct: Gains of the direct links ``[..., K]`` [1].
         crossed: Gains of the pairs ``[..., E]`` [1].
-        neglected: Bound on the sum of the large-scale gains left out at each receiver ``[K]`` [1],
-            NaN where it is unknown. Fading may lift a sample above it.
+        neglected: Bound on the sum of the large-scale gains left out at each receiver
+            ``[..., K]`` or ``[K]`` [1], NaN where it is unknown, which is heard as 0.
 
     Raises:
         ValueError: If shapes do not fit.
@@ -94,10 +98,13 @@ class NeighbourGain:
         for name, wanted in (
             ("direct", (*leading, pairs.num_links)),
             ("crossed", (*leading, pairs.num_pairs)),
-            ("neglected", (pairs.num_links,)),
         ):
             shape = tuple(getattr(self, name).shape)
             require(shape == wanted, name, f"have the shape {wanted}", shape)
+        shapes = (pairs.num_links,), tuple(self.direct.shape)
+        shape = tuple(self.neglected.shape)
+        require(shape in shapes, "neglected", f"have the shape {shapes[0]}", shape)
+        object.__setattr__(self, "neglected", self.neglected.expand(self.direct.shape))
 
     @property
     def num_links(self) -> int:
@@ -125,23 +132,15 @@ class NeighbourGain:
 
     def __getitem__(self, index: int | slice) -> "NeighbourGain":
         """Samples at ``index``."""
-        return replace(self, direct=self.direct[index], crossed=self.crossed[index])
+        return self._each(lambda value: value[index])
 
     def reshape(self, *leading: int) -> "NeighbourGain":
         """The same samples with other leading axes."""
-        return replace(
-            self,
-            direct=self.direct.reshape(*leading, self.num_links),
-            crossed=self.crossed.reshape(*leading, self.neighbours.num_pairs),
-        )
+        return self._each(lambda value: value.reshape(*leading, value.shape[-1]))
 
     def transpose(self, first: int, second: int) -> "NeighbourGain":
         """The same samples with two leading axes exchanged."""
-        return replace(
-            self,
-            direct=self.direct.transpose(first, second),
-            crossed=self.crossed.transpose(first, second),
-        )
+        return self._each(lambda value: value.transpose(first, second))
 
     def to(self, device: torch.device | str) -> "NeighbourGain":
         """The same gains on a device."""
@@ -176,22 +175,32 @@ class NeighbourGain:
         crossed = gain[..., self.neighbours.source, self.neighbours.target]
         return replace(self, direct=direct, crossed=crossed)
 
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "NeighbourGain":
+        return replace(
+            self,
+            direct=change(self.direct),
+            crossed=change(self.crossed),
+            neglected=change(self.neglected),
+        )
+
     def received(self, power_w: Tensor) -> Tensor:
         """Power that each receiver gets from other links, ``[..., K]`` to ``[..., K]`` [W]."""
-        return self.neighbours.into_targets(self.crossed * power_w[..., self.neighbours.source])
+        of_neighbours = self.crossed * power_w[..., self.neighbours.source]
+        of_others = self.neglected.nan_to_num(0.0) * power_w.mean(-1, keepdim=True)
+        return self.neighbours.into_targets(of_neighbours) + of_others
 
     def caused(self, value: Tensor) -> Tensor:
         """Sum over receivers k of the gain to k times ``value[..., k]``, ``[..., K]``."""
         return self.neighbours.into_sources(self.crossed * value[..., self.neighbours.target])
 
     def dense(self) -> Tensor:
-        """The same as ``[..., K, K]``, with 0 where pairs were left out."""
+        """The pairs' gains as ``[..., K, K]``, with 0 where pairs were left out."""
         gain = torch.diag_embed(self.direct)
         gain[..., self.neighbours.source, self.neighbours.target] = self.crossed
         return gain
 
     def neglected_share(self, power_max_w: float, noise_w: float) -> Tensor:
-        """Largest neglected interference over noise, ``[K]`` [1], at full power of all links."""
+        """Mean interference of links left out over noise, ``[..., K]`` [1], all at full power."""
         return self.neglected * (power_max_w / noise_w)
 
 

@@ -1,7 +1,7 @@
 """Channel samples of a user's own network, read from an `.npz` file."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from zipfile import is_zipfile
 
@@ -114,15 +114,15 @@ def _lists(arrays: dict[str, np.ndarray]) -> Samples:
     direct = _with_dims(arrays["direct_gain"], "direct_gain", 2, "[S, K]")
     pairs = Neighbours(direct.shape[1], *ends)
     crossed = _with_dims(arrays["crossed_gain"], "crossed_gain", 2, "[S, E]")
+    neglected = torch.full((pairs.num_links,), math.nan)
+    if "neglected_gain" in arrays:
+        neglected = check_crossed_gain("neglected_gain", arrays["neglected_gain"])
     samples = NeighbourGain(
         pairs,
         check_direct_gain("direct_gain", direct),
         check_crossed_gain("crossed_gain", crossed),
-        torch.full((pairs.num_links,), math.nan),
+        neglected,
     )
-    if "neglected_gain" in arrays:
-        neglected = check_crossed_gain("neglected_gain", arrays["neglected_gain"])
-        samples = replace(samples, neglected=neglected)
     mean = [value.double().mean(0).float() for value in (samples.direct, samples.crossed)]
     if "large_scale_direct_gain" in arrays or "large_scale_crossed_gain" in arrays:
         for name in _LARGE_SCALE_LISTS[:2]:
@@ -132,7 +132,7 @@ def _lists(arrays: dict[str, np.ndarray]) -> Samples:
             check_direct_gain(direct_name, arrays[direct_name]),
             check_crossed_gain(crossed_name, arrays[crossed_name]),
         ]
-    return Samples(samples, replace(samples, direct=mean[0], crossed=mean[1]))
+    return Samples(samples, NeighbourGain(pairs, mean[0], mean[1], neglected))
 
 
 def _like(samples: Samples, of: Gain) -> Samples:

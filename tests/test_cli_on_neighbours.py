@@ -77,7 +77,7 @@ def test_what_lists_leave_out_is_unknown_unless_they_say_so(
 ) -> None:
     lists = _lists(_gain(9))
     main(["compare", _save(tmp_path / "a.npz", **lists)])
-    assert "how much interference they leave out is unknown" in capsys.readouterr().out
+    assert "the interference of other links is unknown" in capsys.readouterr().out
     lists["neglected_gain"] = np.array([0.0, 2e-13, 1e-13, 0.0])
     main(["compare", _save(tmp_path / "b.npz", **lists)])
     # 2e-13 * 10 mW over -104 dBm

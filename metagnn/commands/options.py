@@ -165,12 +165,14 @@ def neglected_note(report: Mapping[str, Any]) -> str:
     """What `neglected_inr` found, in one line; empty where all gains are dense."""
     if "neglected_inr" not in report:
         return ""
-    inr, rates = report["neglected_inr"], "Rates do not count it."
+    inr = report["neglected_inr"]
     if inr is None:
-        return f"On neighbour lists: how much interference they leave out is unknown. {rates}"
+        return (
+            "On neighbour lists: the interference of other links is unknown; rates do not count it."
+        )
     return (
-        f"On neighbour lists: at full power of all links they leave out on average at most "
-        f"{inr:.3g} times the noise at any receiver. {rates}"
+        "On neighbour lists: other links count as noise of their mean, on average at most "
+        f"{inr:.3g} times the noise at any receiver at full power of all links."
     )
 
 

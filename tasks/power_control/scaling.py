@@ -1,7 +1,6 @@
 """Power control without units: gains relative to the strongest, powers to the largest allowed."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -151,7 +150,10 @@ def _scaled_neighbours(gain: NeighbourGain, power_max_w: float, noise_w: float) 
     direct = gain.direct.reshape(-1, gain.num_links)
     crossed = gain.crossed.reshape(len(direct), gain.neighbours.num_pairs)
     strongest = _positive(torch.cat([direct, crossed], dim=-1).amax(-1, keepdim=True))
-    relative = replace(gain, direct=direct / strongest, crossed=crossed / strongest)
+    neglected = gain.neglected.reshape(direct.shape)
+    relative = NeighbourGain(
+        gain.neighbours, direct / strongest, crossed / strongest, neglected / strongest
+    )
     noise = _noise(strongest, power_max_w, noise_w, gain.dtype)
     return ScaledProblem(relative.direct, relative, noise)
 

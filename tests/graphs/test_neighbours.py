@@ -56,12 +56,16 @@ def test_the_threshold_is_one_on_received_power_over_noise() -> None:
     alone = above(gain, 1e9, POWER_MAX_W, NOISE_W)
     assert alone.neighbours.num_pairs == 0
     power = torch.full((3,), POWER_MAX_W)
-    torch.testing.assert_close(sinr(alone, power, NOISE_W), gain.diagonal() * 4.0)
+    # Others are heard as noise: at equal powers nothing is lost.
+    torch.testing.assert_close(sinr(alone, power, NOISE_W), sinr(gain, power, NOISE_W))
+    unknown = replace(alone, neglected=torch.full((3,), math.nan))
+    torch.testing.assert_close(sinr(unknown, power, NOISE_W), gain.diagonal() * 4.0)
 
 
 @pytest.mark.parametrize("num_neighbours", [2, 5])
 def test_rates_equal_those_of_the_dense_gains(num_neighbours: int) -> None:
     kept = _faded(strongest(_gain(), num_neighbours), 3)
+    kept = replace(kept, neglected=torch.zeros(6))
     power = torch.rand((3, 6), generator=generator(2), dtype=torch.float64)
     torch.testing.assert_close(rate(kept, power, NOISE_W), rate(kept.dense(), power, NOISE_W))
     torch.testing.assert_close(
@@ -72,6 +76,22 @@ def test_rates_equal_those_of_the_dense_gains(num_neighbours: int) -> None:
     torch.testing.assert_close(kept.caused(power), caused.squeeze(-1))
     assert len(kept) == 3
     torch.testing.assert_close(kept[1].dense(), kept.dense()[1])
+
+
+def test_links_left_out_are_heard_as_noise_of_the_mean_power() -> None:
+    kept = _faded(strongest(_gain(), 2), 3)
+    power = torch.rand((3, 6), generator=generator(2), dtype=torch.float64)
+    found, gain = sinr(kept, power, NOISE_W), kept.dense()
+    for s in range(3):
+        for k in range(6):
+            heard = sum(gain[s, i, k] * power[s, i] for i in range(6) if i != k)
+            heard += kept.neglected[0, k] * power[s].sum() / 6
+            wanted = gain[s, k, k] * power[s, k] / (NOISE_W + heard)
+            assert found[s, k].item() == pytest.approx(wanted.item())
+    pieces = (kept[1:], kept.reshape(1, 3), kept.reshape(1, 3).transpose(0, 1)[:, 0])
+    for piece, at in zip(pieces, (power[1:], power.unsqueeze(0), power), strict=True):
+        wanted = found[1:] if len(at) == 2 else found.reshape(at.shape)
+        torch.testing.assert_close(sinr(piece, at, NOISE_W), wanted)
 
 
 def test_search_by_position_equals_brute_force() -> None:

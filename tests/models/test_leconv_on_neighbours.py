@@ -18,7 +18,12 @@ def _samples(num_neighbours: int) -> NeighbourGain:
     exponent = torch.rand((6, 6), generator=source, dtype=torch.float64)
     kept = strongest(10.0 ** (4.0 * exponent - 2.0), num_neighbours)
     fading = torch.rand((2, kept.neighbours.num_pairs), generator=source, dtype=torch.float64)
-    return replace(kept, direct=kept.direct.expand(2, 6), crossed=kept.crossed * fading)
+    return replace(
+        kept,
+        direct=kept.direct.expand(2, 6),
+        crossed=kept.crossed * fading,
+        neglected=torch.zeros(6, dtype=torch.float64),
+    )
 
 
 @pytest.mark.parametrize("edges", EDGE_KINDS)

@@ -1,13 +1,16 @@
 """Baselines on neighbour lists against the same on dense gains."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from metagnn.graphs.channel import ChannelFamily
 from metagnn.graphs.neighbours import NeighbourGain, above, strongest
 from metagnn.graphs.randomness import generator
+from metagnn.graphs.rates import rate
 from metagnn.tasks.power_control.exact import exact
 from metagnn.tasks.power_control.fplinq import fplinq
 from metagnn.tasks.power_control.itlinq import itlinq
@@ -27,7 +30,8 @@ def _kept(num_links: int, num_neighbours: int, num_samples: int = 8) -> Neighbou
         fading = torch.rand((num_samples, *value.shape), generator=source, dtype=value.dtype)
         return value * fading
 
-    return replace(kept, direct=fade(kept.direct), crossed=fade(kept.crossed))
+    none = torch.zeros(num_links, dtype=gain.dtype)
+    return replace(kept, direct=fade(kept.direct), crossed=fade(kept.crossed), neglected=none)
 
 
 @pytest.mark.parametrize(("num_links", "num_neighbours"), [(2, 1), (7, 3), (7, 6), (20, 4)])
@@ -38,6 +42,36 @@ def test_wmmse_and_fplinq_equal_those_on_dense_gains(num_links: int, num_neighbo
         found = policy(kept, POWER_MAX_W, NOISE_W, weight)
         wanted = policy(kept.dense(), POWER_MAX_W, NOISE_W, weight)
         torch.testing.assert_close(found, wanted)
+
+
+def test_wmmse_counts_what_the_lists_leave_out_as_noise() -> None:
+    kept = _kept(7, 3)
+    # Gains that all receivers lose alike: with every power the same, so much more noise.
+    background = replace(kept, neglected=torch.full((7,), 0.3, dtype=torch.float64))
+    full = torch.full((8, 7), POWER_MAX_W, dtype=torch.float64)
+    found = wmmse(background, POWER_MAX_W, NOISE_W, num_iterations=1, initial_power_w=full)
+    louder = NOISE_W + 0.3 * POWER_MAX_W
+    wanted = wmmse(kept, POWER_MAX_W, louder, num_iterations=1, initial_power_w=full)
+    torch.testing.assert_close(found, wanted)
+    assert not torch.allclose(found, wmmse(kept, POWER_MAX_W, NOISE_W, None, 1, full))
+
+
+@pytest.mark.parametrize("policy", [wmmse, fplinq, itlinq])
+def test_rates_on_lists_are_those_of_all_gains(policy: Callable[..., Tensor]) -> None:
+    family = ChannelFamily(area_m=700.0)
+    configuration = family.configuration(100, 0, "validation", 0)
+    gain = configuration.sample(20, generator(0, "rates on lists"))
+    large = configuration.large_scale_gain
+    assert isinstance(gain, Tensor)
+    assert isinstance(large, Tensor)
+    lists = strongest(large, 12).samples(gain)
+    levels = family.power_max_w, family.noise_w
+    power_w = policy(lists, *levels)
+    found = rate(lists, power_w, family.noise_w).mean()
+    wanted = rate(gain, power_w, family.noise_w).mean()
+    assert found.item() == pytest.approx(wanted.item(), rel=0.01)
+    uncounted = replace(lists, neglected=torch.zeros(100))
+    assert rate(uncounted, power_w, family.noise_w).mean() > 1.05 * wanted
 
 
 @pytest.mark.parametrize("with_priority", [True, False])
