@@ -1,6 +1,7 @@
 """The inner loop: primal-dual gradient steps on one configuration (paper A, Algorithm 1)."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -31,6 +32,8 @@ class EpochResult:
 
 def power_policy(networks: Networks, graph: Graph, power_max_w: float) -> Policy:
     """Rollout policy of a power network on graphs ``[T, ...]`` prepared for all time steps."""
+    # With the parameters of now: a step may be computed again after the learner has moved on.
+    networks = copy(networks)
 
     def policy(gain: Gain, ratio: Tensor, step: int) -> Tensor:
         return power_max_w * networks.call("power", ratio, graph[step])

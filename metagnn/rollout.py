@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from metagnn.graphs.neighbours import Gain, NeighbourGain
 from metagnn.graphs.rates import moving_average, proportional_fair_ratio, rate
@@ -45,7 +46,7 @@ def rollout(
     that sample and the past only. The average carries no gradient, the rates do.
 
     Args:
-        policy: Called once per time step.
+        policy: Called once per time step, on neighbour lists again in the backward pass.
         gain: Channel power gains [1], time first.
         at_full_power: Rates where all links transmit with the largest power [bit/s/Hz].
         average_rate: Averaged rates before the first step [bit/s/Hz].
@@ -55,11 +56,19 @@ def rollout(
     Shapes:
         gain ``[T, ..., K, K]``, at_full_power ``[T, ..., K]``, average_rate ``[..., K]``.
     """
+
+    def run(ratio: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        power_w = policy(gain[step], ratio, step)
+        return power_w, rate(gain[step], power_w, noise_w)
+
     ratios, powers, rates = [], [], []
     for step in range(len(gain)):
         ratio = proportional_fair_ratio(at_full_power[step], average_rate)
-        power_w = policy(gain[step], ratio, step)
-        got = rate(gain[step], power_w, noise_w)
+        if isinstance(gain, NeighbourGain) and torch.is_grad_enabled():
+            # Of large networks a step's activations are computed again rather than kept.
+            power_w, got = checkpoint(run, ratio, step, use_reentrant=False)
+        else:
+            power_w, got = run(ratio, step)
         average_rate = moving_average(average_rate, got.detach(), window)
         ratios.append(ratio)
         powers.append(power_w)

@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from metagnn.adaptation_task import Problem, Task, make_task
 from metagnn.graphs.interference import interference_graph
+from metagnn.graphs.neighbours import strongest
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import full_power_rate, rate
 from metagnn.inner_loop import run_epoch
@@ -283,6 +284,27 @@ def test_tasks_are_grouped_by_shape_and_by_rows(monkeypatch: pytest.MonkeyPatch)
             torch.testing.assert_close(vector, sum(one.direction[name] for one in alone) / 5)
         for name, value in found.indicators.items():
             torch.testing.assert_close(value, sum(one.indicators[name] for one in alone) / 5)
+
+
+@pytest.mark.parametrize("algorithm", ["reptile", "fomaml", "maml"])
+def test_neighbour_lists_of_all_pairs_give_the_dense_meta_gradient(algorithm: Algorithm) -> None:
+    """On lists every time step is computed again in the backward pass."""
+    networks, problem = _networks(), _problem()
+    gain = torch.rand((16, 3, 3), generator=generator(1), dtype=torch.float64) + 0.1
+    lists = strongest(gain.mean(0), 2)
+    loop = InnerLoop(UpdateRule(RATES), 3, 3)
+    wanted, found = (
+        meta_gradient(
+            algorithm,
+            start_learner(algorithm, "vectorized", networks, loop.rule),
+            make_task(large, samples, problem, SHAPE.edges, 2),
+            problem,
+            loop,
+        ).direction
+        for large, samples in ((gain.mean(0), gain), (lists, lists.samples(gain)))
+    )
+    for name, vector in wanted.items():
+        torch.testing.assert_close(found[name], vector, rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.parametrize("num_epochs", [1, 3])
