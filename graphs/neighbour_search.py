@@ -76,6 +76,8 @@ def nearest_neighbours(
     distance, index = distance.gather(1, order), index.gather(1, order)
     shadow = shadowing_db((num_links, num_candidates), shadowing_std_db, generator)
     gain = gain_of(distance, shadow)
+    apart = bool(gain.isfinite().all())
+    require(apart, "receiver_m", "lie apart from other links' transmitters", "a distance of 0")
     best, which = gain.topk(num_neighbours, dim=1)
     mean_shadow = math.exp(0.5 * (shadowing_std_db * math.log(10.0) / 10.0) ** 2)
     known = torch.cat([index, torch.arange(num_links).unsqueeze(1)], dim=1)

@@ -218,7 +218,7 @@ def strongest(large_scale_gain: Tensor, num_neighbours: int) -> NeighbourGain:
     Raises:
         ValueError: If there are not more links than neighbours.
     """
-    check_square("large_scale_gain", large_scale_gain)
+    _check_one_network(large_scale_gain)
     num_links = len(large_scale_gain)
     check_count("num_neighbours", num_neighbours)
     rule = f"be <= {num_links - 1}, the number of other links"
@@ -252,13 +252,19 @@ def above(
         ValueError: If an argument is not positive or ``large_scale_gain`` is not square. A
             threshold that cuts every pair leaves isolated links, which is no error.
     """
-    check_square("large_scale_gain", large_scale_gain)
+    _check_one_network(large_scale_gain)
     check_positive("min_inr", min_inr)
     check_positive("power_max_w", power_max_w)
     check_positive("noise_w", noise_w)
     own = torch.eye(len(large_scale_gain), dtype=torch.bool, device=large_scale_gain.device)
     keep = (large_scale_gain * (power_max_w / noise_w) >= min_inr) & ~own
     return _kept(large_scale_gain, keep)
+
+
+def _check_one_network(gain: Tensor) -> None:
+    shape = tuple(gain.shape)
+    square = len(shape) == 2 and shape[0] == shape[1]
+    require(square, "large_scale_gain", "have the shape [K, K]", shape)
 
 
 def _kept(gain: Tensor, keep: Tensor) -> NeighbourGain:

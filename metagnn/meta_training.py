@@ -91,6 +91,8 @@ class MetaGNN(PolicyModule):
         rank, processes = self.trainer.global_rank, self.trainer.world_size
         rule = f"be at most the {len(batch)} tasks of a batch"
         require(processes <= len(batch), "devices", rule, processes)
+        # Every process gets as many large tasks as the others.
+        by_size = sorted(batch, key=lambda network: network.gain.shape[-1])
         tasks = [
             make_task(
                 network.configuration.large_scale_gain,
@@ -99,7 +101,7 @@ class MetaGNN(PolicyModule):
                 self.networks.shape.edges,
                 self.num_sequences,
             )
-            for network in batch[rank::processes]
+            for network in by_size[rank::processes]
         ]
         found = mean_meta_gradient(
             self.algorithm, self.engine, self.networks, tasks, self.problem, self.inner

@@ -127,7 +127,10 @@ def test_drawn_networks_and_tables_of_links_are_put_on_lists(
     words += ["--data.num_test_samples=5", "--trainer.enable_progress_bar=false"]
     main(words)
     (file,) = tmp_path.rglob("power_0.npz")
-    assert np.load(file)["power_w"].shape == (5, 6)
+    with np.load(file) as arrays:
+        assert arrays["power_w"].shape == (5, 6)
+        assert arrays["neglected_inr"].shape == (6,)
+        assert (arrays["neglected_inr"] > 0).all()
 
 
 def test_large_drops_are_functions_of_their_arguments() -> None:

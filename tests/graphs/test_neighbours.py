@@ -161,6 +161,12 @@ def test_errors_name_argument_rule_and_value() -> None:
         strongest(gain, 4)
     with pytest.raises(ValueError, match=r"`min_inr` must be finite and > 0, got 0.0"):
         above(gain, 0.0, 1.0, 1.0)
+    for lists in (lambda g: strongest(g, 2), lambda g: above(g, 1.0, 1.0, 1.0)):
+        with pytest.raises(ValueError, match=r"have the shape \[K, K\], got \(3, 4, 4\)"):
+            lists(_gain(4, 3))
+    on_another = positions.roll(1, 0)
+    with pytest.raises(ValueError, match="`receiver_m` must lie apart from other links'"):
+        nearest_neighbours(positions, on_another, dual_slope_db, 2, 0.0, generator(0))
     with pytest.raises(ValueError, match=r"`num_neighbours` must be <= 4, the number .*, got 9"):
         nearest_neighbours(positions, positions, dual_slope_db, 9, 0.0, generator(0))
     with pytest.raises(ValueError, match=r"`min_link_m` must be finite and > 0, got -1.0"):
