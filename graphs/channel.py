@@ -49,10 +49,12 @@ class Configuration:
         def faded(gain: Tensor) -> Tensor:
             shape = tuple(gain.shape)
             if self.doppler_hz > 0:
-                return gain * rayleigh_power_sequence(
+                fading = rayleigh_power_sequence(
                     num_samples, shape, self.doppler_hz, self.step_s, generator
                 )
-            return gain * rayleigh_power((num_samples, *shape), generator)
+            else:
+                fading = rayleigh_power((num_samples, *shape), generator)
+            return gain * fading.to(gain.device)
 
         gain = self.large_scale_gain
         if isinstance(gain, Tensor):

@@ -32,7 +32,9 @@ def sinr(gain: Tensor | NeighbourGain, power_w: Tensor, noise_w: float) -> Tenso
     check_square("gain", gain)
     direct = torch.diagonal(gain, dim1=-2, dim2=-1)
     crossed = gain - torch.diag_embed(direct)
-    interference = torch.matmul(power_w.unsqueeze(-2), crossed).squeeze(-2)
+    # Not in bfloat16 where networks are: sums over transmitters span many orders of magnitude.
+    with torch.autocast(gain.device.type, enabled=False):
+        interference = torch.matmul(power_w.unsqueeze(-2), crossed).squeeze(-2)
     return direct * power_w / (noise_w + interference)
 
 

@@ -71,21 +71,27 @@ class SparseProduct:
     own: Tensor
 
     def __matmul__(self, x: Tensor) -> Tensor:
-        product: Tensor = _Product.apply(x, self.matrix, self.transposed)  # type: ignore[no-untyped-call]
+        same = x.to(self.own.dtype)
+        product: Tensor = _Product.apply(same, self.matrix, self.transposed)  # type: ignore[no-untyped-call]
         return product + self.own.unsqueeze(-1) * x
 
 
 class _Product(torch.autograd.Function):
-    """Product with a constant CSR matrix; its own backward needs the transpose as CSR."""
+    """Product with a constant CSR matrix; its own backward needs the transpose as CSR.
+
+    Never in bfloat16, which CSR products do not know.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
         ctx.transposed = transposed
-        return matrix @ x
+        with torch.autocast(x.device.type, enabled=False):
+            return matrix @ x
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.transposed @ slopes[0].contiguous(), None, None
+        with torch.autocast(slopes[0].device.type, enabled=False):
+            return ctx.transposed @ slopes[0].contiguous(), None, None
 
 
 def _csr(row: Tensor, column: Tensor, value: Tensor, size: tuple[int, int]) -> Tensor:

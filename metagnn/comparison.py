@@ -67,6 +67,7 @@ def compare(
     num_epochs: int,
     seed: int = 0,
     on_network: Callable[[], None] | None = None,
+    bf16: bool = False,
 ) -> Comparison:
     """Score policies on the same samples of the same networks.
 
@@ -81,6 +82,7 @@ def compare(
         num_epochs: Gradient steps of adaptation; 0 where there are no samples to adapt to.
         seed: Seed of the ``random`` policy.
         on_network: Called after each network.
+        bf16: Run the learned policy's networks in bfloat16.
 
     Raises:
         ValueError: If there is no network, a policy is unknown or named twice, or ``exact``
@@ -105,7 +107,8 @@ def compare(
         for name in policies:
             if name in LEARNED:
                 epochs = num_epochs if name == "metagnn" and scenario.past_gain is not None else 0
-                rate_of_link, target = _learned_rate(scenario, parameters, epochs)
+                with torch.autocast(scenario.gain.device.type, torch.bfloat16, enabled=bf16):
+                    rate_of_link, target = _learned_rate(scenario, parameters, epochs)
                 if name == "metagnn":
                     targets.append(target)
             elif name == "itlinq":

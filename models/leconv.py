@@ -121,7 +121,8 @@ class FusedStack:
                 inputs += [w @ x, d.unsqueeze(-1) * x]
             x = functional.leaky_relu(_affine(torch.cat(inputs, dim=-1), weight, of_bias, bias))
         weight, bias = self._readout
-        return _affine(x, weight, of_bias[..., :1], bias).squeeze(-1)
+        # Under autocast products are in bfloat16, which ends here.
+        return _affine(x, weight, of_bias[..., :1], bias).squeeze(-1).to(of_bias.dtype)
 
 
 def _affine(x: Tensor, weight: Tensor, of_bias: Tensor, bias: Tensor) -> Tensor:

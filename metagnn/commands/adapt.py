@@ -28,6 +28,8 @@ def main(words: Sequence[str]) -> None:
         raise ValueError("`--out` must name a folder for power.npz and report.json, got nothing")
     from dataclasses import replace
 
+    import torch
+
     from metagnn.adaptation import adapt, learned_rollout
     from metagnn.files import write_json, write_npz, written_together
     from metagnn.graphs.checks import check_count
@@ -59,15 +61,16 @@ def main(words: Sequence[str]) -> None:
         gain = load_samples(arguments.test, of=large_scale_gain).gain
     for values in (large_scale_gain, past, gain):
         check_levels(values, problem.power_max_w, problem.noise_w)
-    adapted = adapt(
-        parameters.networks,
-        large_scale_gain,
-        past,
-        problem,
-        replace(parameters.adaptation, num_epochs=steps),
-        _progress(steps, arguments.json),
-    )
-    run = learned_rollout(adapted.learner, past, gain, problem)
+    with torch.autocast(gain.device.type, torch.bfloat16, enabled=arguments.bf16):
+        adapted = adapt(
+            parameters.networks,
+            large_scale_gain,
+            past,
+            problem,
+            replace(parameters.adaptation, num_epochs=steps),
+            _progress(steps, arguments.json),
+        )
+        run = learned_rollout(adapted.learner, past, gain, problem)
     rates = run.rate.mean((0, 1))
     report = {
         "steps": steps,

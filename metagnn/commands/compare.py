@@ -61,7 +61,9 @@ def main(words: Sequence[str]) -> None:
             if gain is not None:
                 check_levels(gain, *powers)
     progress = _Progress(len(scenarios), arguments.json)
-    result = compare(scenarios, policies, parameters, steps, arguments.seed, progress.step)
+    result = compare(
+        scenarios, policies, parameters, steps, arguments.seed, progress.step, arguments.bf16
+    )
     progress.close()
     metrics = result.metrics()
     document = {

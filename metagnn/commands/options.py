@@ -37,6 +37,9 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--power_max_dbm", type=float, help="largest power [dBm] (10)")
     parser.add_argument("--noise_dbm", type=float, help="noise power [dBm] (-104)")
+    parser.add_argument(
+        "--bf16", action="store_true", help="run the networks in bfloat16, all else in float32"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
