@@ -251,7 +251,7 @@ def main() -> None:
         "",
         "```sh",
         "python notebooks/power_control_study.py unseen",
-        "for seed in 1 2; do metagnn fit --config power_control_pretrained --data.num_sizes 1 \\",
+        "for seed in 1 2; do metagnn fit --config power_control_pretrained \\",
         "    --data.seed $seed --model.init_args.init_seed $seed --seed_everything $seed",
         "    python notebooks/power_control_study.py training_seed --training-seed $seed \\",
         "        --checkpoint FOLDER_OF_THE_RUN/checkpoints/last.ckpt",
