@@ -10,9 +10,21 @@ from torch import Tensor
 
 from metagnn.graphs.antenna import off_boresight_deg, parabolic_gain_dbi
 from metagnn.graphs.channel import Configuration
-from metagnn.graphs.checks import check_gain, check_non_negative, check_positive, require
+from metagnn.graphs.checks import (
+    check_crossed_gain,
+    check_direct_gain,
+    check_gain,
+    check_non_negative,
+    check_positive,
+    require,
+)
 from metagnn.graphs.link_table import LinkTable, read_link_table
-from metagnn.graphs.neighbours import on_neighbours_if_large
+from metagnn.graphs.neighbours import (
+    Gain,
+    NeighbourGain,
+    neighbours_for,
+    strongest_by_receiver,
+)
 from metagnn.graphs.pathloss import free_space_db
 
 
@@ -72,7 +84,9 @@ class LinkBudget:
             check_non_negative(name, getattr(self, name))
 
 
-def link_gain(table: LinkTable, budget: LinkBudget | None = None) -> Tensor:
+def link_gain(
+    table: LinkTable, budget: LinkBudget | None = None, receivers: Tensor | None = None
+) -> Tensor:
     r"""Large-scale power gains between the links of a table.
 
     .. math:: g_{ik} = G(\varphi_{ik}) + G(\psi_{ik}) - L(\max(d_{ik}, d_{\min}), f_k) - X_{ik}
@@ -91,22 +105,24 @@ def link_gain(table: LinkTable, budget: LinkBudget | None = None) -> Tensor:
     Args:
         table: The links.
         budget: Antennas and assumptions; None for the defaults.
+        receivers: Links at whose receivers gains are wanted ``[R]``; all if None.
 
     Shapes:
-        Returns ``[K, K]`` [1], transmitter (row) to receiver (column), float64.
+        Returns ``[K, R]`` [1], transmitter (row) to receiver (column), float64.
     """
     budget = LinkBudget() if budget is None else budget
-    transmitter_m, receiver_m = table.transmitter_m, table.receiver_m
-    boresight = receiver_m - transmitter_m
-    crossed = receiver_m.unsqueeze(0) - transmitter_m.unsqueeze(1)  # [i, k, 2]
+    links = torch.arange(table.num_links)
+    receivers = links if receivers is None else receivers
+    boresight = table.receiver_m - table.transmitter_m
+    crossed = table.receiver_m[receivers] - table.transmitter_m.unsqueeze(1)  # [i, k, 2]
     distance_m = crossed.norm(dim=-1)
-    own = torch.eye(table.num_links, dtype=torch.bool)
+    own = links.unsqueeze(1) == receivers
     same_site = (distance_m <= budget.site_radius_m) & ~own
 
     angle_deg = torch.stack(
         [
             off_boresight_deg(boresight.unsqueeze(1), crossed),
-            off_boresight_deg(-boresight.unsqueeze(0), -crossed),
+            off_boresight_deg(-boresight[receivers], -crossed),
         ]
     )
     angle_deg = torch.where(same_site, torch.full_like(angle_deg, 180.0), angle_deg)
@@ -114,64 +130,94 @@ def link_gain(table: LinkTable, budget: LinkBudget | None = None) -> Tensor:
         angle_deg, budget.antenna_gain_dbi, budget.beam_width_deg, budget.front_to_back_db
     ).sum(dim=0)
 
-    loss_db = free_space_db(distance_m.clamp(min=budget.min_distance_m), table.frequency_hz)
+    carrier_hz = table.frequency_hz[receivers]
+    loss_db = free_space_db(distance_m.clamp(min=budget.min_distance_m), carrier_hz)
     loss_db = loss_db + budget.same_site_isolation_db * same_site
-    loss_db = loss_db + budget.cross_polar_discrimination_db * _crossed_polarization(table)
-    spacing_hz = (table.frequency_hz.unsqueeze(1) - table.frequency_hz.unsqueeze(0)).abs()
+    loss_db = loss_db + budget.cross_polar_discrimination_db * _crossed_polarization(
+        table, receivers
+    )
+    spacing_hz = (table.frequency_hz.unsqueeze(1) - carrier_hz).abs()
     disturbs = (spacing_hz <= budget.co_channel_span_hz) & ~duplex_pairs(
-        table, budget.site_radius_m
+        table, budget.site_radius_m, receivers
     )
     gain = torch.pow(10.0, (antennas_dbi - loss_db) / 10.0)
     return torch.where(disturbs, gain, torch.zeros_like(gain))
 
 
-def duplex_pairs(table: LinkTable, site_radius_m: float) -> Tensor:
-    """Which links are the two directions of one link ``[K, K]``, symmetric, bool.
+def duplex_pairs(table: LinkTable, site_radius_m: float, receivers: Tensor | None = None) -> Tensor:
+    """Which links are the two directions of one link, of all and ``receivers [R]``: ``[K, R]``.
 
     They run in opposite directions, and have the same ``cml_id`` or their ends swapped within
     ``site_radius_m``.
     """
+    receivers = torch.arange(table.num_links) if receivers is None else receivers
     transmitter_m, receiver_m = table.transmitter_m, table.receiver_m
     direction = receiver_m - transmitter_m
-    opposite = direction @ direction.T < 0
-    # near[i, k]: transmitter i stands on the roof of receiver k
-    near = (receiver_m.unsqueeze(0) - transmitter_m.unsqueeze(1)).norm(dim=-1) <= site_radius_m
-    names = sorted(set(table.cml_id))
-    number = torch.tensor([names.index(name) if name else -1 for name in table.cml_id])
-    same_name = (number.unsqueeze(1) == number.unsqueeze(0)) & (number >= 0)
-    pairs: Tensor = opposite & (same_name | (near & near.T))
+    opposite = direction @ direction[receivers].T < 0
+    # Transmitter i stands on the roof of receiver k, and receiver i on that of transmitter k.
+    near = (receiver_m[receivers] - transmitter_m.unsqueeze(1)).norm(dim=-1) <= site_radius_m
+    far_end = (receiver_m.unsqueeze(1) - transmitter_m[receivers]).norm(dim=-1) <= site_radius_m
+    numbers = {name: number for number, name in enumerate(sorted(set(table.cml_id) - {""}))}
+    number = torch.tensor([numbers.get(name, -1) for name in table.cml_id])
+    same_name = (number.unsqueeze(1) == number[receivers]) & (number >= 0).unsqueeze(1)
+    pairs: Tensor = opposite & (same_name | (near & far_end))
     return pairs
 
 
-def _crossed_polarization(table: LinkTable) -> Tensor:
+def _crossed_polarization(table: LinkTable, receivers: Tensor) -> Tensor:
     number = torch.tensor([{"": 0, "h": 1, "v": -1}[name] for name in table.polarization])
-    return number.unsqueeze(1) * number.unsqueeze(0) < 0
+    return number.unsqueeze(1) * number[receivers] < 0
 
 
 def load_links(
     path: str | Path,
     budget: LinkBudget | None = None,
     frequency_range_mhz: tuple[float, float] | None = None,
+    num_neighbours: int | None = None,
 ) -> Configuration:
     """Network of the links in a CSV: see `read_link_table` for the file, `link_gain` for the gains.
 
     Samples of the configuration carry Rayleigh fading on every pair, direct links included; for
     roof-top links with line of sight that is the pessimistic case. Of more than `DENSE_LINKS`
-    links only the `NUM_NEIGHBOURS` strongest transmitters at each receiver are kept.
+    links only the `NUM_NEIGHBOURS` strongest transmitters at each receiver are kept. Gains of all
+    pairs are looked at, a block of receivers at a time.
 
     Args:
         path: CSV with a row per directed link.
         budget: Antennas and assumptions; None for the defaults.
         frequency_range_mhz: Keep only links within these frequencies, both ends included.
+        num_neighbours: Strongest transmitters to keep at each receiver, whatever the size.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file breaks a rule of `read_link_table`, or a direct gain is too small
-            for float32.
+        ValueError: If the file breaks a rule of `read_link_table`, a direct gain is too small
+            for float32, or there are not more links than neighbours.
     """
     table = read_link_table(path, frequency_range_mhz)
-    gain = on_neighbours_if_large(check_gain("large_scale_gain", link_gain(table, budget)))
-    return Configuration(gain, table.transmitter_m.float(), table.receiver_m.float())
+    return Configuration(
+        _large_scale_gain(table, budget, num_neighbours),
+        table.transmitter_m.float(),
+        table.receiver_m.float(),
+    )
+
+
+def _large_scale_gain(
+    table: LinkTable, budget: LinkBudget | None, num_neighbours: int | None
+) -> Gain:
+    """Gains in float32, on neighbour lists where links are many."""
+    name = "large_scale_gain"
+    wanted = neighbours_for(table.num_links, num_neighbours)
+    if wanted is None:
+        return check_gain(name, link_gain(table, budget))
+    kept = strongest_by_receiver(
+        lambda receivers: link_gain(table, budget, receivers), table.num_links, wanted
+    )
+    return NeighbourGain(
+        kept.neighbours,
+        check_direct_gain(name, kept.direct),
+        check_crossed_gain(name, kept.crossed),
+        kept.neglected.float(),
+    )
 
 
 def new_york_links(budget: LinkBudget | None = None) -> Configuration:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 REQUIRED_COLUMNS = ("site_0_lat", "site_0_lon", "site_1_lat", "site_1_lon", "frequency")
-MAX_LINKS = 5_000
+MAX_LINKS = 20_000
 MAX_EXTENT_M = 200e3
 MIN_LENGTH_M = 1.0
 _EARTH_RADIUS_M = 6_371_008.8
@@ -67,7 +67,7 @@ def read_link_table(
             one twice; has a row of another length than the header; holds a coordinate or a
             frequency that is not a number or out of range, an unknown polarization, the same
             ``cml_id`` and ``sublink_id`` twice, a link shorter than 1 m, a site farther than
-            200 km from the middle of all sites, or more than 5,000 links; or if no link lies
+            200 km from the middle of all sites, or more than 20,000 links; or if no link lies
             in ``frequency_range_mhz``.
     """
     path = Path(path)
@@ -155,8 +155,8 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
                     )
                 if len(rows) == MAX_LINKS:
                     raise ValueError(
-                        f"{path.name} must hold at most {MAX_LINKS} links (gains are a dense "
-                        f"matrix), got more in line {reader.line_num}"
+                        f"{path.name} must hold at most {MAX_LINKS} links (gains of all "
+                        f"pairs are looked at), got more in line {reader.line_num}"
                     )
                 fields = (field.strip() for field in row)
                 rows.append((reader.line_num, dict(zip(header, fields, strict=True))))

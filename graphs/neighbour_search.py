@@ -9,16 +9,19 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from metagnn.graphs.checks import check_count, check_non_negative, require
+from metagnn.graphs.checks import check_count, check_non_negative, check_positive, require
 from metagnn.graphs.fading import shadowing_db
 from metagnn.graphs.geometry import check_drop, place_link
 from metagnn.graphs.neighbours import NeighbourGain, Neighbours
 
 # Nearest transmitters drawn a shadowing for each neighbour that is kept.
 CANDIDATES_PER_NEIGHBOUR = 4
+# Standard deviations of shadowing up to which a search by threshold looks.
+STRONGEST_SHADOWING = 3.0
 # Cells along each side of the grid that bounds what lies beyond the candidates.
 _CELLS = 32
 _RECEIVERS_AT_ONCE = 4096
+_DISTANCES_M = (1e-3, 1e8)
 
 
 def nearest_neighbours(
@@ -51,18 +54,11 @@ def nearest_neighbours(
     Raises:
         ValueError: If there are not more links than neighbours, or positions do not fit.
     """
-    num_links = len(transmitter_m)
-    shape = (num_links, 2)
-    for name, value in (("transmitter_m", transmitter_m), ("receiver_m", receiver_m)):
-        require(tuple(value.shape) == shape, name, f"have the shape {shape}", tuple(value.shape))
-        require(bool(value.isfinite().all()), name, "be finite", "nan or inf")
     check_count("num_neighbours", num_neighbours)
+    gain_of = _gain_of(transmitter_m, receiver_m, path_loss, shadowing_std_db)
+    num_links = len(transmitter_m)
     rule = f"be <= {num_links - 1}, the number of other links"
     require(num_neighbours < num_links, "num_neighbours", rule, num_neighbours)
-    check_non_negative("shadowing_std_db", shadowing_std_db)
-
-    def gain_of(distance_m: Tensor, shadow_db: Tensor | float) -> Tensor:
-        return torch.pow(10.0, -(path_loss(distance_m) + shadow_db) / 10.0)
 
     num_candidates = min(CANDIDATES_PER_NEIGHBOUR * num_neighbours, num_links - 1)
     tree = cKDTree(transmitter_m.double().numpy())
@@ -76,32 +72,132 @@ def nearest_neighbours(
     distance, index = distance.gather(1, order), index.gather(1, order)
     shadow = shadowing_db((num_links, num_candidates), shadowing_std_db, generator)
     gain = gain_of(distance, shadow)
-    apart = bool(gain.isfinite().all())
-    require(apart, "receiver_m", "lie apart from other links' transmitters", "a distance of 0")
-    best, which = gain.topk(num_neighbours, dim=1)
-    mean_shadow = math.exp(0.5 * (shadowing_std_db * math.log(10.0) / 10.0) ** 2)
-    known = torch.cat([index, torch.arange(num_links).unsqueeze(1)], dim=1)
-    nearest = distance[:, -1]
-    beyond = _beyond(transmitter_m, receiver_m, known, nearest, lambda d: gain_of(d, 0.0))
-    left_out = gain.sum(1) - best.sum(1) + mean_shadow * beyond
-    neighbours = Neighbours(
-        num_links,
-        index.gather(1, which).flatten(),
-        torch.arange(num_links).repeat_interleave(num_neighbours),
-    )
-    direct_m = (transmitter_m - receiver_m).norm(dim=1)
+    keep = torch.zeros_like(index, dtype=torch.bool)
+    keep.scatter_(1, gain.topk(num_neighbours, dim=1).indices, True)
+    target = torch.arange(num_links).repeat_interleave(num_candidates)
+    candidates = Neighbours(num_links, index.flatten(), target)
+    nearest_m = distance[:, -1]
+    beyond = _beyond(transmitter_m, receiver_m, candidates, nearest_m, lambda d: gain_of(d, 0.0))
+    beyond = _mean_shadow(shadowing_std_db) * beyond
     own_shadow = shadowing_db((num_links,), shadowing_std_db, generator)
-    return NeighbourGain(neighbours, gain_of(direct_m, own_shadow), best.flatten(), left_out)
+    direct = gain_of((transmitter_m - receiver_m).norm(dim=1), own_shadow)
+    return _kept(candidates, gain.flatten(), keep.flatten(), direct, beyond)
+
+
+def neighbours_above(
+    transmitter_m: Tensor,
+    receiver_m: Tensor,
+    path_loss: Callable[[Tensor], Tensor],
+    min_inr: float,
+    power_max_w: float,
+    noise_w: float,
+    shadowing_std_db: float,
+    generator: torch.Generator,
+) -> NeighbourGain:
+    """Large-scale gains of direct links and of the interferers above a threshold over noise.
+
+    Every receiver draws shadowing for the transmitters that `STRONGEST_SHADOWING` standard
+    deviations in their favour would lift to the threshold: for all pairs where the threshold is
+    low. What is left out is bounded as in `nearest_neighbours`.
+
+    Args:
+        transmitter_m: Positions of the transmitters [m].
+        receiver_m: Positions of the receivers [m].
+        path_loss: Path loss [dB] of distances [m], increasing.
+        min_inr: Smallest interference-to-noise ratio of a neighbour at full power [1].
+        power_max_w: Largest transmit power [W].
+        noise_w: Noise power over the band [W].
+        shadowing_std_db: Standard deviation of the shadowing of each pair [dB].
+        generator: Source of the shadowing.
+
+    Shapes:
+        transmitter_m and receiver_m ``[K, 2]``.
+
+    Raises:
+        ValueError: If an argument is not positive or positions do not fit. A threshold that cuts
+            every pair leaves isolated links, which is no error.
+    """
+    check_positive("min_inr", min_inr)
+    check_positive("power_max_w", power_max_w)
+    check_positive("noise_w", noise_w)
+    gain_of = _gain_of(transmitter_m, receiver_m, path_loss, shadowing_std_db)
+    num_links = len(transmitter_m)
+    min_gain = min_inr * noise_w / power_max_w
+    radius_m = _largest_distance(
+        lambda d: gain_of(d, -STRONGEST_SHADOWING * shadowing_std_db), min_gain
+    )
+    found = cKDTree(receiver_m.double().numpy()).sparse_distance_matrix(
+        cKDTree(transmitter_m.double().numpy()), radius_m, output_type="ndarray"
+    )
+    found = found[found["i"] != found["j"]]
+    found = found[np.lexsort((found["j"], found["i"]))]
+    target, source = (torch.from_numpy(found[end].astype(np.int64)) for end in "ij")
+    candidates = Neighbours(num_links, source, target)
+    distance = torch.from_numpy(found["v"]).to(transmitter_m)
+    gain = gain_of(distance, shadowing_db(tuple(distance.shape), shadowing_std_db, generator))
+    nearest_m = torch.full((num_links,), radius_m).to(transmitter_m)
+    beyond = _beyond(transmitter_m, receiver_m, candidates, nearest_m, lambda d: gain_of(d, 0.0))
+    beyond = _mean_shadow(shadowing_std_db) * beyond
+    own_shadow = shadowing_db((num_links,), shadowing_std_db, generator)
+    direct = gain_of((transmitter_m - receiver_m).norm(dim=1), own_shadow)
+    return _kept(candidates, gain, gain >= min_gain, direct, beyond)
+
+
+def _gain_of(
+    transmitter_m: Tensor,
+    receiver_m: Tensor,
+    path_loss: Callable[[Tensor], Tensor],
+    shadowing_std_db: float,
+) -> Callable[[Tensor, Tensor | float], Tensor]:
+    """Gain [1] of distances [m] and shadowing [dB], once the arguments are checked."""
+    shape = (len(transmitter_m), 2)
+    for name, value in (("transmitter_m", transmitter_m), ("receiver_m", receiver_m)):
+        require(tuple(value.shape) == shape, name, f"have the shape {shape}", tuple(value.shape))
+        require(bool(value.isfinite().all()), name, "be finite", "nan or inf")
+    check_non_negative("shadowing_std_db", shadowing_std_db)
+
+    def gain_of(distance_m: Tensor, shadow_db: Tensor | float) -> Tensor:
+        gain = torch.pow(10.0, -(path_loss(distance_m) + shadow_db) / 10.0)
+        apart = bool(gain.isfinite().all())
+        require(apart, "receiver_m", "lie apart from other links' transmitters", "a distance of 0")
+        return gain
+
+    return gain_of
+
+
+def _mean_shadow(std_db: float) -> float:
+    return math.exp(0.5 * (std_db * math.log(10.0) / 10.0) ** 2)
+
+
+def _largest_distance(gain_of: Callable[[Tensor], Tensor], min_gain: float) -> float:
+    """Distance [m] up to which a falling gain is at least ``min_gain``, by bisection."""
+    low, high = _DISTANCES_M
+    for _ in range(60):
+        middle = (low * high) ** 0.5
+        heard = bool(gain_of(torch.tensor(middle, dtype=torch.float64)) >= min_gain)
+        low, high = (middle, high) if heard else (low, middle)
+    return high
+
+
+def _kept(
+    candidates: Neighbours, gain: Tensor, keep: Tensor, direct: Tensor, beyond: Tensor
+) -> NeighbourGain:
+    """The candidates to keep; all others count as left out, beside what lies beyond."""
+    left_out = candidates.into_targets(gain.masked_fill(keep, 0.0)) + beyond
+    source, target = candidates.source[keep], candidates.target[keep]
+    return NeighbourGain(
+        Neighbours(candidates.num_links, source, target), direct, gain[keep], left_out
+    )
 
 
 def _beyond(
     transmitter_m: Tensor,
     receiver_m: Tensor,
-    known: Tensor,
+    known: Neighbours,
     nearest_m: Tensor,
     gain_of: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Bound ``[K]`` on gains from all but ``known [K, C]``, no nearer than ``nearest_m [K]``."""
+    """Bound ``[K]`` on gains of all but ``known`` pairs, no nearer than ``nearest_m [K]``."""
     low, high = transmitter_m.amin(0), transmitter_m.amax(0)
     width = ((high - low) / _CELLS).clamp(min=1e-9)
     cell = ((transmitter_m - low) / width).long().clamp(max=_CELLS - 1)
@@ -109,14 +205,20 @@ def _beyond(
     counts = torch.bincount(number, minlength=_CELLS**2)
     occupied = counts.nonzero().squeeze(1)
     corner = low + width * torch.stack([occupied // _CELLS, occupied % _CELLS], dim=1)
-    place = torch.searchsorted(occupied, number)[known]
+    place = torch.searchsorted(occupied, number)
     sums = []
     for rows in torch.arange(len(receiver_m)).split(_RECEIVERS_AT_ONCE):
         offset = receiver_m[rows].unsqueeze(1) - corner
         outside = (offset - width).clamp(min=0.0) + (-offset).clamp(min=0.0)
         distance = torch.maximum(outside.norm(dim=2), nearest_m[rows].unsqueeze(1))
         gain = gain_of(distance.double())
-        sums.append(gain @ counts[occupied].double() - gain.gather(1, place[rows]).sum(1))
+        begin, end = torch.searchsorted(known.target, rows[[0, -1]] + torch.tensor([0, 1])).tolist()
+        row = known.target[begin:end] - rows[0]
+        of_known = gain.new_zeros(len(rows)).index_add_(
+            0, row, gain[row, place[known.source[begin:end]]]
+        )
+        of_own = gain.gather(1, place[rows].unsqueeze(1)).squeeze(1)
+        sums.append(gain @ counts[occupied].double() - of_known - of_own)
     return torch.cat(sums).clamp(min=0.0).to(transmitter_m)
 
 

@@ -12,6 +12,7 @@ from metagnn.graphs.checks import check_count, check_positive, check_square, req
 # Networks of more links are put on neighbour lists where nobody asks for the one or the other.
 DENSE_LINKS = 256
 NUM_NEIGHBOURS = 16
+_PAIRS_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,21 +221,64 @@ def strongest(large_scale_gain: Tensor, num_neighbours: int) -> NeighbourGain:
     """
     _check_one_network(large_scale_gain)
     num_links = len(large_scale_gain)
+    return strongest_by_receiver(lambda k: large_scale_gain[:, k], num_links, num_neighbours)
+
+
+def strongest_by_receiver(
+    gain_to: Callable[[Tensor], Tensor], num_links: int, num_neighbours: int
+) -> NeighbourGain:
+    """`strongest` where gains are made for a block of receivers at a time, never K x K of them.
+
+    Args:
+        gain_to: Power gains ``[K, R]`` [1] to receivers ``[R]``.
+        num_links: Number of links K.
+        num_neighbours: Neighbours of each receiver.
+
+    Raises:
+        ValueError: If there are not more links than neighbours.
+    """
     check_count("num_neighbours", num_neighbours)
     rule = f"be <= {num_links - 1}, the number of other links"
     require(num_neighbours < num_links, "num_neighbours", rule, num_neighbours)
-    crossed = large_scale_gain - torch.diag_embed(large_scale_gain.diagonal())
-    own = torch.eye(num_links, dtype=torch.bool, device=crossed.device)
-    best = crossed.masked_fill(own, -1.0).topk(num_neighbours, dim=0).indices
-    keep = torch.zeros_like(own).scatter_(0, best, True)
-    return _kept(large_scale_gain, keep)
+    sources, direct, crossed, left_out = [], [], [], []
+    for receivers in torch.arange(num_links).split(max(1, _PAIRS_AT_ONCE // num_links)):
+        gain, own = gain_to(receivers), receivers.unsqueeze(0)
+        direct.append(gain.gather(0, own.to(gain.device)).squeeze(0))
+        others = gain.scatter(0, own.to(gain.device), -1.0)
+        source = others.topk(num_neighbours, dim=0).indices.sort(dim=0).values
+        sources.append(source.T.flatten())
+        crossed.append(others.gather(0, source).T.flatten())
+        left_out.append(others.scatter(0, source, 0.0).clamp(min=0.0).sum(0))
+    source = torch.cat(sources)
+    target = torch.arange(num_links, device=source.device).repeat_interleave(num_neighbours)
+    return NeighbourGain(
+        Neighbours(num_links, source, target),
+        torch.cat(direct),
+        torch.cat(crossed),
+        torch.cat(left_out),
+    )
 
 
-def on_neighbours_if_large(large_scale_gain: Gain) -> Gain:
-    """More than `DENSE_LINKS` links on lists of `NUM_NEIGHBOURS`; other gains as they are."""
-    if isinstance(large_scale_gain, NeighbourGain) or len(large_scale_gain) <= DENSE_LINKS:
+def neighbours_for(num_links: int, num_neighbours: int | None = None) -> int | None:
+    """Neighbours of each receiver, or None for dense gains: by size where none are asked for."""
+    if num_neighbours is None and num_links > DENSE_LINKS:
+        return NUM_NEIGHBOURS
+    return num_neighbours
+
+
+def on_neighbours_if_large(large_scale_gain: Gain, num_neighbours: int | None = None) -> Gain:
+    """Dense gains on lists where `neighbours_for` says so; other gains as they are.
+
+    Raises:
+        ValueError: If neighbours are asked for and the gains are on lists already, or there are
+            not more links than neighbours.
+    """
+    if isinstance(large_scale_gain, NeighbourGain):
+        rule = "be left out with gains that are on neighbour lists"
+        require(num_neighbours is None, "num_neighbours", rule, num_neighbours)
         return large_scale_gain
-    return strongest(large_scale_gain, NUM_NEIGHBOURS)
+    wanted = neighbours_for(len(large_scale_gain), num_neighbours)
+    return large_scale_gain if wanted is None else strongest(large_scale_gain, wanted)
 
 
 def above(

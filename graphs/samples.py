@@ -44,7 +44,9 @@ class Samples:
         return int(self.gain.shape[-1])
 
 
-def load_samples(path: str | Path, of: Gain | None = None) -> Samples:
+def load_samples(
+    path: str | Path, of: Gain | None = None, num_neighbours: int | None = None
+) -> Samples:
     """Read samples from an ``.npz`` file; nothing in the file is unpickled or executed.
 
     The file holds ``gain [S, K, K]`` and optionally ``large_scale_gain [K, K]``: linear power
@@ -63,13 +65,14 @@ def load_samples(path: str | Path, of: Gain | None = None) -> Samples:
     Args:
         path: The file, as ``numpy.savez`` or ``numpy.savez_compressed`` write it.
         of: Gains of the same network, on whose neighbour lists the samples are put, if it has any.
+        num_neighbours: Strongest transmitters to keep at each receiver, whatever the size.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is no intact ``.npz``, lacks ``gain`` or holds pickled objects; if
             ``gain`` is not ``[S, K, K]`` or ``large_scale_gain`` not ``[K, K]`` with the same K;
             if one of them breaks a rule of `check_gain`; if lists break a rule of `Neighbours`;
-            or if the network is not that of ``of``.
+            if there are not more links than neighbours; or if the network is not that of ``of``.
     """
     path = Path(path)
     if not path.exists():
@@ -82,7 +85,9 @@ def load_samples(path: str | Path, of: Gain | None = None) -> Samples:
         raise ValueError(f"{path.name} must hold an array `gain`, got none of that name")
     try:
         samples = _dense(arrays) if "gain" in arrays else _lists(arrays)
-        return _on_neighbours_if_large(samples) if of is None else _like(samples, of)
+        if of is not None:
+            return _like(samples, of)
+        return _on_neighbours_if_large(samples, num_neighbours)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
 
@@ -154,8 +159,8 @@ def _like(samples: Samples, of: Gain) -> Samples:
     return samples
 
 
-def _on_neighbours_if_large(samples: Samples) -> Samples:
-    large_scale_gain = on_neighbours_if_large(samples.large_scale_gain)
+def _on_neighbours_if_large(samples: Samples, num_neighbours: int | None) -> Samples:
+    large_scale_gain = on_neighbours_if_large(samples.large_scale_gain, num_neighbours)
     if isinstance(samples.gain, Tensor) and isinstance(large_scale_gain, NeighbourGain):
         return Samples(large_scale_gain.samples(samples.gain), large_scale_gain)
     return samples

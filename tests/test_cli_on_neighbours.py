@@ -109,6 +109,39 @@ def test_large_dense_samples_are_put_on_the_lists_of_the_first_file(
     assert f"on average at most {share:.3g} times the noise" in printed
 
 
+def test_the_number_of_neighbours_can_be_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    past, scored = (_save(tmp_path / f"{n}.npz", gain=_gain(12, seed=n)) for n in (0, 1))
+    lists = _save(tmp_path / "lists.npz", **_lists(_gain(12)))
+    shared = ["--policies", "itlinq,wmmse", "--json"]
+    words = ["compare", scored, "--adapt-to", past, "--num-neighbours"]
+    found = []
+    for count in (1, 3):
+        main([*words, str(count), *shared])
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0]["neglected_inr"] > 0.0 == found[1]["neglected_inr"]
+    main(["compare", scored, "--adapt-to", past, *shared])
+    # All three interferers on lists: what dense gains give.
+    dense = json.loads(capsys.readouterr().out)["policies"]
+    for policy, values in dense.items():
+        mean = values["mean_rate"]
+        assert found[1]["policies"][policy]["mean_rate"] == pytest.approx(mean, rel=1e-5)
+        assert found[0]["policies"][policy]["mean_rate"] != mean
+    out = ["--test", scored, "--out", str(tmp_path / "out"), "--steps", "0", "--json"]
+    main(["adapt", past, *out, "--num-neighbours", "1"])
+    assert json.loads(capsys.readouterr().out)["neglected_inr"] > 0.0
+    for given, message in (
+        ([past, *out, "--num-neighbours", "4"], "`num_neighbours` must be <= 3, the number"),
+        ([past, *out, "--num-neighbours", "0"], "`num_neighbours` must be an integer >= 1, got 0"),
+        ([lists, *out, "--num-neighbours", "2"], "`num_neighbours` must be left out with gains"),
+    ):
+        with pytest.raises(SystemExit) as failed:
+            main(["adapt", *given])
+        assert failed.value.code == 2
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("small_is_large")
 def test_drawn_networks_and_tables_of_links_are_put_on_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

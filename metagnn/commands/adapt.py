@@ -45,7 +45,7 @@ def main(words: Sequence[str]) -> None:
     require_file("GAIN", arguments.gain)
     require_file("--test", arguments.test)
     if is_links_csv(arguments.gain):
-        scenario = links_scenario(arguments.gain, arguments.seed)
+        scenario = links_scenario(arguments.gain, arguments.seed, arguments.num_neighbours)
         large_scale_gain, past, gain = (
             scenario.large_scale_gain,
             scenario.past_gain,
@@ -55,7 +55,7 @@ def main(words: Sequence[str]) -> None:
     elif arguments.test is None:
         raise ValueError("`--test` must name the samples to decide on, got nothing")
     else:
-        samples = load_samples(arguments.gain)
+        samples = load_samples(arguments.gain, num_neighbours=arguments.num_neighbours)
         large_scale_gain, past = samples.large_scale_gain, samples.gain
     if arguments.test is not None:
         gain = load_samples(arguments.test, of=large_scale_gain).gain

@@ -42,7 +42,11 @@ def main(words: Sequence[str]) -> None:
     if arguments.config is not None:
         from metagnn.experiment import experiment_scenarios
 
-        refuse(arguments, ("--power_max_dbm", "--noise_dbm", "--adapt-to"), "with --config")
+        refuse(
+            arguments,
+            ("--power_max_dbm", "--noise_dbm", "--adapt-to", "--num-neighbours"),
+            "with --config",
+        )
         networks = 20 if arguments.networks is None else arguments.networks
         check_count("networks", networks)
         scenarios, problem = experiment_scenarios(
@@ -51,7 +55,11 @@ def main(words: Sequence[str]) -> None:
         parameters = parameters.for_powers(problem.power_max_w, problem.noise_w)
     else:
         refuse(arguments, ("--networks", "--num-links"), "with GAIN")
-        scenarios = [read_scenario(arguments.gain, arguments.adapt_to, arguments.seed)]
+        scenarios = [
+            read_scenario(
+                arguments.gain, arguments.adapt_to, arguments.seed, arguments.num_neighbours
+            )
+        ]
         if scenarios[0].past_gain is None:
             refuse(arguments, ("--steps",), "without samples to adapt to (--adapt-to)")
             steps = 0

@@ -38,6 +38,12 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--power_max_dbm", type=float, help="largest power [dBm] (10)")
     parser.add_argument("--noise_dbm", type=float, help="noise power [dBm] (-104)")
     parser.add_argument(
+        "--num-neighbours",
+        type=int,
+        metavar="N",
+        help="strongest interferers to keep at each receiver (16 above 256 links, else all)",
+    )
+    parser.add_argument(
         "--bf16", action="store_true", help="run the networks in bfloat16, all else in float32"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -123,7 +129,9 @@ def check_levels(gain: "Gain", power_max_w: float, noise_w: float) -> None:
     require(largest <= limit, "gain", rule, largest)
 
 
-def read_scenario(path: str, past_path: str | None, seed: int) -> "Scenario":
+def read_scenario(
+    path: str, past_path: str | None, seed: int, num_neighbours: int | None
+) -> "Scenario":
     """The user's network: samples, or a CSV of links whose samples are drawn with ``seed``.
 
     Raises:
@@ -138,11 +146,11 @@ def read_scenario(path: str, past_path: str | None, seed: int) -> "Scenario":
     require_file("--adapt-to", past_path)
     if is_links_csv(path):
         require(past_path is None, "--adapt-to", "be left out with a CSV of links", past_path)
-        return links_scenario(path, seed)
+        return links_scenario(path, seed, num_neighbours)
     if past_path is None:
-        samples = load_samples(path)
+        samples = load_samples(path, num_neighbours=num_neighbours)
         return Scenario(samples.large_scale_gain, None, samples.gain)
-    past = load_samples(past_path)
+    past = load_samples(past_path, num_neighbours=num_neighbours)
     gain = load_samples(path, of=past.large_scale_gain).gain
     return Scenario(past.large_scale_gain, past.gain, gain)
 
@@ -179,11 +187,11 @@ def neglected_note(report: Mapping[str, Any]) -> str:
     )
 
 
-def links_scenario(path: str, seed: int) -> "Scenario":
+def links_scenario(path: str, seed: int, num_neighbours: int | None) -> "Scenario":
     """Network of a CSV of links, with samples drawn for adaptation and for scoring."""
     from metagnn.graphs.deployment import load_links
 
-    return drawn_scenario(load_links(path), seed)
+    return drawn_scenario(load_links(path, num_neighbours=num_neighbours), seed)
 
 
 def drawn_scenario(configuration: "Configuration", seed: int) -> "Scenario":

@@ -15,6 +15,7 @@ from metagnn.graphs.deployment import (
     new_york_links,
 )
 from metagnn.graphs.link_table import LinkTable, read_link_table
+from metagnn.graphs.neighbours import NeighbourGain, strongest
 from metagnn.graphs.randomness import generator
 
 DATA = files("metagnn.graphs") / "data" / "openmesh_nyc"
@@ -235,6 +236,19 @@ def test_range_of_frequencies_and_budget_are_passed_on() -> None:
     assert 0 < part.num_links == whole.num_links < 59
     expected = link_gain(whole, LinkBudget(antenna_gain_dbi=20.0))
     torch.testing.assert_close(part.large_scale_gain, expected.float())
+
+
+def test_lists_of_real_links_equal_the_dense_gains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metagnn.graphs.neighbours._PAIRS_AT_ONCE", 59 * 7)
+    lists = load_links(NEW_YORK, num_neighbours=9).large_scale_gain
+    wanted = strongest(link_gain(read_link_table(NEW_YORK)), 9)
+    assert isinstance(lists, NeighbourGain)
+    assert torch.equal(lists.neighbours.source, wanted.neighbours.source)
+    assert torch.equal(lists.neighbours.target, wanted.neighbours.target)
+    for name in ("direct", "crossed", "neglected"):
+        torch.testing.assert_close(getattr(lists, name), getattr(wanted, name).float())
+    with pytest.raises(ValueError, match=r"`num_neighbours` must be <= 58, .*, got 59"):
+        load_links(NEW_YORK, num_neighbours=59)
 
 
 def test_direct_gain_below_float32_is_reported() -> None:

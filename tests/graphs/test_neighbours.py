@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.geometry import cross_distance_m, drop_links
-from metagnn.graphs.neighbour_search import drop_many_links, nearest_neighbours
+from metagnn.graphs.neighbour_search import drop_many_links, nearest_neighbours, neighbours_above
 from metagnn.graphs.neighbours import NeighbourGain, Neighbours, above, strongest
 from metagnn.graphs.pathloss import dual_slope_db
 from metagnn.graphs.randomness import generator
@@ -122,6 +122,55 @@ def test_the_bound_holds_for_the_mean_over_far_shadowing() -> None:
     assert (torch.stack(bounds).amin(0) <= 3.0 * mean_far).all()
 
 
+@pytest.mark.parametrize("min_inr", [1e-3, 1.0, 1e3])
+def test_threshold_search_by_position_equals_brute_force(min_inr: float) -> None:
+    source = generator(0, "search")
+    transmitter_m, receiver_m = drop_links(40, source, 900.0)
+    powers = 0.01, 4e-14
+    kept = neighbours_above(
+        transmitter_m, receiver_m, dual_slope_db, min_inr, *powers, 0.0, generator(0)
+    )
+    distance = cross_distance_m(transmitter_m, receiver_m)
+    wanted = above(10.0 ** (-dual_slope_db(distance) / 10.0), min_inr, *powers)
+    assert 0 < wanted.neighbours.num_pairs <= 40 * 39
+    assert torch.equal(kept.neighbours.source, wanted.neighbours.source)
+    assert torch.equal(kept.neighbours.target, wanted.neighbours.target)
+    torch.testing.assert_close(kept.dense(), wanted.dense(), rtol=1e-4, atol=0.0)
+    assert (kept.neglected >= 0.999 * wanted.neglected).all()
+    assert kept.neglected.sum() <= 2.0 * wanted.neglected.sum() + 1e-12 * wanted.dense().sum()
+
+
+def test_threshold_search_finds_what_shadowing_lifts() -> None:
+    source = generator(0, "search")
+    positions = drop_links(60, source, 900.0)
+    powers = 0.01, 4e-14
+
+    def search(min_inr: float, std_db: float, seed: int) -> NeighbourGain:
+        given = (dual_slope_db, min_inr, *powers, std_db, generator(seed))
+        return neighbours_above(*positions, *given)
+
+    kept, plain = search(30.0, 8.0, 5), search(30.0, 0.0, 5)
+    assert (kept.crossed * powers[0] / powers[1] >= 30.0).all()
+    distance = cross_distance_m(*positions)[kept.neighbours.source, kept.neighbours.target]
+    reach = cross_distance_m(*positions)[plain.neighbours.source, plain.neighbours.target].max()
+    assert distance.max() > reach
+    assert torch.equal(kept.dense(), search(30.0, 8.0, 5).dense())
+    # Kept and left out together are all that is heard, on average over the shadowing.
+    heard = torch.stack(
+        [
+            k.neglected + k.neighbours.into_targets(k.crossed)
+            for k in (search(30.0, 3.0, seed) for seed in range(200))
+        ]
+    ).mean(0)
+    mean_shadow = math.exp(0.5 * (0.3 * math.log(10.0)) ** 2)
+    gain = 10.0 ** (-dual_slope_db(cross_distance_m(*positions)) / 10.0)
+    all_heard = mean_shadow * (gain.sum(0) - gain.diagonal())
+    assert 0.9 <= (heard.sum() / all_heard.sum()).item() <= 1.3
+    alone = search(1e12, 8.0, 0)
+    assert alone.neighbours.num_pairs == 0
+    assert (alone.neglected > 0.0).all()
+
+
 def test_shadowing_chooses_among_the_candidates() -> None:
     source = generator(0, "search")
     transmitter_m, receiver_m = drop_links(60, source, 900.0)
@@ -169,6 +218,8 @@ def test_errors_name_argument_rule_and_value() -> None:
         nearest_neighbours(positions, on_another, dual_slope_db, 2, 0.0, generator(0))
     with pytest.raises(ValueError, match=r"`num_neighbours` must be <= 4, the number .*, got 9"):
         nearest_neighbours(positions, positions, dual_slope_db, 9, 0.0, generator(0))
+    with pytest.raises(ValueError, match=r"`min_inr` must be finite and > 0, got -1.0"):
+        neighbours_above(positions, positions, dual_slope_db, -1.0, 1.0, 1.0, 0.0, generator(0))
     with pytest.raises(ValueError, match=r"`min_link_m` must be finite and > 0, got -1.0"):
         drop_many_links(5, generator(0), 500.0, -1.0, 50.0, 35.0, 10.0)
 
