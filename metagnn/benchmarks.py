@@ -1,8 +1,11 @@
 """Speed against the ordinary way: both in turn in one run, so that their ratio can be trusted."""
 
+import resource
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -12,6 +15,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from metagnn.adaptation_task import Problem, make_task
+from metagnn.commands.training import main as train
+from metagnn.experiment import experiment_scenarios
 from metagnn.graphs.channel import ChannelFamily
 from metagnn.graphs.dataset import draw_network
 from metagnn.graphs.interference import interference_graph
@@ -19,9 +24,11 @@ from metagnn.graphs.neighbour_search import drop_many_links, nearest_neighbours
 from metagnn.graphs.neighbours import NeighbourGain
 from metagnn.graphs.pathloss import dual_slope_db
 from metagnn.graphs.randomness import generator
+from metagnn.graphs.rates import rate
 from metagnn.graphs.sparse_interference import SparseGraph, sparse_interference_graph
 from metagnn.learn2learn_engine import sparse_networks
 from metagnn.meta_gradient import InnerLoop, mean_meta_gradient
+from metagnn.meta_parameters import load_meta_parameters
 from metagnn.models.leconv import DenseLEConvStack
 from metagnn.models.leconv_sparse import SparseLEConvStack
 from metagnn.models.primal_dual import NetworkShape, PowerNet, PrimalDualNetworks
@@ -182,14 +189,13 @@ def baselines(num_links: int, num_graphs: int, repeats: int) -> Iterator[Measure
         assert found.ratio is not None
         assert found.ratio_low is not None
         assert found.ratio_high is not None
-        yield Measurement(
-            found.name,
-            found.seconds,
-            scale * found.reference_seconds,
-            scale * found.ratio,
-            scale * found.ratio_low,
-            scale * found.ratio_high,
-            f"{num_graphs} graphs; NumPy in float64, timed on {len(few)} of them",
+        yield replace(
+            found,
+            reference_seconds=scale * found.reference_seconds,
+            ratio=scale * found.ratio,
+            ratio_low=scale * found.ratio_low,
+            ratio_high=scale * found.ratio_high,
+            note=f"{num_graphs} graphs; NumPy in float64, timed on {len(few)} of them",
         )
 
 
@@ -210,8 +216,34 @@ def decisions(num_links: int, num_graphs: int, repeats: int) -> Iterator[Measure
             decide,
             lambda: wmmse(gain, *constants),
             repeats,
-            f"{num_graphs} graphs",
+            f"{num_graphs} graphs, untrained",
         )
+    yield shipped_decision(num_links, num_graphs, repeats)
+
+
+def shipped_decision(num_links: int, num_graphs: int, repeats: int) -> Measurement:
+    """Decisions of the shipped `sum_rate` policy on its channel family, and what they are worth."""
+    scenarios, problem = experiment_scenarios("sum_rate", [num_links], num_graphs, 0)
+    gain = torch.cat([s.gain for s in scenarios if isinstance(s.gain, Tensor)])
+    constants = (problem.power_max_w, problem.noise_w)
+    net = load_meta_parameters("sum_rate").networks.power
+    ratio = torch.ones(gain.shape[:-1])
+
+    def decide() -> Tensor:
+        with torch.no_grad():
+            return constants[0] * net(ratio, interference_graph(gain, *constants))
+
+    found = against(
+        f"shipped sum_rate policy, K = {num_links}, against batched WMMSE",
+        decide,
+        lambda: wmmse(gain, *constants),
+        repeats,
+    )
+    share = (
+        rate(gain, decide(), constants[1]).sum()
+        / rate(gain, wmmse(gain, *constants), constants[1]).sum()
+    )
+    return replace(found, note=f"{num_graphs} graphs; sum rate {share:.3f} of WMMSE's")
 
 
 def large(sizes: tuple[int, ...], num_neighbours: int, repeats: int) -> Iterator[Measurement]:
@@ -247,7 +279,31 @@ def large(sizes: tuple[int, ...], num_neighbours: int, repeats: int) -> Iterator
         )
         per_link, per_edge = (found.seconds / n for n in (num_links, edge_index.shape[1]))
         note = f"{1e6 * per_link:.2f} us per link, {1e9 * per_edge:.0f} ns per edge"
-        yield Measurement(**{**vars(found), "note": note})
+        yield replace(found, note=f"{note}, peak {peak_memory_gb():.1f} GB")
+
+
+def peak_memory_gb() -> float:
+    """Largest memory that this process has held so far [GB]."""
+    unit = 1.0 if sys.platform == "darwin" else 1024.0  # bytes there, kibibytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def table_i(num_loops: int, overrides: Sequence[str] = ()) -> Measurement:
+    """Outer loops of `power_control`, Table I of paper A, as ``metagnn fit`` runs them."""
+    words = ["fit", "--config", "power_control", f"--trainer.max_epochs={num_loops}"]
+    words += ["--trainer.limit_val_batches=0", *overrides]
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            train([*words, f"--trainer.logger.init_args.save_dir={folder}"])
+
+    seconds = _seconds(run)
+    hours = 400 * seconds / num_loops / 3600
+    return Measurement(
+        "Table I, one outer loop of 32 tasks",
+        seconds / num_loops,
+        note=f"mean of {num_loops}, start included; {hours:.1f} hours for all 400",
+    )
 
 
 def large_graph(num_links: int, num_neighbours: int) -> SparseGraph:

@@ -65,11 +65,14 @@ def test_bench_prints_ratios(capsys: pytest.CaptureFixture[str]) -> None:
         "ITLinQ",
         "meta-training",
         "policy of width",
+        "shipped sum_rate policy",
         "200 links",
     ):
         assert any(word in name for name in named)
-    main(["bench", "--short", "--parts", "decisions"])
-    assert "x [" in capsys.readouterr().out
+    main(["bench", "--short", "--parts", "decisions,table_i"])
+    printed = capsys.readouterr().out
+    assert "x [" in printed
+    assert "hours for all 400" in printed
 
 
 def test_unknown_parts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
