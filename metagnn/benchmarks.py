@@ -231,7 +231,8 @@ def shipped_decision(num_links: int, num_graphs: int, repeats: int) -> Measureme
 
     def decide() -> Tensor:
         with torch.no_grad():
-            return constants[0] * net(ratio, interference_graph(gain, *constants))
+            share: Tensor = net(ratio, interference_graph(gain, *constants))
+            return constants[0] * share
 
     found = against(
         f"shipped sum_rate policy, K = {num_links}, against batched WMMSE",
