@@ -95,8 +95,7 @@ class _Product(torch.autograd.Function):
 
 
 def _csr(row: Tensor, column: Tensor, value: Tensor, size: tuple[int, int]) -> Tensor:
-    start = torch.zeros(size[0] + 1, dtype=torch.int64, device=row.device)
-    start[1:] = torch.bincount(row, minlength=size[0]).cumsum(0)
+    start = torch.searchsorted(row, torch.arange(size[0] + 1, device=row.device))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(start, column, value, size, check_invariants=False)

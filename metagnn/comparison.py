@@ -42,6 +42,11 @@ class Scenario:
     past_gain: Gain | None
     gain: Gain
 
+    def to(self, device: torch.device | str) -> "Scenario":
+        """The same network on a device."""
+        past_gain = None if self.past_gain is None else self.past_gain.to(device)
+        return Scenario(self.large_scale_gain.to(device), past_gain, self.gain.to(device))
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -110,7 +115,7 @@ def compare(
                 with torch.autocast(scenario.gain.device.type, torch.bfloat16, enabled=bf16):
                     rate_of_link, target = _learned_rate(scenario, parameters, epochs)
                 if name == "metagnn":
-                    targets.append(target)
+                    targets.append(target.cpu())
             elif name == "itlinq":
                 run = warmed_up_rollout(
                     _itlinq_policy(problem), scenario.past_gain, scenario.gain, problem
@@ -121,7 +126,7 @@ def compare(
                 if name == "random":
                     extra = {"generator": generator(seed, "random", index)}
                 rate_of_link = _sample_rate(scenario, problem, BASELINES[name], extra)
-            rates[name].append(rate_of_link)
+            rates[name].append(rate_of_link.cpu())
         if on_network is not None:
             on_network()
     return Comparison(rates, targets or None)

@@ -133,6 +133,8 @@ def test_different_numbers_of_links_are_named(
     ("words", "rule"),
     [
         (["--steps", "-1"], "`steps` must be an integer >= 0, got -1"),
+        (["--device", "gpu"], "`--device` must be one of this machine, got 'gpu'"),
+        (["--device", "cuda:99"], "`--device` must be one of this machine, got 'cuda:99'"),
         (["--noise_dbm", "nan"], "`noise_dbm` must lie in [-200, 100], got nan"),
         (["--power_max_dbm", "inf"], "`power_max_dbm` must lie in [-200, 100], got inf"),
         (["--checkpoint", "nowhere"], "`checkpoint` must be a file or one of"),

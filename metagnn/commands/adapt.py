@@ -59,6 +59,9 @@ def main(words: Sequence[str]) -> None:
         large_scale_gain, past = samples.large_scale_gain, samples.gain
     if arguments.test is not None:
         gain = load_samples(arguments.test, of=large_scale_gain).gain
+    large_scale_gain, past, gain = (
+        values.to(arguments.device) for values in (large_scale_gain, past, gain)
+    )
     for values in (large_scale_gain, past, gain):
         check_levels(values, problem.power_max_w, problem.noise_w)
     with torch.autocast(gain.device.type, torch.bfloat16, enabled=arguments.bf16):
@@ -71,7 +74,7 @@ def main(words: Sequence[str]) -> None:
             _progress(steps, arguments.json),
         )
         run = learned_rollout(adapted.learner, past, gain, problem)
-    rates = run.rate.mean((0, 1))
+    rates = run.rate.mean((0, 1)).cpu()
     report = {
         "steps": steps,
         "checkpoint": arguments.checkpoint,
@@ -88,7 +91,7 @@ def main(words: Sequence[str]) -> None:
         **neglected_inr([large_scale_gain], problem.power_max_w, problem.noise_w),
         **{name: estimate.value for name, estimate in summarize([rates]).items()},
     }
-    power_w = run.power_w.squeeze(1).clamp(0, problem.power_max_w)
+    power_w = run.power_w.squeeze(1).clamp(0, problem.power_max_w).cpu()
     with written_together(out) as folder:
         write_json(folder / "report.json", report)
         write_npz(folder / "power.npz", power_w=power_w)

@@ -70,7 +70,13 @@ def main(words: Sequence[str]) -> None:
                 check_levels(gain, *powers)
     progress = _Progress(len(scenarios), arguments.json)
     result = compare(
-        scenarios, policies, parameters, steps, arguments.seed, progress.step, arguments.bf16
+        [scenario.to(arguments.device) for scenario in scenarios],
+        policies,
+        parameters,
+        steps,
+        arguments.seed,
+        progress.step,
+        arguments.bf16,
     )
     progress.close()
     metrics = result.metrics()

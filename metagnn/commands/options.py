@@ -46,11 +46,14 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bf16", action="store_true", help="run the networks in bfloat16, all else in float32"
     )
+    parser.add_argument(
+        "--device", default="cpu", help="where to compute: cpu (the default), cuda, cuda:1, ..."
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def load_parameters(arguments: argparse.Namespace) -> "MetaParameters":
-    """Meta-parameters named on the command line, for the powers given there."""
+    """Meta-parameters named on the command line, for the powers and on the device given there."""
     import math
 
     from metagnn.graphs.checks import require
@@ -65,9 +68,28 @@ def load_parameters(arguments: argparse.Namespace) -> "MetaParameters":
             rule = "lie in [-200, 100]"
             require(math.isfinite(value) and -200 <= value <= 100, name, rule, value)
             levels[name] = value
-    return load_meta_parameters(arguments.checkpoint).for_powers(
-        dbm_to_w(levels["power_max_dbm"]), dbm_to_w(levels["noise_dbm"])
-    )
+    check_device(arguments.device)
+    parameters = load_meta_parameters(arguments.checkpoint)
+    parameters.networks.to(arguments.device)
+    return parameters.for_powers(dbm_to_w(levels["power_max_dbm"]), dbm_to_w(levels["noise_dbm"]))
+
+
+def check_device(name: str) -> None:
+    """Require a device that can compute here.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    import torch
+
+    try:
+        float(torch.zeros((), device=name))
+    # CPU builds of torch fail with AssertionError, unknown names and absent cards otherwise.
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"`--device` must be one of this machine, got {name!r} ({reason})"
+        ) from error
 
 
 def refuse(arguments: argparse.Namespace, options: Sequence[str], because: str) -> None:
