@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from metagnn.memory import keep_freed_memory
+
 TRAINING = ("fit", "validate", "test", "predict")
 COMMANDS = {
     "fit": "train: meta-training, or learning from scratch (LightningCLI)",
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = words[0]
     if command not in COMMANDS:
         _fail(f"`COMMAND` must be one of {list(COMMANDS)}, got {command!r}")
+    keep_freed_memory()
     module = "training" if command in TRAINING else command
     try:
         import_module(f"metagnn.commands.{module}").main(
