@@ -4,21 +4,25 @@ import sys
 
 import pytest
 
-# Page faults while tensors of 9 MB come and go, once the process has grown.
+# Page faults while six blocks of 20 MB come and go, once the process has grown.
 SCRIPT = """
-import resource, sys
-import torch
+import ctypes, resource, sys
 from metagnn.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
-torch.set_num_threads(1)
+libc = ctypes.CDLL("libc.so.6")
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+size = 20 * 2**20
 def work():
-    a = torch.ones(9 * 2**18)
-    return (a * 2 + 1).sum()
-for _ in range(10):
+    blocks = [libc.malloc(size) for _ in range(6)]
+    for block in blocks:
+        ctypes.memset(block, 1, size)
+    for block in blocks:
+        libc.free(block)
+for _ in range(5):
     work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(200):
+for _ in range(20):
     work()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
