@@ -11,8 +11,8 @@ def keep_freed_memory(num_bytes: int = 512 * 2**20) -> None:
     """Let the process keep this much freed memory rather than give it back at once.
 
     Tensors of some MB come and go in every step, and the system clears each page that it hands out
-    again: where the heap is laid out unluckily, ITLinQ on a batch of 50 links takes twice as long. Where
-    the C library is not glibc, nothing happens.
+    again: with an unlucky layout of the heap, ITLinQ on a batch of 50 links takes twice as long.
+    Where the C library is not glibc, nothing happens.
 
     Args:
         num_bytes: Freed memory to keep [B].
