@@ -158,8 +158,9 @@ def _gain_of(
 
     def gain_of(distance_m: Tensor, shadow_db: Tensor | float) -> Tensor:
         gain = torch.pow(10.0, -(path_loss(distance_m) + shadow_db) / 10.0)
-        apart = bool(gain.isfinite().all())
-        require(apart, "receiver_m", "lie apart from other links' transmitters", "a distance of 0")
+        rule = "lie where the path loss from every transmitter is finite"
+        nearest = f"a distance of {float(distance_m.min()):g} m" if len(distance_m) else ""
+        require(bool(gain.isfinite().all()), "receiver_m", rule, nearest)
         return gain
 
     return gain_of
@@ -174,7 +175,7 @@ def _largest_distance(gain_of: Callable[[Tensor], Tensor], min_gain: float) -> f
     low, high = _DISTANCES_M
     for _ in range(60):
         middle = (low * high) ** 0.5
-        heard = bool(gain_of(torch.tensor(middle, dtype=torch.float64)) >= min_gain)
+        heard = bool(gain_of(torch.tensor([middle], dtype=torch.float64)) >= min_gain)
         low, high = (middle, high) if heard else (low, middle)
     return high
 

@@ -174,7 +174,8 @@ class NeighbourGain:
         require(gain.shape[-1] == self.num_links, "gain", rule, gain.shape[-1])
         direct = torch.diagonal(gain, dim1=-2, dim2=-1).clone()
         crossed = gain[..., self.neighbours.source, self.neighbours.target]
-        return replace(self, direct=direct, crossed=crossed)
+        neglected = self.neglected.reshape(-1, self.num_links)[0]
+        return replace(self, direct=direct, crossed=crossed, neglected=neglected)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "NeighbourGain":
         return replace(
@@ -191,8 +192,14 @@ class NeighbourGain:
         return self.neighbours.into_targets(of_neighbours) + of_others
 
     def caused(self, value: Tensor) -> Tensor:
-        """Sum over receivers k of the gain to k times ``value[..., k]``, ``[..., K]``."""
-        return self.neighbours.into_sources(self.crossed * value[..., self.neighbours.target])
+        """Sum over receivers k of the gain to k times ``value[..., k]``, ``[..., K]``.
+
+        Where ``value`` is the price of power received at k, the price of power sent, by all that
+        `received` counts.
+        """
+        to_neighbours = self.crossed * value[..., self.neighbours.target]
+        to_others = (self.neglected.nan_to_num(0.0) * value).mean(-1, keepdim=True)
+        return self.neighbours.into_sources(to_neighbours) + to_others
 
     def dense(self) -> Tensor:
         """The pairs' gains as ``[..., K, K]``, with 0 where pairs were left out."""

@@ -1,7 +1,7 @@
 """Channel samples of a user's own network, read from an `.npz` file."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import is_zipfile
 
@@ -45,13 +45,16 @@ class Samples:
 
 
 def load_samples(
-    path: str | Path, of: Gain | None = None, num_neighbours: int | None = None
+    path: str | Path,
+    of: Gain | None = None,
+    num_neighbours: int | None = None,
+    num_known: int | None = None,
 ) -> Samples:
     """Read samples from an ``.npz`` file; nothing in the file is unpickled or executed.
 
     The file holds ``gain [S, K, K]`` and optionally ``large_scale_gain [K, K]``: linear power
     gains [1], transmitter (row) to receiver (column), any real number type; they become float32.
-    Without ``large_scale_gain`` the mean over the samples stands in for it. Of more than
+    Without ``large_scale_gain`` the mean over the known samples stands in for it. Of more than
     `DENSE_LINKS` links only the `NUM_NEIGHBOURS` strongest transmitters at each receiver are kept.
 
     Or it holds neighbour lists: ``source [E]`` and ``target [E]``, the transmitter and the
@@ -66,6 +69,7 @@ def load_samples(
         path: The file, as ``numpy.savez`` or ``numpy.savez_compressed`` write it.
         of: Gains of the same network, on whose neighbour lists the samples are put, if it has any.
         num_neighbours: Strongest transmitters to keep at each receiver, whatever the size.
+        num_known: First samples that are known beforehand; all if None.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -84,7 +88,7 @@ def load_samples(
     if "gain" not in arrays and "source" not in arrays:
         raise ValueError(f"{path.name} must hold an array `gain`, got none of that name")
     try:
-        samples = _dense(arrays) if "gain" in arrays else _lists(arrays)
+        samples = (_dense if "gain" in arrays else _lists)(arrays, num_known)
         if of is not None:
             return _like(samples, of)
         return _on_neighbours_if_large(samples, num_neighbours)
@@ -92,10 +96,10 @@ def load_samples(
         raise ValueError(f"{path.name}: {error}") from error
 
 
-def _dense(arrays: dict[str, np.ndarray]) -> Samples:
+def _dense(arrays: dict[str, np.ndarray], num_known: int | None) -> Samples:
     gain = check_gain("gain", _with_dims(arrays["gain"], "gain", 3, "[S, K, K]"))
     if "large_scale_gain" not in arrays:
-        return Samples(gain, check_gain("gain", gain.double().mean(dim=0)))
+        return Samples(gain, check_gain("gain", gain[:num_known].double().mean(dim=0)))
     large_scale_gain = check_gain(
         "large_scale_gain",
         _with_dims(arrays["large_scale_gain"], "large_scale_gain", 2, "[K, K]"),
@@ -108,7 +112,7 @@ def _dense(arrays: dict[str, np.ndarray]) -> Samples:
     return Samples(gain, large_scale_gain)
 
 
-def _lists(arrays: dict[str, np.ndarray]) -> Samples:
+def _lists(arrays: dict[str, np.ndarray], num_known: int | None) -> Samples:
     for name in _LISTS:
         require(name in arrays, name, "stand beside the other lists", "none of that name")
     ends = []
@@ -119,6 +123,11 @@ def _lists(arrays: dict[str, np.ndarray]) -> Samples:
     direct = _with_dims(arrays["direct_gain"], "direct_gain", 2, "[S, K]")
     pairs = Neighbours(direct.shape[1], *ends)
     crossed = _with_dims(arrays["crossed_gain"], "crossed_gain", 2, "[S, E]")
+    for name, length in zip(
+        _LARGE_SCALE_LISTS, (pairs.num_links, pairs.num_pairs, pairs.num_links), strict=True
+    ):
+        shape = arrays[name].shape if name in arrays else (length,)
+        require(shape == (length,), name, f"have the shape {(length,)}", shape)
     neglected = torch.full((pairs.num_links,), math.nan)
     if "neglected_gain" in arrays:
         neglected = check_crossed_gain("neglected_gain", arrays["neglected_gain"])
@@ -128,7 +137,8 @@ def _lists(arrays: dict[str, np.ndarray]) -> Samples:
         check_crossed_gain("crossed_gain", crossed),
         neglected,
     )
-    mean = [value.double().mean(0).float() for value in (samples.direct, samples.crossed)]
+    known = samples[:num_known]
+    mean = [value.double().mean(0).float() for value in (known.direct, known.crossed)]
     if "large_scale_direct_gain" in arrays or "large_scale_crossed_gain" in arrays:
         for name in _LARGE_SCALE_LISTS[:2]:
             require(name in arrays, name, "stand beside the other one", "none of that name")
@@ -150,13 +160,22 @@ def _like(samples: Samples, of: Gain) -> Samples:
             return samples
         return Samples(of.samples(gain), of.samples(large_scale_gain))
     assert isinstance(gain, NeighbourGain)
+    assert isinstance(large_scale_gain, NeighbourGain)
     require(isinstance(of, NeighbourGain), "source", "be left out beside dense samples", "lists")
     assert isinstance(of, NeighbourGain)
     same = torch.equal(gain.neighbours.source, of.neighbours.source) and torch.equal(
         gain.neighbours.target, of.neighbours.target
     )
     require(same, "source", "name the pairs of the network's other samples", "others")
-    return samples
+    neglected, of_others = (g.neglected.reshape(-1, g.num_links)[0] for g in (gain, of))
+    if not bool(neglected.isnan().all()):
+        rule = "be that of the network's other samples, or be left out"
+        alike = torch.equal(neglected, of_others)
+        require(alike, "neglected_gain", rule, float(neglected[neglected != of_others][:1].sum()))
+    return Samples(
+        replace(gain, neglected=of_others),
+        replace(large_scale_gain, neglected=of_others),
+    )
 
 
 def _on_neighbours_if_large(samples: Samples, num_neighbours: int | None) -> Samples:

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from numpy.typing import ArrayLike
@@ -63,7 +63,8 @@ def write_atomically(
 def written_together(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Folder for files that all move to ``folder`` when the block ends, and vanish if it fails.
 
-    ``folder`` is made, and unmade if the block fails.
+    ``folder`` is made, and unmade if the block fails. Each file moves whole; where moving one of
+    them fails, those before it stay.
 
     Raises:
         ValueError: If a folder has the name of one of the files.
@@ -85,8 +86,10 @@ def written_together(folder: str | os.PathLike[str]) -> Iterator[Path]:
         missing = []
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        for path in missing:
-            path.rmdir()
+        # Where moving them failed half way, the folder keeps the whole files that moved.
+        with suppress(OSError):
+            for path in missing:
+                path.rmdir()
     _sync_folder(target)
 
 

@@ -65,8 +65,10 @@ class PrimalDual(PolicyModule):
             require(dense, "num_links", rule, gain.shape[-1])
             self._network = (large_scale_gain, gain)
         if self._task is None:
+            # A checkpoint's network lies on the CPU.
+            large_scale_gain, gain = (value.to(self.device) for value in self._network)
             edges = self.networks.shape.edges
-            self._task = make_task(*self._network, self.problem, edges, self.num_sequences)
+            self._task = make_task(large_scale_gain, gain, self.problem, edges, self.num_sequences)
         task = self._task
         if self._average_rate is None:
             self._average_rate = task.average_rate()
@@ -75,7 +77,7 @@ class PrimalDual(PolicyModule):
             task,
             self.problem,
             self.current_epoch,
-            self._average_rate,
+            self._average_rate.to(self.device),
             self.steps_per_epoch,
         )
         self._average_rate = result.average_rate

@@ -72,7 +72,7 @@ def test_bench_prints_ratios(capsys: pytest.CaptureFixture[str]) -> None:
     main(["bench", "--short", "--parts", "decisions,table_i"])
     printed = capsys.readouterr().out
     assert "x [" in printed
-    assert "hours for all 400" in printed
+    assert "400 are" in printed
 
 
 def test_unknown_parts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

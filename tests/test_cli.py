@@ -231,6 +231,8 @@ def test_options_without_effect_are_refused(
     path = _npz(tmp_path / "a.npz", _gain(6))
     assert "`--networks` must be left out" in _error(capsys, "compare", path, "--networks", "3")
     assert "`--steps` must be left out" in _error(capsys, "compare", path, "--steps", "3")
+    words = ["adapt", path, "--test", path, "--out", "out", "--seed", "3"]
+    assert "`--seed` must be left out" in _error(capsys, *words)
     words = ["compare", "--config", "power_control", "--noise_dbm", "-90"]
     assert "`--noise_dbm` must be left out" in _error(capsys, *words)
 

@@ -11,6 +11,7 @@ import torch
 import metagnn.graphs.channel
 import metagnn.graphs.neighbours
 from metagnn.cli import main
+from metagnn.commands.options import read_scenario
 from metagnn.graphs.channel import ChannelFamily
 from metagnn.graphs.neighbours import NeighbourGain
 from metagnn.graphs.randomness import generator
@@ -83,6 +84,50 @@ def test_what_lists_leave_out_is_unknown_unless_they_say_so(
     # 2e-13 * 10 mW over -104 dBm
     inr = 2e-13 * 0.01 / 10 ** (-104 / 10 - 3)
     assert f"on average at most {inr:.3g} times the noise" in capsys.readouterr().out
+
+
+def test_what_the_first_file_leaves_out_counts_in_the_second(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    past, scored = _lists(_gain(12)), _lists(_gain(9, seed=1))
+    left_out = {"neglected_gain": np.full(4, 2e-11)}
+    first = _save(tmp_path / "past.npz", **past, **left_out)
+    means = []
+    for number, given in enumerate(({}, left_out)):
+        second = _save(tmp_path / f"{number}.npz", **scored, **given)
+        main(["compare", second, "--adapt-to", first, "--policies", "full_power", "--json"])
+        means.append(json.loads(capsys.readouterr().out)["policies"]["full_power"]["mean_rate"])
+    main(["compare", second, "--policies", "full_power", "--json"])
+    means.append(json.loads(capsys.readouterr().out)["policies"]["full_power"]["mean_rate"])
+    assert means[0] == means[1] == means[2]
+    other = _save(tmp_path / "other.npz", **scored, neglected_gain=np.full(4, 3e-11))
+    with pytest.raises(ValueError, match="`neglected_gain` must be that of the network's other"):
+        load_samples(other, of=load_samples(first).large_scale_gain)
+    # Samples do as well as large-scale gains, be they as many or not.
+    assert load_samples(second, of=load_samples(first).gain).num_samples == 9
+    dense = _save(tmp_path / "dense.npz", gain=_gain(5))
+    assert load_samples(dense, of=load_samples(first).gain).num_samples == 5
+    endless = _save(tmp_path / "endless.npz", **scored, neglected_gain=np.full(4, 1e38))
+    with pytest.raises(SystemExit):
+        main(["compare", endless, "--json"])
+    assert "`gain` must be <= " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.usefixtures("small_is_large")
+def test_lists_of_scored_samples_know_the_first_only(tmp_path: Path, lists: bool) -> None:
+    gain = _gain(9)
+    changed = gain.copy()
+    changed[1:, :, ::-1] *= 7.0
+    found = []
+    for number, samples in enumerate((gain, changed)):
+        arrays = _lists(samples) if lists else {"gain": samples}
+        path = _save(tmp_path / f"{number}.npz", **arrays)
+        known = read_scenario(path, None, 0, None).large_scale_gain
+        assert isinstance(known, NeighbourGain)
+        found.append((known.neighbours.source, known.direct, known.crossed))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.usefixtures("small_is_large")
@@ -201,6 +246,14 @@ def test_large_drops_are_functions_of_their_arguments() -> None:
         ({"crossed_gain": np.ones(12)}, r"`crossed_gain` must have the shape \[S, E\]"),
         ({"neglected_gain": np.full(4, -1.0)}, "`neglected_gain` must be >= 0 everywhere"),
         ({"large_scale_direct_gain": np.ones(4)}, "`large_scale_crossed_gain` must stand beside"),
+        (
+            {"large_scale_direct_gain": np.ones((5, 4)), "large_scale_crossed_gain": np.ones(12)},
+            r"`large_scale_direct_gain` must have the shape \(4,\), got \(5, 4\)",
+        ),
+        (
+            {"neglected_gain": np.ones(3)},
+            r"`neglected_gain` must have the shape \(4,\), got \(3,\)",
+        ),
     ],
 )
 def test_broken_lists_are_named(

@@ -1,10 +1,14 @@
-"""Work on another device, without one: the meta device refuses CPU tensors and host transfers."""
+"""Work on another device, without one: the meta device refuses to hand values to the host."""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from metagnn.adaptation import learned_rollout
 from metagnn.adaptation_task import make_task
@@ -16,9 +20,31 @@ from metagnn.learner import DenseLearner, flatten
 from metagnn.meta_gradient import Algorithm, InnerLoop, mean_meta_gradient
 from metagnn.meta_parameters import MetaParameters, load_meta_parameters
 from metagnn.tasks.power_control import scaling
-from metagnn.tasks.power_control.baselines import full_power, random_power
+from metagnn.tasks.power_control.baselines import full_power
 from metagnn.tasks.power_control.itlinq import itlinq
 from metagnn.tasks.power_control.wmmse import wmmse
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses operations on tensors of several devices, numbers and copies excepted."""
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = [v for v in tree_leaves((args, kwargs)) if isinstance(v, Tensor) and v.dim() > 0]
+        if len({value.device for value in given}) > 1 and "copy" not in str(func):
+            raise RuntimeError(f"{func} on tensors of several devices")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def one_device() -> Iterator[None]:
+    with OneDevice():
+        yield
 
 
 def _matrix(row: Tensor, column: Tensor, value: Tensor, size: tuple[int, int]) -> Tensor:
@@ -53,14 +79,22 @@ def shipped() -> MetaParameters:
     return parameters
 
 
-def test_the_meta_device_refuses_cpu_tensors_and_transfers() -> None:
-    value = torch.ones(3, device="meta")
-    with pytest.raises(RuntimeError, match="device"):
-        value + torch.ones(3)
+@pytest.mark.usefixtures("one_device")
+def test_other_devices_and_transfers_are_refused(
+    network: tuple[Gain, Gain], shipped: MetaParameters
+) -> None:
+    value = torch.ones(3, 3, device="meta")
+    for work in (torch.add, torch.matmul):
+        with pytest.raises(RuntimeError, match="device"):
+            work(value, torch.ones(3, 3))
     with pytest.raises(RuntimeError, match="item"):
         float(value.sum())
+    left_behind = load_meta_parameters("power_control")
+    with pytest.raises(RuntimeError, match="device"):
+        learned_rollout(left_behind.networks, None, network[1][:4], shipped.problem)
 
 
+@pytest.mark.usefixtures("one_device")
 @pytest.mark.parametrize("algorithm", ["reptile", "fomaml", "maml"])
 def test_inner_loops_stay_on_the_device(
     network: tuple[Gain, Gain], shipped: MetaParameters, algorithm: Algorithm
@@ -78,6 +112,7 @@ def test_inner_loops_stay_on_the_device(
         assert direction.shape == flatten(networks)[name].shape
 
 
+@pytest.mark.usefixtures("one_device")
 def test_decisions_and_baselines_stay_on_the_device(
     network: tuple[Gain, Gain], shipped: MetaParameters
 ) -> None:
@@ -86,7 +121,7 @@ def test_decisions_and_baselines_stay_on_the_device(
     constants = (problem.power_max_w, problem.noise_w)
     learner = DenseLearner(shipped.networks, flatten(shipped.networks), shipped.adaptation.rule)
     assert learned_rollout(learner, gain, gain[:8], problem).power_w.device.type == "meta"
-    policies = [wmmse, full_power, random_power]
+    policies: list[Callable[..., Tensor]] = [wmmse, full_power]
     # On lists ITLinQ asks after each round whether it was the last.
     policies += [itlinq] if isinstance(gain, Tensor) else []
     for policy in policies:

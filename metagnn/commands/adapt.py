@@ -13,6 +13,7 @@ from metagnn.commands.options import (
     neglected_inr,
     neglected_note,
     output_folder,
+    refuse,
     require_file,
 )
 
@@ -40,12 +41,13 @@ def main(words: Sequence[str]) -> None:
     parameters = load_parameters(arguments)
     steps = parameters.adaptation.num_epochs if arguments.steps is None else arguments.steps
     check_count("steps", steps, minimum=0)
-    check_count("seed", arguments.seed, minimum=0)
+    seed = 0 if arguments.seed is None else arguments.seed
+    check_count("seed", seed, minimum=0)
     problem = parameters.problem
     require_file("GAIN", arguments.gain)
     require_file("--test", arguments.test)
     if is_links_csv(arguments.gain):
-        scenario = links_scenario(arguments.gain, arguments.seed, arguments.num_neighbours)
+        scenario = links_scenario(arguments.gain, seed, arguments.num_neighbours)
         large_scale_gain, past, gain = (
             scenario.large_scale_gain,
             scenario.past_gain,
@@ -55,6 +57,7 @@ def main(words: Sequence[str]) -> None:
     elif arguments.test is None:
         raise ValueError("`--test` must name the samples to decide on, got nothing")
     else:
+        refuse(arguments, ("--seed",), "with samples, which are not drawn")
         samples = load_samples(arguments.gain, num_neighbours=arguments.num_neighbours)
         large_scale_gain, past = samples.large_scale_gain, samples.gain
     if arguments.test is not None:
@@ -98,7 +101,7 @@ def main(words: Sequence[str]) -> None:
     if arguments.json:
         import json
 
-        json.dump(report, sys.stdout, indent=2)
+        json.dump(report, sys.stdout, indent=2, allow_nan=False)
         print()
         return
     print(
@@ -138,6 +141,6 @@ def _parser() -> argparse.ArgumentParser:
         "links",
     )
     parser.add_argument("--test", metavar="TEST", help="samples .npz to decide on")
-    parser.add_argument("--seed", type=int, default=0, help="seed of a CSV's samples (0)")
+    parser.add_argument("--seed", type=int, help="seed of a CSV's samples (0)")
     add_policy_options(parser)
     return parser

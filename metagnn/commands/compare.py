@@ -105,7 +105,7 @@ def main(words: Sequence[str]) -> None:
     if arguments.json:
         import json
 
-        json.dump(document, sys.stdout, indent=2)
+        json.dump(document, sys.stdout, indent=2, allow_nan=False)
         print()
         return
     print(table(metrics))

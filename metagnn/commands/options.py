@@ -145,7 +145,10 @@ def check_levels(gain: "Gain", power_max_w: float, noise_w: float) -> None:
 
     from metagnn.graphs.checks import require
 
-    values = gain if isinstance(gain, Tensor) else torch.cat([gain.direct, gain.crossed], -1)
+    if isinstance(gain, Tensor):
+        values = gain
+    else:
+        values = torch.cat([gain.direct, gain.crossed, gain.neglected.nan_to_num(0.0)], -1)
     largest, limit = float(values.max()), 1e38 * min(1.0, noise_w) / (power_max_w * gain.shape[-1])
     rule = f"be <= {limit:.3g} at {power_max_w:.3g} W and {noise_w:.3g} W of noise"
     require(largest <= limit, "gain", rule, largest)
@@ -170,7 +173,8 @@ def read_scenario(
         require(past_path is None, "--adapt-to", "be left out with a CSV of links", past_path)
         return links_scenario(path, seed, num_neighbours)
     if past_path is None:
-        samples = load_samples(path, num_neighbours=num_neighbours)
+        # Lists of all scored samples would tell the first decisions what is to come.
+        samples = load_samples(path, num_neighbours=num_neighbours, num_known=1)
         return Scenario(samples.large_scale_gain, None, samples.gain)
     past = load_samples(past_path, num_neighbours=num_neighbours)
     gain = load_samples(path, of=past.large_scale_gain).gain

@@ -214,7 +214,9 @@ def test_errors_name_argument_rule_and_value() -> None:
         with pytest.raises(ValueError, match=r"have the shape \[K, K\], got \(3, 4, 4\)"):
             lists(_gain(4, 3))
     on_another = positions.roll(1, 0)
-    with pytest.raises(ValueError, match="`receiver_m` must lie apart from other links'"):
+    with pytest.raises(
+        ValueError, match=r"`receiver_m` must lie where the path loss .*a distance of 0 m"
+    ):
         nearest_neighbours(positions, on_another, dual_slope_db, 2, 0.0, generator(0))
     with pytest.raises(ValueError, match=r"`num_neighbours` must be <= 4, the number .*, got 9"):
         nearest_neighbours(positions, positions, dual_slope_db, 9, 0.0, generator(0))

@@ -14,7 +14,7 @@ from metagnn.graphs.rates import rate
 from metagnn.tasks.power_control.exact import exact
 from metagnn.tasks.power_control.fplinq import fplinq
 from metagnn.tasks.power_control.itlinq import itlinq
-from metagnn.tasks.power_control.wmmse import wmmse
+from metagnn.tasks.power_control.wmmse import wmmse, wmmse_iterates
 
 POWER_MAX_W, NOISE_W = 2.0, 0.01
 
@@ -44,16 +44,24 @@ def test_wmmse_and_fplinq_equal_those_on_dense_gains(num_links: int, num_neighbo
         torch.testing.assert_close(found, wanted)
 
 
-def test_wmmse_counts_what_the_lists_leave_out_as_noise() -> None:
+def test_wmmse_counts_and_prices_what_the_lists_leave_out() -> None:
     kept = _kept(7, 3)
-    # Gains that all receivers lose alike: with every power the same, so much more noise.
-    background = replace(kept, neglected=torch.full((7,), 0.3, dtype=torch.float64))
-    full = torch.full((8, 7), POWER_MAX_W, dtype=torch.float64)
-    found = wmmse(background, POWER_MAX_W, NOISE_W, num_iterations=1, initial_power_w=full)
-    louder = NOISE_W + 0.3 * POWER_MAX_W
-    wanted = wmmse(kept, POWER_MAX_W, louder, num_iterations=1, initial_power_w=full)
-    torch.testing.assert_close(found, wanted)
-    assert not torch.allclose(found, wmmse(kept, POWER_MAX_W, NOISE_W, None, 1, full))
+    left_out = torch.linspace(0.1, 0.7, 7, dtype=torch.float64)
+    kept = replace(kept, neglected=left_out)
+    # Every other link, itself included, is heard at the mean power: so much more gain of all.
+    spread = kept.dense() + left_out / 7
+    value = torch.rand((8, 7), generator=generator(3), dtype=torch.float64)
+    crossed = spread - torch.diag_embed(kept.direct)
+    torch.testing.assert_close(kept.received(value), (value.unsqueeze(-2) @ crossed).squeeze(-2))
+    torch.testing.assert_close(kept.caused(value), (crossed @ value.unsqueeze(-1)).squeeze(-1))
+    sums = torch.stack(
+        [
+            rate(kept, power_w, NOISE_W).sum(-1)
+            for power_w in wmmse_iterates(kept, POWER_MAX_W, NOISE_W)
+        ]
+    )
+    assert (sums.diff(dim=0) >= -1e-9).all()
+    assert (sums[-1] > sums[0]).all()
 
 
 @pytest.mark.parametrize("policy", [wmmse, fplinq, itlinq])
