@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metagnn.graphs.checks import check_count, check_non_negative, check_positive, require
 from metagnn.graphs.fading import shadowing_db
+from metagnn.graphs.far_field import FarField, far_field
 from metagnn.graphs.geometry import check_drop, place_link
 from metagnn.graphs.neighbours import NeighbourGain, Neighbours
 
@@ -18,9 +19,6 @@ from metagnn.graphs.neighbours import NeighbourGain, Neighbours
 CANDIDATES_PER_NEIGHBOUR = 4
 # Standard deviations of shadowing up to which a search by threshold looks.
 STRONGEST_SHADOWING = 3.0
-# Cells along each side of the grid that bounds what lies beyond the candidates.
-_CELLS = 32
-_RECEIVERS_AT_ONCE = 4096
 _DISTANCES_M = (1e-3, 1e8)
 
 
@@ -35,10 +33,10 @@ def nearest_neighbours(
     r"""Large-scale gains of direct links and of the strongest of the nearest interferers.
 
     Every receiver draws shadowing for its nearest transmitters, `CANDIDATES_PER_NEIGHBOUR` for
-    each neighbour, and keeps the strongest. What is left out is bounded: the candidates not kept
-    by their gains, all farther transmitters by those of the nearest point of their cell of a grid
-    that is not nearer than the last candidate, times the mean of the shadowing,
-    :math:`\exp((\sigma \ln 10 / 10)^2 / 2)`. The bound is one on the mean over the far shadowing.
+    each neighbour, and keeps the strongest. Left out are the candidates not kept, whose gains are
+    known, and all farther transmitters, whose gains without shadowing are estimated and bounded by
+    `far_field`, times the mean of the shadowing, :math:`\exp((\sigma \ln 10 / 10)^2 / 2)`. The
+    bound is one on the mean over the far shadowing.
 
     Args:
         transmitter_m: Positions of the transmitters [m].
@@ -77,11 +75,11 @@ def nearest_neighbours(
     target = torch.arange(num_links).repeat_interleave(num_candidates)
     candidates = Neighbours(num_links, index.flatten(), target)
     nearest_m = distance[:, -1]
-    beyond = _beyond(transmitter_m, receiver_m, candidates, nearest_m, lambda d: gain_of(d, 0.0))
-    beyond = _mean_shadow(shadowing_std_db) * beyond
+    far = far_field(transmitter_m, receiver_m, candidates, nearest_m, lambda d: gain_of(d, 0.0))
     own_shadow = shadowing_db((num_links,), shadowing_std_db, generator)
     direct = gain_of((transmitter_m - receiver_m).norm(dim=1), own_shadow)
-    return _kept(candidates, gain.flatten(), keep.flatten(), direct, beyond)
+    lifted = _mean_shadow(shadowing_std_db)
+    return _kept(candidates, gain.flatten(), keep.flatten(), direct, far, lifted)
 
 
 def neighbours_above(
@@ -98,7 +96,7 @@ def neighbours_above(
 
     Every receiver draws shadowing for the transmitters that `STRONGEST_SHADOWING` standard
     deviations in their favour would lift to the threshold: for all pairs where the threshold is
-    low. What is left out is bounded as in `nearest_neighbours`.
+    low. What is left out is estimated and bounded as in `nearest_neighbours`.
 
     Args:
         transmitter_m: Positions of the transmitters [m].
@@ -136,11 +134,11 @@ def neighbours_above(
     distance = torch.from_numpy(found["v"]).to(transmitter_m)
     gain = gain_of(distance, shadowing_db(tuple(distance.shape), shadowing_std_db, generator))
     nearest_m = torch.full((num_links,), radius_m).to(transmitter_m)
-    beyond = _beyond(transmitter_m, receiver_m, candidates, nearest_m, lambda d: gain_of(d, 0.0))
-    beyond = _mean_shadow(shadowing_std_db) * beyond
+    far = far_field(transmitter_m, receiver_m, candidates, nearest_m, lambda d: gain_of(d, 0.0))
     own_shadow = shadowing_db((num_links,), shadowing_std_db, generator)
     direct = gain_of((transmitter_m - receiver_m).norm(dim=1), own_shadow)
-    return _kept(candidates, gain, gain >= min_gain, direct, beyond)
+    lifted = _mean_shadow(shadowing_std_db)
+    return _kept(candidates, gain, gain >= min_gain, direct, far, lifted)
 
 
 def _gain_of(
@@ -158,9 +156,10 @@ def _gain_of(
 
     def gain_of(distance_m: Tensor, shadow_db: Tensor | float) -> Tensor:
         gain = torch.pow(10.0, -(path_loss(distance_m) + shadow_db) / 10.0)
-        rule = "lie where the path loss from every transmitter is finite"
-        nearest = f"a distance of {float(distance_m.min()):g} m" if len(distance_m) else ""
-        require(bool(gain.isfinite().all()), "receiver_m", rule, nearest)
+        if not bool(gain.isfinite().all()):
+            rule = "lie where the path loss from every transmitter is finite"
+            nearest = f"a distance of {float(distance_m.min()):g} m"
+            require(False, "receiver_m", rule, nearest)
         return gain
 
     return gain_of
@@ -181,46 +180,22 @@ def _largest_distance(gain_of: Callable[[Tensor], Tensor], min_gain: float) -> f
 
 
 def _kept(
-    candidates: Neighbours, gain: Tensor, keep: Tensor, direct: Tensor, beyond: Tensor
+    candidates: Neighbours,
+    gain: Tensor,
+    keep: Tensor,
+    direct: Tensor,
+    far: FarField,
+    mean_shadow: float,
 ) -> NeighbourGain:
-    """The candidates to keep; all others count as left out, beside what lies beyond."""
-    left_out = candidates.into_targets(gain.masked_fill(keep, 0.0)) + beyond
-    source, target = candidates.source[keep], candidates.target[keep]
+    """The candidates to keep; all others count as left out, beside what is farther."""
+    left_out = candidates.into_targets(gain.masked_fill(keep, 0.0))
     return NeighbourGain(
-        Neighbours(candidates.num_links, source, target), direct, gain[keep], left_out
+        Neighbours(candidates.num_links, candidates.source[keep], candidates.target[keep]),
+        direct,
+        gain[keep],
+        left_out + mean_shadow * far.estimate,
+        left_out + mean_shadow * far.bound,
     )
-
-
-def _beyond(
-    transmitter_m: Tensor,
-    receiver_m: Tensor,
-    known: Neighbours,
-    nearest_m: Tensor,
-    gain_of: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Bound ``[K]`` on gains of all but ``known`` pairs, no nearer than ``nearest_m [K]``."""
-    low, high = transmitter_m.amin(0), transmitter_m.amax(0)
-    width = ((high - low) / _CELLS).clamp(min=1e-9)
-    cell = ((transmitter_m - low) / width).long().clamp(max=_CELLS - 1)
-    number = cell[:, 0] * _CELLS + cell[:, 1]
-    counts = torch.bincount(number, minlength=_CELLS**2)
-    occupied = counts.nonzero().squeeze(1)
-    corner = low + width * torch.stack([occupied // _CELLS, occupied % _CELLS], dim=1)
-    place = torch.searchsorted(occupied, number)
-    sums = []
-    for rows in torch.arange(len(receiver_m)).split(_RECEIVERS_AT_ONCE):
-        offset = receiver_m[rows].unsqueeze(1) - corner
-        outside = (offset - width).clamp(min=0.0) + (-offset).clamp(min=0.0)
-        distance = torch.maximum(outside.norm(dim=2), nearest_m[rows].unsqueeze(1))
-        gain = gain_of(distance.double())
-        begin, end = torch.searchsorted(known.target, rows[[0, -1]] + torch.tensor([0, 1])).tolist()
-        row = known.target[begin:end] - rows[0]
-        of_known = gain.new_zeros(len(rows)).index_add_(
-            0, row, gain[row, place[known.source[begin:end]]]
-        )
-        of_own = gain.gather(1, place[rows].unsqueeze(1)).squeeze(1)
-        sums.append(gain @ counts[occupied].double() - of_known - of_own)
-    return torch.cat(sums).clamp(min=0.0).to(transmitter_m)
 
 
 def drop_many_links(

@@ -81,8 +81,9 @@ class NeighbourGain:
         neighbours: The pairs of links that are kept.
         direct: Gains of the direct links ``[..., K]`` [1].
         crossed: Gains of the pairs ``[..., E]`` [1].
-        neglected: Bound on the sum of the large-scale gains left out at each receiver
-            ``[..., K]`` or ``[K]`` [1], NaN where it is unknown, which is heard as 0.
+        neglected: Sum of the large-scale gains left out at each receiver ``[..., K]`` or ``[K]``
+            [1], NaN where it is unknown, which is heard as 0.
+        neglected_bound: Upper bound of that sum ``[K]`` [1] where it is an estimate, else None.
 
     Raises:
         ValueError: If shapes do not fit.
@@ -92,6 +93,7 @@ class NeighbourGain:
     direct: Tensor
     crossed: Tensor
     neglected: Tensor
+    neglected_bound: Tensor | None = None
 
     def __post_init__(self) -> None:
         leading = tuple(self.direct.shape[:-1])
@@ -151,6 +153,7 @@ class NeighbourGain:
             self.direct.to(device),
             self.crossed.to(device),
             self.neglected.to(device),
+            None if self.neglected_bound is None else self.neglected_bound.to(device),
         )
 
     def clone(self) -> "NeighbourGain":
@@ -161,6 +164,7 @@ class NeighbourGain:
             self.direct.clone(),
             self.crossed.clone(),
             self.neglected.clone(),
+            None if self.neglected_bound is None else self.neglected_bound.clone(),
         )
 
     def samples(self, gain: Tensor) -> "NeighbourGain":
@@ -208,8 +212,9 @@ class NeighbourGain:
         return gain
 
     def neglected_share(self, power_max_w: float, noise_w: float) -> Tensor:
-        """Mean interference of links left out over noise, ``[..., K]`` [1], all at full power."""
-        return self.neglected * (power_max_w / noise_w)
+        """Bound on the mean interference left out, over noise, ``[..., K]`` [1], at full power."""
+        bound = self.neglected if self.neglected_bound is None else self.neglected_bound
+        return bound * (power_max_w / noise_w)
 
 
 # Gains of a network or of samples of it: ``[..., K, K]``, or on neighbour lists.

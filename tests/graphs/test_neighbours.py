@@ -102,8 +102,10 @@ def test_search_by_position_equals_brute_force() -> None:
     gain = 10.0 ** (-dual_slope_db(distance) / 10.0)
     wanted = strongest(gain, 9)
     torch.testing.assert_close(kept.dense(), wanted.dense(), rtol=1e-4, atol=0.0)
-    assert (kept.neglected >= 0.999 * wanted.neglected).all()
-    assert (kept.neglected <= 3.0 * wanted.neglected).all()
+    torch.testing.assert_close(kept.neglected, wanted.neglected, rtol=0.05, atol=0.0)
+    assert kept.neglected_bound is not None
+    assert (kept.neglected_bound >= 0.999 * wanted.neglected).all()
+    assert (kept.neglected_bound <= 2.0 * wanted.neglected).all()
 
 
 def test_the_bound_holds_for_the_mean_over_far_shadowing() -> None:
@@ -113,13 +115,18 @@ def test_the_bound_holds_for_the_mean_over_far_shadowing() -> None:
     far = distance.sort(dim=0).values[5:]  # beyond the own transmitter and four candidates
     mean_shadow = math.exp(0.5 * (0.8 * math.log(10.0)) ** 2)
     mean_far = mean_shadow * (10.0 ** (-dual_slope_db(far) / 10.0)).sum(0)
-    bounds = [
-        nearest_neighbours(transmitter_m, receiver_m, dual_slope_db, 1, 8.0, generator(n)).neglected
+    lists = [
+        nearest_neighbours(transmitter_m, receiver_m, dual_slope_db, 1, 8.0, generator(n))
         for n in range(20)
     ]
-    assert (torch.stack(bounds) >= 0.999 * mean_far).all()
+    bounds = torch.stack(
+        [kept.neglected_bound for kept in lists if kept.neglected_bound is not None]
+    )
+    assert len(bounds) == 20
+    assert (bounds >= 0.999 * mean_far).all()
     # What is left out of the candidates comes on top.
-    assert (torch.stack(bounds).amin(0) <= 3.0 * mean_far).all()
+    assert (bounds.amin(0) <= 3.0 * mean_far).all()
+    assert (torch.stack([kept.neglected for kept in lists]).amin(0) >= 0.9 * mean_far).all()
 
 
 @pytest.mark.parametrize("min_inr", [1e-3, 1.0, 1e3])
@@ -136,8 +143,10 @@ def test_threshold_search_by_position_equals_brute_force(min_inr: float) -> None
     assert torch.equal(kept.neighbours.source, wanted.neighbours.source)
     assert torch.equal(kept.neighbours.target, wanted.neighbours.target)
     torch.testing.assert_close(kept.dense(), wanted.dense(), rtol=1e-4, atol=0.0)
-    assert (kept.neglected >= 0.999 * wanted.neglected).all()
-    assert kept.neglected.sum() <= 2.0 * wanted.neglected.sum() + 1e-12 * wanted.dense().sum()
+    tiny = 1e-6 * float(wanted.direct.max())
+    torch.testing.assert_close(kept.neglected, wanted.neglected, rtol=0.1, atol=tiny)
+    assert kept.neglected_bound is not None
+    assert (kept.neglected_bound >= 0.999 * wanted.neglected).all()
 
 
 def test_threshold_search_finds_what_shadowing_lifts() -> None:
@@ -165,7 +174,7 @@ def test_threshold_search_finds_what_shadowing_lifts() -> None:
     mean_shadow = math.exp(0.5 * (0.3 * math.log(10.0)) ** 2)
     gain = 10.0 ** (-dual_slope_db(cross_distance_m(*positions)) / 10.0)
     all_heard = mean_shadow * (gain.sum(0) - gain.diagonal())
-    assert 0.9 <= (heard.sum() / all_heard.sum()).item() <= 1.3
+    assert (heard.sum() / all_heard.sum()).item() == pytest.approx(1.0, rel=0.03)
     alone = search(1e12, 8.0, 0)
     assert alone.neighbours.num_pairs == 0
     assert (alone.neglected > 0.0).all()
