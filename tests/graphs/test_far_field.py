@@ -41,7 +41,8 @@ def test_sums_of_all_but_the_known_equal_brute_force(drop: tuple[Tensor, Tensor]
     assert float(share.mean()) == pytest.approx(1.0, abs=0.02)
     low, high = share.quantile(torch.tensor([0.02, 0.98], dtype=share.dtype)).tolist()
     assert 0.97 < low < high < 1.03
-    assert 0.7 < float(share.min()) <= float(share.max()) < 1.3
+    # Where the known share a last cell with others, the cell's mean is not that of the others.
+    assert (share <= bound).all()
     assert float(bound.min()) >= 0.999
     assert float(bound.median()) < 2.0
 
