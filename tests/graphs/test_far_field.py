@@ -44,7 +44,7 @@ def test_sums_of_all_but_the_known_equal_brute_force(drop: tuple[Tensor, Tensor]
     # Where the known share a last cell with others, the cell's mean is not that of the others.
     assert (share <= bound).all()
     assert float(bound.min()) >= 0.999
-    assert float(bound.median()) < 2.0
+    assert float(bound.median()) < 2.5
 
 
 @pytest.mark.parametrize("num_links", [1, 2, 5])
