@@ -61,24 +61,21 @@ def far_field(
     sums = torch.zeros(2, len(receiver), dtype=torch.float64)
     for level in range(1, depth + 1):
         cells = _Cells(transmitter, side_m, 2**level, level == depth)
-        for rows in torch.arange(len(receiver)).split(_RECEIVERS_AT_ONCE):
-            at, nearest, total = receiver[rows], nearest_m[rows].float(), sums[:, rows]
+        for first in range(0, len(receiver), _RECEIVERS_AT_ONCE):
+            rows = torch.arange(first, min(first + _RECEIVERS_AT_ONCE, len(receiver)))
+            at, nearest = receiver[rows], nearest_m[rows].float()
             own = cells.of(at)
-            counted = cells.counted(own)
-            points = cells.points(counted, at.unsqueeze(1))
-            gain = gain_of(
-                torch.maximum((at.unsqueeze(1) - points).norm(dim=-1), nearest.unsqueeze(1))
-            )
-            total += (gain * cells.num_transmitters(counted)).sum(-1, dtype=torch.float64)
-            ends = torch.searchsorted(known.target, rows[[0, -1]] + torch.tensor([0, 1]))
+            of = cells.counted(own)
+            gain = cells.gain(of, at.unsqueeze(1), nearest.unsqueeze(1), gain_of)
+            total = (gain * cells.num_transmitters(of)).sum(-1, dtype=torch.float64)
+            ends = torch.searchsorted(known.target, torch.tensor([first, first + len(rows)]))
             pairs = slice(*ends.tolist())
-            row = torch.cat([known.target[pairs], rows]) - rows[0]
+            row = torch.cat([known.target[pairs], rows]) - first
             of = cells.of(transmitter[torch.cat([known.source[pairs], rows])])
             here = cells.are_counted(of, own[row])
             row, of = row[here], of[here]
-            points = cells.points(of, at[row])
-            gain = gain_of(torch.maximum((at[row] - points).norm(dim=-1), nearest[row]))
-            sums[:, rows] = total.index_add(1, row, gain.double(), alpha=-1.0)
+            gain = cells.gain(of, at[row], nearest[row], gain_of)
+            sums[:, rows] += total.index_add(1, row, gain.double(), alpha=-1.0)
     estimate, bound = sums.clamp(min=0.0).to(transmitter_m.dtype)
     return FarField(estimate, bound)
 
@@ -125,8 +122,15 @@ class _Cells:
         inside = ((cell >= 0) & (cell <= self.largest)).all(-1)
         return self.count[self._number(cell)] * inside
 
-    def points(self, cell: Tensor, position: Tensor) -> Tensor:
-        """Mean position of the cells' transmitters, and the cells' points nearest to a position."""
+    def gain(
+        self,
+        cell: Tensor,
+        position: Tensor,
+        nearest_m: Tensor,
+        gain_of: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Gain of one transmitter of a cell, estimate and bound ``[2, ...]``."""
         corner = cell * self.width_m
-        nearest = torch.maximum(torch.minimum(position, corner + self.width_m), corner)
-        return torch.stack([self.mean_m[self._number(cell)], nearest])
+        closest = torch.maximum(torch.minimum(position, corner + self.width_m), corner)
+        points = torch.stack([self.mean_m[self._number(cell)], closest])
+        return gain_of(torch.maximum((position - points).norm(dim=-1), nearest_m))
