@@ -21,7 +21,7 @@ from metagnn.commands.training import main as train
 from metagnn.files import write_atomically, write_csv
 from metagnn.graphs.checks import require
 from metagnn.meta_parameters import load_meta_parameters
-from metagnn.tasks.power_control.metrics import network_average
+from metagnn.tasks.power_control.metrics import Estimate, network_average
 
 RESULTS = Path(__file__).parent / "results"
 MODEL = "--model.init_args"
@@ -134,6 +134,7 @@ def write_table(rows: list[list[str]], outer_loops: int) -> None:
     ]
     of: dict[tuple[str, str, str], dict[tuple[str, str], list[float]]] = defaultdict(dict)
     seconds: dict[str, float] = {}
+    adapted: dict[str, list[Estimate]] = defaultdict(list)
     for name, seed, spent, links, network, epoch, *values in rows:
         of[name, links, epoch][network, seed] = [float(value) for value in values]
         seconds[name] = float(spent)
@@ -148,11 +149,23 @@ def write_table(rows: list[list[str]], outer_loops: int) -> None:
             f"{mean(value for (_, s), value in difference.items() if s == seed):+.3f}"
             for seed in sorted({seed for _, seed in difference})
         ]
+        estimate = network_average(torch.tensor(by_network))
+        if epoch == "20":
+            adapted[name].append(estimate)
         pair = " / ".join(f"{mean(v[column] for v in found.values()):.3f}" for column in (0, 1))
         lines.append(
             f"| {name} | {seconds[name]:.0f} | {links} | {epoch} | {pair} "
-            f"| {cell(network_average(torch.tensor(by_network)))} | {', '.join(by_seed)} |"
+            f"| {cell(estimate)} | {', '.join(by_seed)} |"
         )
+    better = [n for n, found in adapted.items() if all((e.low or 0.0) > 0.0 for e in found)]
+    worse = [n for n, found in adapted.items() if all((e.high or 0.0) < 0.0 for e in found)]
+    reading = [
+        "After 20 epochs, at both K and with whole intervals over networks, better than the first",
+        f"row: {'; '.join(better) or 'none'}. Worse: {'; '.join(worse) or 'none'}.",
+        "",
+    ]
+    table = next(n for n, line in enumerate(lines) if line.startswith("|"))
+    lines[table:table] = reading
     write_atomically(RESULTS / "ablation.md", ("\n".join(lines) + "\n").encode())
 
 
@@ -185,7 +198,8 @@ def main() -> None:
             rows += [[str(value) for value in row] for row in new]
             write_csv(path, HEADER, rows)
             print(name, seed, flush=True)
-    write_table(rows, arguments.outer_loops)
+    asked_for = {str(seed) for seed in arguments.seeds}
+    write_table([row for row in rows if row[1] in asked_for], arguments.outer_loops)
 
 
 if __name__ == "__main__":
