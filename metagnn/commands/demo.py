@@ -27,7 +27,7 @@ def main(words: Sequence[str]) -> None:
     print("1/3  Meta-training `power_control_quick`", flush=True)
     checkpoint = _train(out / "training", short=arguments.short)
     print("2/3  Unseen random networks: 20 steps of adaptation, then 256 samples", flush=True)
-    _random_networks(out / "random", checkpoint, 1 if arguments.short else 6)
+    _random_networks(out / "random", checkpoint, 1 if arguments.short else 4)
     print("\n3/3  New York: 59 sub-links of real community links at 5 GHz", flush=True)
     print("     (metagnn_shipped: the shipped meta-parameters, adapted)", flush=True)
     _new_york(out / "new_york", checkpoint, 2 if arguments.short else 20)
