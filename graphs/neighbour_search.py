@@ -74,12 +74,12 @@ def nearest_neighbours(
     keep.scatter_(1, gain.topk(num_neighbours, dim=1).indices, True)
     target = torch.arange(num_links).repeat_interleave(num_candidates)
     candidates = Neighbours(num_links, index.flatten(), target)
-    nearest_m = distance[:, -1]
-    far = far_field(transmitter_m, receiver_m, candidates, nearest_m, lambda d: gain_of(d, 0.0))
+    far = far_field(
+        transmitter_m, receiver_m, candidates, distance[:, -1], lambda d: gain_of(d, 0.0)
+    )
     own_shadow = shadowing_db((num_links,), shadowing_std_db, generator)
     direct = gain_of((transmitter_m - receiver_m).norm(dim=1), own_shadow)
-    lifted = _mean_shadow(shadowing_std_db)
-    return _kept(candidates, gain.flatten(), keep.flatten(), direct, far, lifted)
+    return _kept(candidates, gain.flatten(), keep.flatten(), direct, far, shadowing_std_db)
 
 
 def neighbours_above(
@@ -137,8 +137,7 @@ def neighbours_above(
     far = far_field(transmitter_m, receiver_m, candidates, nearest_m, lambda d: gain_of(d, 0.0))
     own_shadow = shadowing_db((num_links,), shadowing_std_db, generator)
     direct = gain_of((transmitter_m - receiver_m).norm(dim=1), own_shadow)
-    lifted = _mean_shadow(shadowing_std_db)
-    return _kept(candidates, gain, gain >= min_gain, direct, far, lifted)
+    return _kept(candidates, gain, gain >= min_gain, direct, far, shadowing_std_db)
 
 
 def _gain_of(
@@ -165,10 +164,6 @@ def _gain_of(
     return gain_of
 
 
-def _mean_shadow(std_db: float) -> float:
-    return math.exp(0.5 * (std_db * math.log(10.0) / 10.0) ** 2)
-
-
 def _largest_distance(gain_of: Callable[[Tensor], Tensor], min_gain: float) -> float:
     """Distance [m] up to which a falling gain is at least ``min_gain``, by bisection."""
     low, high = _DISTANCES_M
@@ -185,10 +180,11 @@ def _kept(
     keep: Tensor,
     direct: Tensor,
     far: FarField,
-    mean_shadow: float,
+    shadowing_std_db: float,
 ) -> NeighbourGain:
     """The candidates to keep; all others count as left out, beside what is farther."""
     left_out = candidates.into_targets(gain.masked_fill(keep, 0.0))
+    mean_shadow = math.exp(0.5 * (shadowing_std_db * math.log(10.0) / 10.0) ** 2)
     return NeighbourGain(
         Neighbours(candidates.num_links, candidates.source[keep], candidates.target[keep]),
         direct,

@@ -107,6 +107,9 @@ class NeighbourGain:
         shapes = (pairs.num_links,), tuple(self.direct.shape)
         shape = tuple(self.neglected.shape)
         require(shape in shapes, "neglected", f"have the shape {shapes[0]}", shape)
+        if self.neglected_bound is not None:
+            shape = tuple(self.neglected_bound.shape)
+            require(shape == shapes[0], "neglected_bound", f"have the shape {shapes[0]}", shape)
         object.__setattr__(self, "neglected", self.neglected.expand(self.direct.shape))
 
     @property

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,6 +30,7 @@ from metagnn.meta_parameters import load_meta_parameters
 from metagnn.models.leconv import DenseLEConvStack
 from metagnn.models.leconv_sparse import SparseLEConvStack
 from metagnn.models.primal_dual import NetworkShape, PowerNet, PrimalDualNetworks
+from metagnn.numpy_baselines import numpy_itlinq, numpy_wmmse
 from metagnn.tasks.power_control.itlinq import itlinq
 from metagnn.tasks.power_control.wmmse import wmmse
 from metagnn.update_rule import UpdateRule
@@ -333,35 +332,3 @@ def large_network(num_links: int, num_neighbours: int) -> NeighbourGain:
     )
     shadowing = FAMILY.shadowing_std_db
     return nearest_neighbours(*positions, dual_slope_db, num_neighbours, shadowing, source)
-
-
-def numpy_wmmse(
-    gain: NDArray[np.float64], power_max_w: float, noise_w: float, num_iterations: int = 100
-) -> NDArray[np.float64]:
-    """WMMSE of one sample ``[K, K]``, the ordinary way; `wmmse` says what is computed."""
-    direct = np.diag(gain)
-    v = np.full(len(gain), 0.5 * power_max_w**0.5)
-    for _ in range(num_iterations):
-        total = noise_w + v**2 @ gain
-        u = np.sqrt(direct) * v / total
-        w = 1.0 + direct * v**2 / (total - direct * v**2)
-        v = np.clip(w * u * np.sqrt(direct) / (gain @ (w * u**2)), 0.0, power_max_w**0.5)
-    power: NDArray[np.float64] = v**2
-    return power
-
-
-def numpy_itlinq(
-    gain: NDArray[np.float64], power_max_w: float, noise_w: float
-) -> NDArray[np.float64]:
-    """ITLinQ of one sample ``[K, K]``, the ordinary way; `itlinq` says what is computed."""
-    inr = gain * power_max_w / noise_w
-    snr = np.diag(inr)
-    priority = np.log2(1.0 + snr / (1.0 + inr.sum(0) - snr))
-    on: list[int] = []
-    for k in np.argsort(-priority, kind="stable"):
-        bound = 10**2.5 * snr[k] ** 0.5
-        if not on or np.maximum(inr[on, k], inr[k, on]).max() <= bound:
-            on.append(int(k))
-    power = np.zeros(len(gain))
-    power[on] = power_max_w
-    return power

@@ -259,7 +259,7 @@ def main() -> None:
         "python notebooks/power_control_study.py transfer --num-links 50 --networks 10",
         "python notebooks/power_control_study.py transfer --num-links 100 --networks 5",
         "python notebooks/power_control_study.py sum_rate --networks 500",
-        "python notebooks/power_control_study.py scratch_rates --num-links 8 --networks 2",
+        "python notebooks/power_control_study.py scratch_rates --num-links 8 --networks 3",
         "python notebooks/power_control_study.py curves --num-links 8 12 --networks 3 \\",
         "    --samples 2048 1024 512 256",
         "python notebooks/power_control_summary.py",

@@ -9,12 +9,11 @@ from metagnn.benchmarks import (
     FAMILY,
     against,
     large_network,
-    numpy_itlinq,
-    numpy_wmmse,
     peak_flops,
 )
 from metagnn.cli import main
 from metagnn.graphs.randomness import generator
+from metagnn.numpy_baselines import numpy_itlinq, numpy_wmmse
 from metagnn.tasks.power_control.itlinq import itlinq
 from metagnn.tasks.power_control.wmmse import wmmse
 

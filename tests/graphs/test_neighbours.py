@@ -257,3 +257,5 @@ def test_gains_must_fit_the_pairs() -> None:
         replace(kept, direct=kept.direct.expand(3, 4))
     with pytest.raises(ValueError, match=r"`neglected` must have the shape \(4,\), got \(3,\)"):
         replace(kept, neglected=kept.neglected[:3])
+    with pytest.raises(ValueError, match=r"`neglected_bound` must have the shape \(4,\), got \(3,"):
+        replace(kept, neglected_bound=kept.neglected[:3])
