@@ -50,24 +50,30 @@ class SparseWeight:
         """Sum of the weights of the edges out of each node ``[..., K]``."""
         return self.own + self.neighbours.into_sources(self.crossed)
 
-    def products(self) -> "tuple[SparseProduct, SparseProduct]":
-        """Sums over incoming and over outgoing edges of one sample, as matrices."""
+    def products(self, num_directions: int = 2) -> "tuple[SparseProduct, ...]":
+        """Sums over incoming and, as the second, over outgoing edges of one sample, as matrices."""
         pairs, size = self.neighbours, (self.neighbours.num_links,) * 2
-        order = pairs.by_source
         incoming = _csr(pairs.target, pairs.source, self.crossed, size)
+        if num_directions == 1 and not torch.is_grad_enabled():
+            return (SparseProduct(incoming, None, self.own),)
+        order = pairs.by_source
         outgoing = _csr(pairs.source[order], pairs.target[order], self.crossed[order], size)
-        return (
+        both = (
             SparseProduct(incoming, outgoing, self.own),
             SparseProduct(outgoing, incoming, self.own),
         )
+        return both[:num_directions]
 
 
 @dataclass(frozen=True, eq=False)
 class SparseProduct:
-    """Matrix of neighbours and self-loops that multiplies features ``[K, F]`` from the left."""
+    """Matrix of neighbours and self-loops that multiplies features ``[K, F]`` from the left.
+
+    Its transpose is that of the gradient; without one it is None.
+    """
 
     matrix: Tensor
-    transposed: Tensor
+    transposed: Tensor | None
     own: Tensor
 
     def __matmul__(self, x: Tensor) -> Tensor:
@@ -83,7 +89,7 @@ class _Product(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, matrix: Tensor, transposed: Tensor | None) -> Tensor:
         ctx.transposed = transposed
         with torch.autocast(x.device.type, enabled=False):
             return matrix @ x

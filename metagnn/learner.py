@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.sparse_interference import Graph
-from metagnn.models.leconv import FusedStack
+from metagnn.models.fused_stack import FusedStack
 from metagnn.models.primal_dual import NetworkShape, PrimalDualNetworks
 from metagnn.update_rule import State, UpdateRule
 
@@ -108,9 +108,10 @@ class DenseLearner:
             loss.sum(), [self._flat[n] for n in names], create_graph=self.create_graph
         )
         self._step += 1
-        moved, self._state = self.rule.apply(
-            self._flat, dict(zip(names, gradients, strict=True)), self._state, self._step
-        )
+        with torch.set_grad_enabled(self.create_graph):
+            moved, self._state = self.rule.apply(
+                self._flat, dict(zip(names, gradients, strict=True)), self._state, self._step
+            )
         if not self.create_graph:
             moved = {k: v.detach().requires_grad_() for k, v in moved.items()}
         self._set(moved)

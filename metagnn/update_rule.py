@@ -60,14 +60,14 @@ class UpdateRule:
         for name, value in parameters.items():
             rate, gradient = self.learning_rates[name], gradients[name]
             if self.kind == "sgd":
-                moved[name] = value - rate * gradient
+                moved[name] = torch.sub(value, gradient, alpha=rate)
                 continue
             zero = torch.zeros_like(gradient)
             first, second = state.get(name, (zero, zero))
-            first = _BETA1 * first + (1 - _BETA1) * gradient
-            second = _BETA2 * second + (1 - _BETA2) * gradient.square()
+            first = torch.lerp(first, gradient, 1 - _BETA1)
+            second = torch.addcmul(_BETA2 * second, gradient, gradient, value=1 - _BETA2)
             # The tiny constant keeps the square root differentiable at zero.
-            scale = (second / (1 - _BETA2**step) + 1e-20).sqrt() + _EPSILON
-            moved[name] = value - rate * (first / (1 - _BETA1**step)) / scale
+            scale = torch.add(1e-20, second, alpha=1 / (1 - _BETA2**step)).sqrt() + _EPSILON
+            moved[name] = torch.addcdiv(value, first, scale, value=-rate / (1 - _BETA1**step))
             moments[name] = (first, second)
         return moved, moments

@@ -15,7 +15,7 @@ from metagnn.graphs.neighbours import Gain, NeighbourGain
 NOISE_RANGE = (1e-30, 1e12)
 
 # From here on a batched product is faster than products and sums over samples that lie in a row.
-_LINKS_FOR_BMM = 20
+_LINKS_FOR_BMM = 25
 
 
 class ScaledProblem(NamedTuple):
@@ -32,8 +32,13 @@ class ScaledProblem(NamedTuple):
     crossed: Tensor | NeighbourGain
     noise: Tensor
 
+    @property
+    def samples_last(self) -> bool:
+        """Whether `products` are those of values ``[K, B]`` rather than ``[B, K]``."""
+        return isinstance(self.crossed, Tensor) and self.crossed.shape[-1] < _LINKS_FOR_BMM
+
     def products(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-        """What receivers get and what transmitters cause, functions ``[B, K]`` to ``[B, K]``.
+        """What receivers get and what transmitters cause: functions of one value per link.
 
         The first gives noise and interference ``sigma'^2 + sum_{i != k} g'_ik x_i`` of powers x,
         the second ``sum_k g'_ik y_k`` of values y at all receivers, the own one included.
@@ -45,12 +50,13 @@ class ScaledProblem(NamedTuple):
                 lambda value: crossed.caused(value) + direct * value,
             )
         to_all = crossed + torch.diag_embed(direct)
-        if crossed.shape[-1] < _LINKS_FOR_BMM:
-            with_samples_last = crossed.permute(1, 2, 0).contiguous()
+        if self.samples_last:
+            from_all, noise = crossed.permute(1, 2, 0).contiguous(), noise.T
             to_all = to_all.permute(2, 1, 0).contiguous()
+            each = torch.empty_like(to_all)
             return (
-                lambda share: (with_samples_last * share.T.unsqueeze(1)).sum(0).T + noise,
-                lambda value: (to_all * value.T.unsqueeze(1)).sum(0).T,
+                lambda share: torch.mul(from_all, share.unsqueeze(1), out=each).sum(0).add_(noise),
+                lambda value: torch.mul(to_all, value.unsqueeze(1), out=each).sum(0),
             )
         to_all = to_all.mT.contiguous()
         # [B, 1, K] times [B, K, K]: several times faster than the product with a column.
@@ -178,6 +184,9 @@ def _require_shape(name: str, value: Tensor, gain: Gain) -> None:
 
 
 def _require_everywhere(name: str, value: Tensor) -> None:
-    valid = (value >= 0) & value.isfinite()
-    if not bool(valid.all()):
+    if value.numel() == 0:
+        return
+    low, high = value.aminmax()  # NaN where any value is
+    if not bool((low >= 0) & (high < torch.inf)):
+        valid = (value >= 0) & value.isfinite()
         require(False, name, "be finite and >= 0 everywhere", float(value[~valid][0]))

@@ -67,8 +67,8 @@ def wmmse(
     problem, weight, share = _checked(gain, power_max_w, noise_w, weight, initial_power_w)
     check_count("num_iterations", num_iterations)
     for amplitude in _amplitudes(problem, weight, share, num_iterations):
-        share = amplitude.square()
-    return (share * power_max_w).reshape(gain.shape[:-1])
+        last = amplitude
+    return (last.square() * power_max_w).reshape(gain.shape[:-1])
 
 
 def wmmse_iterates(
@@ -119,18 +119,19 @@ def _amplitudes(
     problem: ScaledProblem, weight: Tensor, share: Tensor, num_iterations: int
 ) -> Iterator[Tensor]:
     """Amplitudes ``[B, K]`` relative to the largest, at the start and after each iteration."""
-    direct = problem.direct
     received, caused = problem.products()
+    direct, amplitude = problem.direct, share.sqrt()
+    if problem.samples_last:
+        direct, weight, amplitude = (v.T.contiguous() for v in (direct, weight, amplitude))
     gain_of = weight * direct
     # Where nothing is harmed the quotient exceeds 1, and the link transmits all it may.
     tiny = torch.finfo(direct.dtype).tiny
-    amplitude = share.sqrt()
-    yield amplitude
-    for _ in range(num_iterations):
-        power = amplitude.square()
+    for iteration in range(num_iterations + 1):
+        yield amplitude.T if problem.samples_last else amplitude
+        if iteration == num_iterations:
+            return
+        power = amplitude * amplitude
         disturbance = received(power)
-        signal = direct * power
-        cost = weight * (signal / (signal + disturbance)) / disturbance
-        pull = gain_of * amplitude / disturbance
-        amplitude = (pull / caused(cost).add_(tiny)).clamp_(max=1.0)
-        yield amplitude
+        pull = (gain_of * amplitude).div_(disturbance)
+        cost = (pull * amplitude).div_(torch.addcmul(disturbance, direct, power))
+        amplitude = pull.div_(caused(cost).add_(tiny)).clamp_(max=1.0)

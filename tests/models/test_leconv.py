@@ -8,7 +8,8 @@ from torch_geometric.nn import LEConv
 
 from metagnn.graphs.interference import DenseGraph, to_data
 from metagnn.graphs.randomness import generator
-from metagnn.models.leconv import DenseLEConv, DenseLEConvStack, FusedStack
+from metagnn.models.fused_stack import FusedStack
+from metagnn.models.leconv import DenseLEConv, DenseLEConvStack
 from metagnn.models.leconv_sparse import SparseLEConvStack
 
 STACKS = [(1, False), (2, False), (1, True), (3, True)]
