@@ -9,7 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metagnn.graphs.checks import check_crossed_gain, check_direct_gain, check_gain, require
+from metagnn.graphs.checks import (
+    check_count,
+    check_crossed_gain,
+    check_direct_gain,
+    check_gain,
+    require,
+)
 from metagnn.graphs.neighbours import (
     Gain,
     NeighbourGain,
@@ -78,6 +84,8 @@ def load_samples(
             if one of them breaks a rule of `check_gain`; if lists break a rule of `Neighbours`;
             if there are not more links than neighbours; or if the network is not that of ``of``.
     """
+    if num_known is not None:
+        check_count("num_known", num_known)
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"`path` must name an existing file, got {str(path)!r}")
@@ -88,12 +96,21 @@ def load_samples(
     if "gain" not in arrays and "source" not in arrays:
         raise ValueError(f"{path.name} must hold an array `gain`, got none of that name")
     try:
+        _check_one_form(arrays)
         samples = (_dense if "gain" in arrays else _lists)(arrays, num_known)
         if of is not None:
             return _like(samples, of)
         return _on_neighbours_if_large(samples, num_neighbours)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
+
+
+def _check_one_form(arrays: dict[str, np.ndarray]) -> None:
+    """Require arrays of dense gains or of lists, not some of both."""
+    dense = [name for name in ("gain", "large_scale_gain") if name in arrays]
+    lists = [name for name in (*_LISTS, *_LARGE_SCALE_LISTS) if name in arrays]
+    if dense and lists:
+        require(False, dense[0], "be left out beside neighbour lists", f"`{lists[0]}` too")
 
 
 def _dense(arrays: dict[str, np.ndarray], num_known: int | None) -> Samples:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metagnn.graphs.checks import check_positive
+from metagnn.graphs.checks import check_positive, require
 from metagnn.graphs.interference import (
     DenseGraph,
     EdgeKind,
@@ -51,7 +51,15 @@ class SparseWeight:
         return self.own + self.neighbours.into_sources(self.crossed)
 
     def products(self, num_directions: int = 2) -> "tuple[SparseProduct, ...]":
-        """Sums over incoming and, as the second, over outgoing edges of one sample, as matrices."""
+        """Sums over incoming and, as the second, over outgoing edges of one sample, as matrices.
+
+        Raises:
+            ValueError: If the weights require a gradient, which the matrices do not carry.
+        """
+        wanted = self.crossed.requires_grad and torch.is_grad_enabled()
+        require(
+            not wanted, "edge_weight", "require no gradient on neighbour lists", "one that does"
+        )
         pairs, size = self.neighbours, (self.neighbours.num_links,) * 2
         incoming = _csr(pairs.target, pairs.source, self.crossed, size)
         if num_directions == 1 and not torch.is_grad_enabled():

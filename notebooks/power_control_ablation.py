@@ -80,6 +80,8 @@ VARIANTS: dict[str, tuple[int, dict[str, str]]] = {
 HEADER = [
     "variant",
     "seed",
+    "outer_loops",
+    "networks",
     "seconds",
     "num_links",
     "network",
@@ -111,13 +113,14 @@ def run(name: str, seed: int, outer_loops: int, num_networks: int) -> list[list[
         for index in range(num_networks):
             network = scenario(size, index, 512, "validation", 0)
             curve, _ = learning_curve(parameters, network, 20, every=20)
-            rows += [[name, seed, seconds, size, index, *row] for row in curve if row[0] in (0, 20)]
+            about = [name, seed, outer_loops, num_networks, seconds, size, index]
+            rows += [[*about, *row] for row in curve if row[0] in (0, 20)]
     return rows
 
 
 def write_table(rows: list[list[str]], outer_loops: int) -> None:
     """Write ``ablation.md``: differences to the first variant on the same networks and seeds."""
-    networks = len({row[4] for row in rows})
+    networks = rows[0][3]
     seeds = sorted({row[1] for row in rows})
     lines = [
         f"# Ablation: {outer_loops} outer loops of `power_control_pretrained`, or equal work",
@@ -133,11 +136,11 @@ def write_table(rows: list[list[str]], outer_loops: int) -> None:
         "|" + "---|" * 7,
     ]
     of: dict[tuple[str, str, str], dict[tuple[str, str], list[float]]] = defaultdict(dict)
-    seconds: dict[str, float] = {}
+    seconds: dict[str, list[float]] = defaultdict(list)
     adapted: dict[str, list[Estimate]] = defaultdict(list)
-    for name, seed, spent, links, network, epoch, *values in rows:
+    for name, seed, _, _, spent, links, network, epoch, *values in rows:
         of[name, links, epoch][network, seed] = [float(value) for value in values]
-        seconds[name] = float(spent)
+        seconds[name].append(float(spent))
     for (name, links, epoch), found in sorted(of.items(), key=lambda item: order(item[0])):
         reference = of[next(iter(VARIANTS)), links, epoch]
         difference = {key: values[2] - reference[key][2] for key, values in found.items()}
@@ -154,7 +157,7 @@ def write_table(rows: list[list[str]], outer_loops: int) -> None:
             adapted[name].append(estimate)
         pair = " / ".join(f"{mean(v[column] for v in found.values()):.3f}" for column in (0, 1))
         lines.append(
-            f"| {name} | {seconds[name]:.0f} | {links} | {epoch} | {pair} "
+            f"| {name} | {mean(seconds[name]):.0f} | {links} | {epoch} | {pair} "
             f"| {cell(estimate)} | {', '.join(by_seed)} |"
         )
     better = [n for n, found in adapted.items() if all((e.low or 0.0) > 0.0 for e in found)]
@@ -178,9 +181,9 @@ def order(key: tuple[str, str, str]) -> tuple[int, int, int]:
 def main() -> None:
     """Run all variants that have no rows yet; delete ``ablation.csv`` to start anew."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--outer-loops", type=int, default=300)
-    parser.add_argument("--networks", type=int, default=10)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--outer-loops", type=int, default=150)
+    parser.add_argument("--networks", type=int, default=4)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     path = RESULTS / "ablation.csv"
     rows: list[list[str]] = []
@@ -190,6 +193,9 @@ def main() -> None:
         require(header == HEADER, "ablation.csv", f"have the header {HEADER}", header)
         for row in rows:
             require(row[0] in VARIANTS, "ablation.csv", "hold today's variants only", row[0])
+            asked = [str(arguments.outer_loops), str(arguments.networks)]
+            rule = f"hold runs of {asked[0]} outer loops and {asked[1]} networks only"
+            require(row[2:4] == asked, "ablation.csv", rule, row[2:4])
     for seed in arguments.seeds:
         for name in VARIANTS:
             if (name, str(seed)) in {(row[0], row[1]) for row in rows}:

@@ -205,10 +205,9 @@ def test_maml_is_the_explicit_jacobian_times_the_gradient(num_networks: int, nam
     adapted, _ = _adapted_by_torch(networks, problem, loop)
     inner, query = _blocks(networks, task, problem, 0), _blocks(adapted, task, problem, 1)
     start, end = flatten(networks)[name], flatten(adapted)[name]
-    hessian = torch.autograd.functional.hessian(inner[name], start)
+    hessian = torch.func.hessian(inner[name])(start)
     jacobian = torch.eye(start.numel(), dtype=torch.float64) - RATES[name] * hessian
-    slope: Tensor = torch.autograd.functional.jacobian(query[name], end)
-    wanted = jacobian.T @ slope
+    wanted = jacobian.T @ torch.func.grad(query[name])(end)
     maml = _meta_gradient("maml", networks, problem, loop)
     torch.testing.assert_close(maml[name], wanted, rtol=1e-8, atol=1e-10)
 

@@ -64,7 +64,10 @@ def _rows(parts: Sequence[str], short: bool) -> "Iterator[Measurement]":
         sizes = (200,) if short else (1_000, 10_000, 100_000, 1_000_000)
         yield from benchmarks.large(sizes, 16, min(repeats, 3))
     if "table_i" in parts:
-        yield benchmarks.table_i(1 if short else 20, _SHORT_TABLE_I if short else ())
+        if short:
+            yield benchmarks.table_i(1, 1, _SHORT_TABLE_I)
+        else:
+            yield benchmarks.table_i(20)
 
 
 def _line(row: "Measurement") -> str:

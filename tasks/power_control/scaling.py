@@ -1,6 +1,7 @@
 """Power control without units: gains relative to the strongest, powers to the largest allowed."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -40,6 +41,8 @@ class ScaledProblem(NamedTuple):
     def products(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
         """What receivers get and what transmitters cause: functions of one value per link.
 
+        They carry no gradient, and are not in bfloat16 where networks are.
+
         The first gives noise and interference ``sigma'^2 + sum_{i != k} g'_ik x_i`` of powers x,
         the second ``sum_k g'_ik y_k`` of values y at all receivers, the own one included.
         """
@@ -60,10 +63,18 @@ class ScaledProblem(NamedTuple):
             )
         to_all = to_all.mT.contiguous()
         # [B, 1, K] times [B, K, K]: several times faster than the product with a column.
-        return (
-            lambda share: torch.baddbmm(noise.unsqueeze(1), share.unsqueeze(1), crossed).squeeze(1),
-            lambda value: torch.bmm(value.unsqueeze(1), to_all).squeeze(1),
-        )
+        rows_of_noise = noise.unsqueeze(1)
+        full_precision = partial(torch.autocast, direct.device.type, enabled=False)
+
+        def received(share: Tensor) -> Tensor:
+            with full_precision():
+                return torch.baddbmm(rows_of_noise, share.unsqueeze(1), crossed).squeeze(1)
+
+        def caused(value: Tensor) -> Tensor:
+            with full_precision():
+                return torch.bmm(value.unsqueeze(1), to_all).squeeze(1)
+
+        return received, caused
 
 
 def check_power_control(gain: Gain, power_max_w: float, noise_w: float) -> None:
@@ -89,8 +100,13 @@ def check_power_control(gain: Gain, power_max_w: float, noise_w: float) -> None:
     require(
         gain.dtype in (torch.float32, torch.float64), "gain", "be float32 or float64", gain.dtype
     )
-    for value in (gain,) if isinstance(gain, Tensor) else (gain.direct, gain.crossed):
+    if isinstance(gain, Tensor):
+        _require_everywhere("gain", gain)
+        return
+    for value in (gain.direct, gain.crossed):
         _require_everywhere("gain", value)
+    known = gain.neglected.reshape(-1, gain.num_links)[:1]
+    _require_everywhere("gain.neglected", known.masked_fill(known.isnan(), 0.0))
 
 
 def check_weight(weight: Tensor | None, gain: Gain) -> Tensor:

@@ -127,7 +127,7 @@ def _amplitudes(
     # Where nothing is harmed the quotient exceeds 1, and the link transmits all it may.
     tiny = torch.finfo(direct.dtype).tiny
     for iteration in range(num_iterations + 1):
-        yield amplitude.T if problem.samples_last else amplitude
+        yield amplitude.T.contiguous() if problem.samples_last else amplitude
         if iteration == num_iterations:
             return
         power = amplitude * amplitude

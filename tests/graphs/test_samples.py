@@ -152,3 +152,21 @@ def test_pickled_objects_are_refused_and_never_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"raw\.npz"):
         load_samples(tmp_path / "raw.npz")
     assert not planted.exists()
+
+
+def test_dense_gains_beside_lists_and_no_known_sample_are_refused(tmp_path: Path) -> None:
+    lists = {
+        "source": [1],
+        "target": [0],
+        "direct_gain": GAIN[:, 0],
+        "crossed_gain": GAIN[:, 0, :1],
+    }
+    both = _save(tmp_path / "both.npz", gain=GAIN, **lists)
+    with pytest.raises(ValueError, match="`gain` must be left out beside neighbour lists"):
+        load_samples(both)
+    large = _save(tmp_path / "large.npz", large_scale_gain=GAIN[0], **lists)
+    with pytest.raises(ValueError, match="`large_scale_gain` must be left out beside neighbour"):
+        load_samples(large)
+    one = _save(tmp_path / "one.npz", gain=GAIN)
+    with pytest.raises(ValueError, match="`num_known` must be an integer >= 1, got 0"):
+        load_samples(one, num_known=0)

@@ -136,3 +136,13 @@ def test_bad_gains_are_refused() -> None:
         itlinq(replace(kept, direct=kept.direct * float("nan")), POWER_MAX_W, NOISE_W)
     with pytest.raises(ValueError, match=r"`gain` must be dense, without neighbour lists"):
         exact(kept, POWER_MAX_W, NOISE_W)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [-0.5, float("inf"), float("-inf")])
+def test_what_is_left_out_must_be_a_gain_or_unknown(value: float) -> None:
+    lists = strongest(torch.ones(4, 4), 2)
+    bad = replace(lists, neglected=torch.full((4,), value))
+    message = rf"`gain.neglected` must be finite and >= 0 everywhere, got {value}"
+    with pytest.raises(ValueError, match=message):
+        wmmse(bad, 1.0, 1.0)
+    wmmse(replace(lists, neglected=torch.full((4,), float("nan"))), 1.0, 1.0)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metagnn.graphs.channel import ChannelFamily
+from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import rate
 from metagnn.tasks.power_control.wmmse import wmmse, wmmse_iterates
 
@@ -157,3 +159,17 @@ def test_bad_arguments_are_named() -> None:
         wmmse(gain, 1.0, 1.0, initial_power_w=torch.ones(3))
     with pytest.raises(ValueError, match="`noise_w`"):
         wmmse_iterates(gain, 1.0, 0.0)  # at the call, before the first iterate is asked for
+
+
+@pytest.mark.parametrize("num_links", [6, 30])
+def test_powers_are_contiguous_and_the_same_under_autocast(num_links: int) -> None:
+    configuration = ChannelFamily().configuration(num_links, 0, "test", 0)
+    gain = configuration.sample(3, generator(0))
+    assert isinstance(gain, torch.Tensor)
+    power_w = wmmse(gain, 0.01, 4e-14, num_iterations=5)
+    assert power_w.is_contiguous()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(wmmse(gain, 0.01, 4e-14, num_iterations=5), power_w)
+    first, *_, last = wmmse_iterates(gain, 0.01, 4e-14, num_iterations=5)
+    torch.testing.assert_close(first, torch.full_like(first, 0.0025))
+    assert torch.equal(last, power_w)
