@@ -307,7 +307,9 @@ def table_i(num_loops: int, num_processes: int = 2, overrides: Sequence[str] = (
     with tempfile.TemporaryDirectory() as folder:
         words.append(f"--trainer.logger.init_args.save_dir={folder}")
         one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        subprocess.run(words, check=True, stdout=sys.stderr, env={**os.environ, **one_thread})
+        subprocess.run(
+            words, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **one_thread}
+        )
     seconds = time.monotonic() - began
     hours = 400 * seconds / num_loops / 3600
     return Measurement(
