@@ -105,8 +105,8 @@ def check_power_control(gain: Gain, power_max_w: float, noise_w: float) -> None:
         return
     for value in (gain.direct, gain.crossed):
         _require_everywhere("gain", value)
-    known = gain.neglected.reshape(-1, gain.num_links)[:1]
-    _require_everywhere("gain.neglected", known.masked_fill(known.isnan(), 0.0))
+    neglected = gain.neglected
+    _require_everywhere("gain.neglected", neglected.masked_fill(neglected.isnan(), 0.0))
 
 
 def check_weight(weight: Tensor | None, gain: Gain) -> Tensor:

@@ -68,7 +68,7 @@ def wmmse(
     check_count("num_iterations", num_iterations)
     for amplitude in _amplitudes(problem, weight, share, num_iterations):
         last = amplitude
-    return (last.square() * power_max_w).reshape(gain.shape[:-1])
+    return _powers(last, power_max_w, gain)
 
 
 def wmmse_iterates(
@@ -86,7 +86,11 @@ def wmmse_iterates(
     problem, weight, share = _checked(gain, power_max_w, noise_w, weight, initial_power_w)
     check_count("num_iterations", num_iterations)
     amplitudes = _amplitudes(problem, weight, share, num_iterations)
-    return ((v.square() * power_max_w).reshape(gain.shape[:-1]) for v in amplitudes)
+    return (_powers(amplitude, power_max_w, gain) for amplitude in amplitudes)
+
+
+def _powers(amplitude: Tensor, power_max_w: float, gain: Gain) -> Tensor:
+    return (amplitude.square() * power_max_w).contiguous().reshape(gain.shape[:-1])
 
 
 def _checked(
@@ -127,7 +131,7 @@ def _amplitudes(
     # Where nothing is harmed the quotient exceeds 1, and the link transmits all it may.
     tiny = torch.finfo(direct.dtype).tiny
     for iteration in range(num_iterations + 1):
-        yield amplitude.T.contiguous() if problem.samples_last else amplitude
+        yield amplitude.T if problem.samples_last else amplitude
         if iteration == num_iterations:
             return
         power = amplitude * amplitude

@@ -146,3 +146,7 @@ def test_what_is_left_out_must_be_a_gain_or_unknown(value: float) -> None:
     with pytest.raises(ValueError, match=message):
         wmmse(bad, 1.0, 1.0)
     wmmse(replace(lists, neglected=torch.full((4,), float("nan"))), 1.0, 1.0)
+    samples = lists.samples(torch.ones(2, 4, 4))
+    second = torch.stack([torch.zeros(4), torch.full((4,), value)])
+    with pytest.raises(ValueError, match=message):
+        wmmse(replace(samples, neglected=second), 1.0, 1.0)
