@@ -53,7 +53,7 @@ def pair(path: Path, draw: Callable[[Axes, str], None]) -> None:
         draw(axis, metric)
         axis.set_ylabel(label)
         axis.set_ylim(bottom=0)
-    axes[1].legend(fontsize=8, frameon=False)
+    axes[0].legend(fontsize=8, frameon=False, loc="lower left")
     save_figure(figure, path)
     print(path)
 
