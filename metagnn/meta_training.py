@@ -1,6 +1,8 @@
 """Lightning module of meta-training: Algorithm 1 of paper A, one outer loop per epoch."""
 
 import math
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Literal
 
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -91,8 +93,6 @@ class MetaGNN(PolicyModule):
         rank, processes = self.trainer.global_rank, self.trainer.world_size
         rule = f"be at most the {len(batch)} tasks of a batch"
         require(processes <= len(batch), "devices", rule, processes)
-        # Every process gets as many large tasks as the others.
-        by_size = sorted(batch, key=lambda network: network.gain.shape[-1])
         tasks = [
             make_task(
                 network.configuration.large_scale_gain,
@@ -101,7 +101,7 @@ class MetaGNN(PolicyModule):
                 self.networks.shape.edges,
                 self.num_sequences,
             )
-            for network in by_size[rank::processes]
+            for network in share_out(batch, processes)[rank]
         ]
         found = mean_meta_gradient(
             self.algorithm, self.engine, self.networks, tasks, self.problem, self.inner
@@ -134,6 +134,22 @@ class MetaGNN(PolicyModule):
             return 1.0
         done = self.current_epoch / total
         return 1.0 - done if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def share_out(batch: Sequence[NetworkSamples], processes: int) -> list[list[NetworkSamples]]:
+    """Networks of a batch for each process: as many links each, with pairs of one size together."""
+
+    def num_links(networks: Sequence[NetworkSamples]) -> int:
+        return sum(network.gain.shape[-1] for network in networks)
+
+    at_once = 2 if len(batch) >= 2 * processes else 1
+    by_size = sorted(batch, key=lambda network: num_links([network]))
+    groups = [list(group) for _, group in groupby(by_size, lambda network: num_links([network]))]
+    pieces = [g[i : i + at_once] for g in groups for i in range(0, len(g), at_once)]
+    shares: list[list[NetworkSamples]] = [[] for _ in range(processes)]
+    for piece in sorted(pieces, key=num_links, reverse=True):
+        min(shares, key=num_links).extend(piece)
+    return shares
 
 
 def _stack(engine: Engine) -> type[nn.Module]:

@@ -1,3 +1,4 @@
+from collections import Counter
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,11 @@ from metagnn.checkpoint import read_checkpoint
 from metagnn.checkpoint_callback import EndCheckpoint
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.data import ConfigurationData
+from metagnn.graphs.channel import ChannelFamily
+from metagnn.graphs.dataset import NetworkSamples, draw_network
 from metagnn.inner_loop import run_epoch
 from metagnn.meta_gradient import InnerLoop
-from metagnn.meta_training import MetaGNN
+from metagnn.meta_training import MetaGNN, share_out
 from metagnn.models.primal_dual import NetworkShape, PrimalDualNetworks
 from metagnn.network_score import run_network, score_network
 from metagnn.update_rule import UpdateRule
@@ -368,3 +371,31 @@ def test_the_last_checkpoint_holds_the_end_of_training(tmp_path: Path) -> None:
     assert [end["global_step"] for end in ends.values()] == [1, 2, 3, 5]
     resumed = fit("resumed", 5, tmp_path / "3" / "last.ckpt")
     assert _equal(resumed["state_dict"], ends[5]["state_dict"])
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 32])
+@pytest.mark.parametrize("num_sizes", [1, 2, 17])
+def test_every_process_gets_as_many_links_and_pairs_of_one_size(
+    processes: int, num_sizes: int
+) -> None:
+    batch = [_network(4 + (7 * number) % num_sizes) for number in range(32)]
+    shares = share_out(batch, processes)
+    dealt = [network for share in shares for network in share]
+    assert sorted(map(id, dealt)) == sorted(map(id, batch))
+    assert len(shares) == processes
+    assert all(shares)
+    links = [sum(network.gain.shape[-1] for network in share) for share in shares]
+    pair = 2 * max(network.gain.shape[-1] for network in batch)
+    assert max(links) - min(links) <= pair
+    if processes <= len(batch) // 2:
+        # No pair is torn: at most one share holds an odd number of networks of a size.
+        torn = Counter(k for share in shares for k, n in _sizes(share).items() if n % 2)
+        assert all(torn[k] == n % 2 for k, n in _sizes(batch).items())
+
+
+def _network(num_links: int) -> NetworkSamples:
+    return draw_network(ChannelFamily(), num_links, 0, "train", 0, 1, 1)
+
+
+def _sizes(networks: list[NetworkSamples]) -> Counter[int]:
+    return Counter(network.gain.shape[-1] for network in networks)
