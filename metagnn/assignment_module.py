@@ -1,0 +1,449 @@
+"""Lightning modules of paper B: meta-training at the base station, adaptation at the users."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from metagnn.assignment_score import dbm_to_w, deterministic, score_assignment
+from metagnn.checkpoint import read_checkpoint
+from metagnn.federated import Update, Weighting, federated_round
+from metagnn.graphs.checks import check_count, check_positive, require
+from metagnn.graphs.interference import DenseGraph
+from metagnn.graphs.randomness import generator
+from metagnn.models.action_heads import HybridAction, HybridPolicy
+from metagnn.models.actor_critic import ActorCritic, ActorCriticShape
+from metagnn.ppo import Network, PPOSettings, Trajectories, collect, make_batch, ppo_loss
+from metagnn.tasks.channel_assignment.environment import (
+    Action,
+    ChannelAssignment,
+    Edges,
+    Layout,
+    Outcome,
+    Reward,
+)
+from metagnn.tasks.channel_assignment.scenario import scenario
+from metagnn.tasks.environment import Step
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Cells in which episodes take place.
+
+    Attributes:
+        scenario: Name of the propagation scenario.
+        num_copies: Cells B that an episode runs side by side.
+        num_steps: Steps T of an episode.
+        reward: See `ChannelAssignment`; so are the others.
+        reward_scale: Coefficient xi [J/bit].
+        layout: Observations per ``user`` or per ``channel``.
+        edges: ``none`` or ``order``.
+    """
+
+    scenario: str = "urban_micro"
+    num_copies: int = 256
+    num_steps: int = 1
+    reward: Reward = "difference"
+    reward_scale: float = 3e-9
+    layout: Layout = "channel"
+    edges: Edges = "order"
+
+    def __post_init__(self) -> None:
+        check_count("num_copies", self.num_copies)
+        self.environment(1)
+
+    def environment(self, num_users: int) -> ChannelAssignment:
+        """Environment of cells with so many users."""
+        return ChannelAssignment(
+            scenario(self.scenario),
+            num_users,
+            num_steps=self.num_steps,
+            reward=self.reward,
+            reward_scale=self.reward_scale,
+            layout=self.layout,
+            edges=self.edges,
+        )
+
+
+class _Users:
+    """The environment as a rollout sees it: actions of the network's heads become powers."""
+
+    def __init__(self, environment: ChannelAssignment) -> None:
+        self.environment = environment
+
+    def step(self, policy: HybridPolicy, action: HybridAction) -> Step[Outcome]:
+        power_w = dbm_to_w(policy.bounded(action))
+        return self.environment.step(Action(action.choice, power_w))
+
+
+class AssignmentModule(pl.LightningModule):
+    """What meta-training and adaptation share. One Lightning epoch is one episode.
+
+    Args:
+        shape: What the network looks like.
+        cell: Where episodes take place.
+        ppo: Constants of the learning.
+        learning_rate: Learning rate of Adam.
+        schedule: ``constant``, or ``linear`` decay to zero at the last epoch.
+        seed: Seed of cells, actions and initial parameters.
+        num_validation_cells: Cells per validation.
+        validation_num_steps: Steps of a validation episode.
+
+    Raises:
+        ValueError: If an argument is out of range or the network does not fit the observations.
+    """
+
+    def __init__(
+        self,
+        shape: ActorCriticShape,
+        cell: Cell,
+        ppo: PPOSettings,
+        learning_rate: float,
+        schedule: Literal["constant", "linear"],
+        seed: int,
+        num_validation_cells: int = 100,
+        validation_num_steps: int = 1,
+    ) -> None:
+        super().__init__()
+        environment = cell.environment(1)
+        wanted = environment.num_features, environment.uplink.num_channels
+        found = shape.in_channels, shape.num_choices
+        rule = f"be {wanted} (in_channels, num_choices) for layout {cell.layout!r}"
+        require(found == wanted, "shape", rule, found)
+        rule = "be true for layout 'channel' only"
+        require(shape.per_choice == (cell.layout == "channel"), "shape.per_choice", rule, found)
+        check_positive("learning_rate", learning_rate)
+        schedules = ("constant", "linear")
+        require(schedule in schedules, "schedule", f"be one of {schedules}", schedule)
+        check_count("seed", seed, minimum=0)
+        check_count("num_validation_cells", num_validation_cells)
+        check_count("validation_num_steps", validation_num_steps)
+        self.shape, self.cell, self.ppo = shape, cell, ppo
+        self.learning_rate, self.schedule, self.seed = learning_rate, schedule, seed
+        self.num_validation_cells = num_validation_cells
+        self.validation_num_steps = validation_num_steps
+        self.automatic_optimization = False
+        self.network = initial_network(shape, seed)
+
+    def train_dataloader(self) -> DataLoader[int]:
+        """One item per epoch."""
+        return DataLoader([0], batch_size=None)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader[int]:
+        """One item per validation."""
+        return DataLoader([0], batch_size=None)  # type: ignore[arg-type]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam on what learns."""
+        return torch.optim.Adam(self.learned(), lr=self.learning_rate)
+
+    def learned(self) -> list[nn.Parameter]:
+        """Parameters that learn."""
+        return list(self.network.parameters())
+
+    def policy(self, num_users: int) -> Network:
+        """Network for cells of so many users."""
+        return self.network
+
+    def episode(self, num_users: int) -> Trajectories:
+        """Trajectories of an episode, of the epoch's own cells and actions."""
+        environment = self.cell.environment(num_users)
+        environment.progress = self._progress()
+        position = (self.current_epoch, num_users)
+        observation = environment.reset(
+            self.cell.num_copies, generator(self.seed, "cells", *position)
+        )
+        return collect(
+            self.policy(num_users),
+            _Users(environment),
+            observation,
+            self.cell.num_steps,
+            generator(self.seed, "actions", *position),
+        )
+
+    def _progress(self) -> float:
+        total = self.trainer.max_epochs
+        return self.current_epoch / total if total is not None and total > 0 else 0.0
+
+    def _learn(self, episodes: Mapping[int, Trajectories]) -> None:
+        """Pass over the episodes of each number of users and log how it went."""
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        if self.schedule == "linear":
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate * (1.0 - self._progress())
+        logged: dict[str, list[Tensor]] = {}
+        for number in range(self.ppo.num_epochs):
+            source = generator(self.seed, "order", self.current_epoch, number)
+            order = torch.randperm(self.cell.num_copies, generator=source)
+            for copies in order.tensor_split(self.ppo.num_batches):
+                losses = []
+                for num_users, trajectories in episodes.items():
+                    batch = make_batch(trajectories, copies, self.ppo)
+                    parts = ppo_loss(self.policy(num_users), batch, self.ppo)
+                    losses.append(self.total(parts.pop("loss")))
+                    for name, value in parts.items():
+                        logged.setdefault(name, []).append(value.detach().mean())
+                optimizer.zero_grad()
+                self.manual_backward(torch.stack(losses).mean())
+                self.shorten_gradients()
+                optimizer.step()
+        values = {name: torch.stack(column).mean() for name, column in logged.items()}
+        first = list(episodes.values())
+        values["reward"] = torch.stack([t.reward.mean() for t in first]).mean()
+        values["explained_variance"] = torch.stack([explained_variance(t) for t in first]).mean()
+        values["success_rate"] = torch.stack([successes(t).mean() for t in first]).mean()
+        self.log_dict(values, batch_size=1)
+
+    def total(self, loss: Tensor) -> Tensor:
+        """One number of the losses per agent ``[I]``."""
+        return loss.mean()
+
+    def shorten_gradients(self) -> None:
+        """Bound the norm of the gradient."""
+        nn.utils.clip_grad_norm_(self.learned(), self.ppo.max_gradient_norm)
+
+    def validation_step(self, batch: int, batch_index: int) -> None:
+        """Log the share of the optimum and the success rate on validation cells."""
+        for num_users in self.validation_num_users():
+            environment = replace(self.cell, num_steps=self.validation_num_steps).environment(
+                num_users
+            )
+            found = score_assignment(
+                deterministic(self.policy(num_users)),
+                environment,
+                self.num_validation_cells,
+                self.seed,
+                "validation",
+            )
+            self.log(f"validation_share_{num_users}", found.share, prog_bar=True, batch_size=1)
+            self.log(
+                f"validation_success_{num_users}", float(found.success_rate.mean()), batch_size=1
+            )
+
+    def validation_num_users(self) -> Sequence[int]:
+        """Numbers of users in validation."""
+        raise NotImplementedError
+
+
+class MetaPPO(AssignmentModule):
+    """Meta-training at the base station (paper B, Algorithm 1): one model for all tasks.
+
+    Args:
+        shape: See `AssignmentModule`, as for all that is not listed here.
+        cell: Where episodes take place.
+        ppo: Constants of the learning.
+        num_users: Numbers of users I_k, one task each.
+        learning_rate: Learning rate of Adam.
+        schedule: ``constant`` or ``linear``.
+        seed: Seed.
+        num_validation_cells: Cells per validation.
+    """
+
+    def __init__(
+        self,
+        shape: ActorCriticShape,
+        cell: Cell,
+        ppo: PPOSettings,
+        num_users: tuple[int, ...] = (2, 4, 8),
+        learning_rate: float = 2e-3,
+        schedule: Literal["constant", "linear"] = "linear",
+        seed: int = 0,
+        num_validation_cells: int = 100,
+    ) -> None:
+        super().__init__(shape, cell, ppo, learning_rate, schedule, seed, num_validation_cells)
+        require(len(num_users) > 0, "num_users", "hold a number of users", num_users)
+        for number in num_users:
+            cell.environment(number)
+        self.num_users = tuple(num_users)
+
+    def training_step(self, batch: int, batch_index: int) -> None:
+        """One epoch of Algorithm 1: episodes of every task, then an update from all of them."""
+        self._learn({number: self.episode(number) for number in self.num_users})
+
+    def validation_num_users(self) -> Sequence[int]:
+        """Those of training."""
+        return self.num_users
+
+
+class FederatedPPO(AssignmentModule):
+    """Adaptation at the users (paper B, Algorithm 2), each with a model of its own.
+
+    The paper's schemes: MFRL starts from meta-parameters and averages; MRL starts from them and
+    does not; FRL averages from one random model; MARL does not, from random models of its own
+    for each user.
+
+    Args:
+        shape: See `AssignmentModule`, as for all that is not listed here.
+        cell: Where episodes take place.
+        ppo: Constants of the learning.
+        num_users: Number of users I.
+        start_from: Checkpoint of `MetaPPO` to start from, or None for random models.
+        average_every: Episodes between averagings, or None for none.
+        weighting: Weights of the average.
+        quorum: Fewest clients of an average.
+        learning_rate: Learning rate of Adam.
+        schedule: ``constant`` or ``linear``.
+        seed: Seed.
+        num_validation_cells: Cells per validation.
+    """
+
+    num_successes: Tensor
+    num_transmissions: Tensor
+
+    def __init__(
+        self,
+        shape: ActorCriticShape,
+        cell: Cell,
+        ppo: PPOSettings,
+        num_users: int = 6,
+        start_from: str | None = None,
+        average_every: int | None = 100,
+        weighting: Weighting = "success",
+        quorum: int = 1,
+        learning_rate: float = 1e-3,
+        schedule: Literal["constant", "linear"] = "linear",
+        seed: int = 0,
+        num_validation_cells: int = 100,
+    ) -> None:
+        super().__init__(shape, cell, ppo, learning_rate, schedule, seed, num_validation_cells)
+        cell.environment(num_users)
+        if average_every is not None:
+            check_count("average_every", average_every)
+        check_count("quorum", quorum)
+        weightings = ("uniform", "samples", "success")
+        require(weighting in weightings, "weighting", f"be one of {weightings}", weighting)
+        self.num_users, self.average_every = num_users, average_every
+        self.weighting: Weighting = weighting
+        self.quorum = quorum
+        if start_from is not None:
+            self.network.load_state_dict(load_network(start_from, shape))
+        separate = start_from is None and average_every is None
+        models = [
+            dict((initial_network(shape, seed, user) if separate else self.network).state_dict())
+            for user in range(num_users)
+        ]
+        # ParameterDict allows no dots in names.
+        self.local = nn.ParameterDict(
+            {
+                name.replace(".", "/"): nn.Parameter(torch.stack([m[name] for m in models]))
+                for name in models[0]
+            }
+        )
+        self.register_buffer("num_successes", torch.zeros(num_users, dtype=torch.float64))
+        self.register_buffer("num_transmissions", torch.zeros((), dtype=torch.int64))
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(False)
+
+    def learned(self) -> list[nn.Parameter]:
+        """The users' models."""
+        return list(self.local.values())
+
+    def models(self) -> dict[str, Tensor]:
+        """Named parameters of all users ``[I, ...]``."""
+        return {name.replace("/", "."): value for name, value in self.local.items()}
+
+    def policy(self, num_users: int) -> Network:
+        """The users' own models, user i of a cell with the i-th."""
+        models = self.models()
+
+        def network(graph: DenseGraph) -> tuple[HybridPolicy, Tensor]:
+            policy: tuple[HybridPolicy, Tensor] = self.network(graph, models)
+            return policy
+
+        return network
+
+    def total(self, loss: Tensor) -> Tensor:
+        """Sum over users: each model descends the gradient of all losses it takes part in."""
+        return loss.sum()
+
+    def shorten_gradients(self) -> None:
+        """Bound the norm of each user's gradient."""
+        gradients = [p.grad.flatten(1) for p in self.learned() if p.grad is not None]
+        norm = torch.cat(gradients, dim=1).norm(dim=1)
+        factor = (self.ppo.max_gradient_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
+        for parameter in self.learned():
+            if parameter.grad is not None:
+                parameter.grad *= factor.view(-1, *[1] * (parameter.dim() - 1))
+
+    def training_step(self, batch: int, batch_index: int) -> None:
+        """One epoch of Algorithm 2, and the averaging that may be due after it."""
+        trajectories = self.episode(self.num_users)
+        found = successes(trajectories)
+        self.num_successes += found.double().flatten(0, 1).sum(0)
+        self.num_transmissions += found[..., 0].numel()
+        self._learn({self.num_users: trajectories})
+        if self.average_every is not None and (self.current_epoch + 1) % self.average_every == 0:
+            self.average()
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """A round of federated averaging, after which every user has the global model."""
+        models = self.models()
+        updates = [
+            Update(
+                f"user {i}",
+                {name: value[i] for name, value in models.items()},
+                int(self.num_transmissions),
+                float(self.num_successes[i] / self.num_transmissions),
+            )
+            for i in range(self.num_users)
+        ]
+        found = federated_round(self.network.state_dict(), updates, self.weighting, self.quorum)
+        self.log("federated_bytes", float(found.num_bytes), batch_size=1)
+        self.log("federated_rejected", float(len(found.rejected)), batch_size=1)
+        if found.averaged:
+            self.network.load_state_dict(found.model)
+            for name, value in models.items():
+                value.copy_(found.model[name].expand(value.shape))
+
+    def validation_num_users(self) -> Sequence[int]:
+        """That of training."""
+        return (self.num_users,)
+
+
+def initial_network(shape: ActorCriticShape, seed: int, user: int = 0) -> ActorCritic:
+    """Network with random parameters, a function of seed and user."""
+    with torch.random.fork_rng():
+        torch.manual_seed(generator(seed, "network", user).initial_seed() % 2**63)
+        return ActorCritic(shape)
+
+
+def load_network(path: str, shape: ActorCriticShape) -> dict[str, Tensor]:
+    """Parameters of the network of a `MetaPPO` checkpoint.
+
+    Raises:
+        ValueError: If the file is no checkpoint of such a module, or its network is another.
+    """
+    state = read_checkpoint(path, name="start_from").get("state_dict", {})
+    found = {
+        name.removeprefix("network."): value
+        for name, value in state.items()
+        if name.startswith("network.")
+    }
+    wanted = {name: tuple(p.shape) for name, p in ActorCritic(shape).state_dict().items()}
+    shapes = {name: tuple(value.shape) for name, value in found.items()}
+    wrong = {name: shapes.get(name) for name in wanted if shapes.get(name) != wanted[name]}
+    for name, had in wrong.items():
+        require(False, "start_from", f"hold `{name}` of the shape {wanted[name]}", had)
+    require(len(found) == len(wanted), "start_from", f"hold only {sorted(wanted)}", sorted(found))
+    return found
+
+
+def successes(trajectories: Trajectories) -> Tensor:
+    """Transmissions without a collision ``[T, B, I]`` (1 or 0)."""
+    alone = [step.alone for step in trajectories.info if isinstance(step, Outcome)]
+    return torch.stack(alone).float()
+
+
+def explained_variance(trajectories: Trajectories) -> Tensor:
+    """Share of the rewards' variance over cells that the critic explains; 0 if there is none."""
+    reward, value = trajectories.reward, trajectories.value
+    variance = reward.var(correction=0)
+    unexplained = (reward - value).var(correction=0)
+    return torch.where(variance > 0, 1.0 - unexplained / variance, 0.0)

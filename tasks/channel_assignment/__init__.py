@@ -1,0 +1,1 @@
+"""Uplink channel assignment and power control for energy efficiency."""
