@@ -52,8 +52,9 @@ class ActorCriticShape:
         check_count("in_channels", self.in_channels)
         check_count("num_choices", self.num_choices)
         require(len(self.hidden_channels) > 0, "hidden_channels", "hold a layer", ())
-        for width in (*self.hidden_channels, self.critic_channels):
+        for width in self.hidden_channels:
             check_count("hidden_channels", width)
+        check_count("critic_channels", self.critic_channels)
         require(self.low < self.high, "low", f"be < high = {self.high}", self.low)
         require(self.critic in ("node", "graph"), "critic", "be 'node' or 'graph'", self.critic)
         if self.per_choice:

@@ -1,0 +1,185 @@
+"""The graph actor-critic: the paper's network without edges, any number of agents, own models."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metagnn.graphs.interference import DenseGraph
+from metagnn.graphs.randomness import generator
+from metagnn.models.actor_critic import LOG_STD, ActorCritic, ActorCriticShape
+from metagnn.models.leconv_sparse import SparseLEConvStack
+
+PAPER = {
+    "per_choice": False,
+    "bidirectional": False,
+    "number_per_choice": False,
+    "hidden_channels": (512, 256),
+    "critic_channels": 128,
+}
+
+
+def _network(in_channels: int = 4, num_choices: int = 3, **changed: Any) -> ActorCritic:
+    torch.manual_seed(0)
+    network = ActorCritic(ActorCriticShape(in_channels, num_choices, **changed))
+    # The heads begin near zero, where orders of agents would hardly show.
+    for head in (network.choice, network.mean, network.log_std):
+        nn.init.normal_(head.weight)
+    return network
+
+
+def _graph(num_agents: int, *leading: int, channels: int | None = None) -> DenseGraph:
+    source = generator(0, "graph", num_agents)
+    bands = () if channels is None else (channels,)
+    node = torch.randn(*leading, *bands, num_agents, 4, generator=source)
+    one = () if channels is None else (1,)
+    weight = torch.rand(*leading, *one, num_agents, num_agents, generator=source)
+    return DenseGraph(node, weight)
+
+
+def _outputs(network: ActorCritic, graph: DenseGraph, *more: Any) -> list[Tensor]:
+    policy, value = network(graph, *more)
+    return [policy.choice.logits, policy.number.mean, policy.number.log_std, value]
+
+
+def test_without_edges_it_is_the_papers_perceptron() -> None:
+    network = _network(**PAPER)
+    graph = _graph(5, 7)
+    silent = DenseGraph(graph.node, torch.zeros_like(graph.edge_weight))
+    x = graph.node
+    for layer in range(2):
+        lin3 = network.get_parameter(f"convs.{layer}.lin3.weight")
+        bias = network.get_parameter(f"convs.{layer}.lin3.bias")
+        x = functional.leaky_relu(functional.linear(x, lin3, bias))
+    assert x.shape == (7, 5, 256)
+    policy, value = network(silent)
+    torch.testing.assert_close(policy.choice.logits, network.choice(x))
+    torch.testing.assert_close(policy.number.mean, network.mean(x))
+    assert policy.number.mean.shape == (7, 5, 1)
+    hidden = functional.leaky_relu(network.critic_hidden(x))
+    assert hidden.shape == (7, 5, 128)
+    torch.testing.assert_close(value, network.value(hidden).squeeze(-1))
+
+
+@pytest.mark.parametrize("channels", [None, 3])
+@pytest.mark.parametrize("critic", ["node", "graph"])
+def test_the_order_of_agents_does_not_matter(channels: int | None, critic: str) -> None:
+    changed = {"per_choice": channels is not None, "critic": critic}
+    changed |= {"number_per_choice": channels is not None}
+    network = _network(**changed)
+    graph = _graph(5, 2, channels=channels)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    moved = DenseGraph(graph.node[..., order, :], graph.edge_weight[..., order, :][..., order])
+    for found, wanted in zip(_outputs(network, moved), _outputs(network, graph), strict=True):
+        torch.testing.assert_close(found, wanted[:, order], atol=1e-4, rtol=1e-5)
+
+
+def test_the_order_of_channels_does_not_matter() -> None:
+    network, graph = _network(), _graph(5, 2, channels=3)
+    order = torch.tensor([2, 0, 1])
+    moved = DenseGraph(graph.node[:, order], graph.edge_weight)
+    *found, value = _outputs(network, moved)
+    *wanted, wanted_value = _outputs(network, graph)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other[..., order])
+    torch.testing.assert_close(value, wanted_value)
+
+
+def test_channels_hear_of_each_other() -> None:
+    network, graph = _network(), _graph(5, 2, channels=3)
+    node = graph.node.clone()
+    node[:, 0] += 1.0
+    before, after = (_outputs(network, g)[0] for g in (graph, DenseGraph(node, graph.edge_weight)))
+    assert float((after - before).detach()[..., 1:].abs().min()) > 0
+
+
+@pytest.mark.parametrize("channels", [None, 3])
+def test_models_of_their_own_are_those_of_each_agent(channels: int | None) -> None:
+    """Agent k's output, by plain loops: it hears what the others' first maps make of them."""
+    changed = {"per_choice": channels is not None, "number_per_choice": channels is not None}
+    network = _network(hidden_channels=(6,), **changed)
+    graph = _graph(4, 2, channels=channels)
+    source = generator(1)
+    models = {
+        name: torch.randn(4, *p.shape, generator=source) for name, p in network.named_parameters()
+    }
+    logits, *_ = _outputs(network, graph, models)
+    x, weight = graph.node, graph.edge_weight.expand(*graph.node.shape[:-1], 4)
+
+    def linear(name: str, agent: int, y: Tensor) -> Tensor:
+        bias = models.get(f"{name}.bias")
+        return functional.linear(
+            y, models[f"{name}.weight"][agent], None if bias is None else bias[agent]
+        )
+
+    for k in range(4):
+        hidden = torch.zeros(1)
+        for name, w in (("convs.0", weight), ("reverse_convs.0", weight.mT)):
+            hidden = hidden + linear(f"{name}.lin3", k, x[..., k, :])
+            for i in range(4):
+                message = linear(f"{name}.lin1", i, x[..., i, :])
+                own = linear(f"{name}.lin2", k, x[..., k, :])
+                hidden = hidden + w[..., i, k, None] * (message - own)
+        hidden = functional.leaky_relu(hidden)
+        if channels is not None:
+            hidden = hidden + linear("mixes.0", k, hidden.mean(-2, keepdim=True))
+        wanted = linear("choice", k, hidden)
+        wanted = wanted if channels is None else wanted.squeeze(-1)
+        torch.testing.assert_close(logits[:, k], wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_equal_models_are_the_shared_one() -> None:
+    network, graph = _network(), _graph(4, 2, channels=3)
+    copies = {name: p.detach().expand(4, *p.shape) for name, p in network.named_parameters()}
+    for found, wanted in zip(
+        _outputs(network, graph, copies), _outputs(network, graph), strict=True
+    ):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_the_encoder_is_pygs_leconv() -> None:
+    network = _network(**{**PAPER, "hidden_channels": (6, 5)})
+    graph = _graph(4)
+    sparse = SparseLEConvStack(4, 6, 2)
+    pyg_layer = type(sparse.convs[0])
+    x = graph.node
+    rows, columns = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
+    index = torch.stack([rows.flatten(), columns.flatten()])
+    for layer, (incoming, outgoing) in enumerate([(4, 6), (6, 5)]):
+        conv = pyg_layer(incoming, outgoing)
+        conv.load_state_dict(network.convs[layer].state_dict())
+        x = functional.leaky_relu(conv(x, index, graph.edge_weight.flatten()))
+    torch.testing.assert_close(_outputs(network, graph)[0], network.choice(x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_value_per_graph_is_the_same_for_all_agents() -> None:
+    value = _outputs(_network(critic="graph"), _graph(5, 2, channels=3))[-1]
+    assert value.shape == (2, 5)
+    torch.testing.assert_close(value, value[:, :1].expand(2, 5))
+    assert float((value[0, 0] - value[1, 0]).detach().abs()) > 0
+
+
+def test_standard_deviations_keep_to_their_range() -> None:
+    network = _network()
+    nn.init.normal_(network.log_std.weight, 0.0, 1e3)
+    log_std = _outputs(network, _graph(5, 2, channels=3))[2]
+    assert float(log_std.detach().min()) >= LOG_STD[0]
+    assert float(log_std.detach().max()) <= LOG_STD[1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"hidden_channels": ()}, r"`hidden_channels` must hold a layer, got \(\)"),
+        ({"hidden_channels": (4, 0)}, r"`hidden_channels` must be an integer >= 1, got 0"),
+        ({"critic_channels": 0}, r"`critic_channels` must be an integer >= 1, got 0"),
+        ({"low": 24.0}, r"`low` must be < high = 24.0, got 24.0"),
+        ({"critic": "all"}, r"`critic` must be 'node' or 'graph', got 'all'"),
+        ({"number_per_choice": False}, r"`number_per_choice` must be true with per_choice"),
+    ],
+)
+def test_shapes_that_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ActorCriticShape(4, 3, **changed)
