@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from metagnn.assignment_score import dbm_to_w, deterministic, score_assignment
 from metagnn.checkpoint import read_checkpoint
-from metagnn.federated import Update, Weighting, federated_round
+from metagnn.federated import WEIGHTINGS, Update, Weighting, federated_round
 from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
@@ -29,6 +29,9 @@ from metagnn.tasks.channel_assignment.environment import (
 )
 from metagnn.tasks.channel_assignment.scenario import scenario
 from metagnn.tasks.environment import Step
+
+Scheme = Literal["mfrl", "mrl", "frl", "marl"]
+SCHEMES: tuple[Scheme, ...] = ("mfrl", "mrl", "frl", "marl")
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,6 @@ class AssignmentModule(pl.LightningModule):
         schedule: ``constant``, or ``linear`` decay to zero at the last epoch.
         seed: Seed of cells, actions and initial parameters.
         num_validation_cells: Cells per validation.
-        validation_num_steps: Steps of a validation episode.
 
     Raises:
         ValueError: If an argument is out of range or the network does not fit the observations.
@@ -107,7 +109,6 @@ class AssignmentModule(pl.LightningModule):
         schedule: Literal["constant", "linear"],
         seed: int,
         num_validation_cells: int = 100,
-        validation_num_steps: int = 1,
     ) -> None:
         super().__init__()
         environment = cell.environment(1)
@@ -122,21 +123,17 @@ class AssignmentModule(pl.LightningModule):
         require(schedule in schedules, "schedule", f"be one of {schedules}", schedule)
         check_count("seed", seed, minimum=0)
         check_count("num_validation_cells", num_validation_cells)
-        check_count("validation_num_steps", validation_num_steps)
         self.shape, self.cell, self.ppo = shape, cell, ppo
         self.learning_rate, self.schedule, self.seed = learning_rate, schedule, seed
         self.num_validation_cells = num_validation_cells
-        self.validation_num_steps = validation_num_steps
         self.automatic_optimization = False
         self.network = initial_network(shape, seed)
 
     def train_dataloader(self) -> DataLoader[int]:
-        """One item per epoch."""
+        """One item: every epoch is one step."""
         return DataLoader([0], batch_size=None)  # type: ignore[arg-type]
 
-    def val_dataloader(self) -> DataLoader[int]:
-        """One item per validation."""
-        return DataLoader([0], batch_size=None)  # type: ignore[arg-type]
+    val_dataloader = test_dataloader = train_dataloader
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam on what learns."""
@@ -210,24 +207,23 @@ class AssignmentModule(pl.LightningModule):
 
     def validation_step(self, batch: int, batch_index: int) -> None:
         """Log the share of the optimum and the success rate on validation cells."""
-        for num_users in self.validation_num_users():
-            environment = replace(self.cell, num_steps=self.validation_num_steps).environment(
-                num_users
-            )
-            found = score_assignment(
-                deterministic(self.policy(num_users)),
-                environment,
-                self.num_validation_cells,
-                self.seed,
-                "validation",
-            )
-            self.log(f"validation_share_{num_users}", found.share, prog_bar=True, batch_size=1)
-            self.log(
-                f"validation_success_{num_users}", float(found.success_rate.mean()), batch_size=1
-            )
+        self._score("validation", self.num_validation_cells, 1)
 
-    def validation_num_users(self) -> Sequence[int]:
-        """Numbers of users in validation."""
+    def test_step(self, batch: int, batch_index: int) -> None:
+        """Log the same on the paper's test: 100 cells of 100 steps (Section IV)."""
+        self._score("test", 100, 100)
+
+    def _score(self, split: str, num_cells: int, num_steps: int) -> None:
+        for num_users in self.scored_num_users():
+            environment = replace(self.cell, num_steps=num_steps).environment(num_users)
+            decide = deterministic(self.policy(num_users))
+            found = score_assignment(decide, environment, num_cells, self.seed, split)
+            success = float(found.success_rate.mean())
+            self.log(f"{split}_share_{num_users}", found.share, prog_bar=True, batch_size=1)
+            self.log(f"{split}_success_{num_users}", success, batch_size=1)
+
+    def scored_num_users(self) -> Sequence[int]:
+        """Numbers of users in validation and test."""
         raise NotImplementedError
 
 
@@ -266,7 +262,7 @@ class MetaPPO(AssignmentModule):
         """One epoch of Algorithm 1: episodes of every task, then an update from all of them."""
         self._learn({number: self.episode(number) for number in self.num_users})
 
-    def validation_num_users(self) -> Sequence[int]:
+    def scored_num_users(self) -> Sequence[int]:
         """Those of training."""
         return self.num_users
 
@@ -274,23 +270,27 @@ class MetaPPO(AssignmentModule):
 class FederatedPPO(AssignmentModule):
     """Adaptation at the users (paper B, Algorithm 2), each with a model of its own.
 
-    The paper's schemes: MFRL starts from meta-parameters and averages; MRL starts from them and
-    does not; FRL averages from one random model; MARL does not, from random models of its own
-    for each user.
+    ``mfrl`` starts from the model of `MetaPPO` and averages; ``mrl`` starts from it and does not
+    average; ``frl`` averages from one random model; ``marl`` does not, from random models of its
+    own for each user.
 
     Args:
         shape: See `AssignmentModule`, as for all that is not listed here.
         cell: Where episodes take place.
         ppo: Constants of the learning.
         num_users: Number of users I.
-        start_from: Checkpoint of `MetaPPO` to start from, or None for random models.
-        average_every: Episodes between averagings, or None for none.
-        weighting: Weights of the average.
+        scheme: ``mfrl``, ``mrl``, ``frl`` or ``marl``.
+        start_from: Checkpoint of `MetaPPO` from which ``mfrl`` and ``mrl`` start.
+        average_every: Episodes between averagings.
+        weighting: Weights of the average: ``uniform``, ``samples`` (Eq. 19), ``success`` (Eq. 20).
         quorum: Fewest clients of an average.
         learning_rate: Learning rate of Adam.
         schedule: ``constant`` or ``linear``.
         seed: Seed.
         num_validation_cells: Cells per validation.
+
+    Raises:
+        ValueError: If an argument is out of range, or ``start_from`` is needed and does not fit.
     """
 
     num_successes: Tensor
@@ -302,8 +302,9 @@ class FederatedPPO(AssignmentModule):
         cell: Cell,
         ppo: PPOSettings,
         num_users: int = 6,
+        scheme: Scheme = "mfrl",
         start_from: str | None = None,
-        average_every: int | None = 100,
+        average_every: int = 100,
         weighting: Weighting = "success",
         quorum: int = 1,
         learning_rate: float = 1e-3,
@@ -313,26 +314,31 @@ class FederatedPPO(AssignmentModule):
     ) -> None:
         super().__init__(shape, cell, ppo, learning_rate, schedule, seed, num_validation_cells)
         cell.environment(num_users)
-        if average_every is not None:
-            check_count("average_every", average_every)
+        require(scheme in SCHEMES, "scheme", f"be one of {SCHEMES}", scheme)
+        check_count("average_every", average_every)
         check_count("quorum", quorum)
-        weightings = ("uniform", "samples", "success")
-        require(weighting in weightings, "weighting", f"be one of {weightings}", weighting)
-        self.num_users, self.average_every = num_users, average_every
+        rule = f"be at most the {num_users} users"
+        require(quorum <= num_users, "quorum", rule, quorum)
+        require(weighting in WEIGHTINGS, "weighting", f"be one of {WEIGHTINGS}", weighting)
+        self.num_users, self.scheme, self.average_every = num_users, scheme, average_every
         self.weighting: Weighting = weighting
         self.quorum = quorum
-        if start_from is not None:
+        if scheme in ("mfrl", "mrl"):
+            rule = f"be a checkpoint of MetaPPO for scheme {scheme!r}"
+            require(start_from is not None, "start_from", rule, start_from)
+            assert start_from is not None
             self.network.load_state_dict(load_network(start_from, shape))
-        separate = start_from is None and average_every is None
         models = [
-            dict((initial_network(shape, seed, user) if separate else self.network).state_dict())
+            initial_network(shape, seed, user) if scheme == "marl" else self.network
             for user in range(num_users)
         ]
         # ParameterDict allows no dots in names.
         self.local = nn.ParameterDict(
             {
-                name.replace(".", "/"): nn.Parameter(torch.stack([m[name] for m in models]))
-                for name in models[0]
+                name.replace(".", "/"): torch.stack(
+                    [m.get_parameter(name) for m in models]
+                ).detach()
+                for name, _ in self.network.named_parameters()
             }
         )
         self.register_buffer("num_successes", torch.zeros(num_users, dtype=torch.float64))
@@ -378,7 +384,8 @@ class FederatedPPO(AssignmentModule):
         self.num_successes += found.double().flatten(0, 1).sum(0)
         self.num_transmissions += found[..., 0].numel()
         self._learn({self.num_users: trajectories})
-        if self.average_every is not None and (self.current_epoch + 1) % self.average_every == 0:
+        averages = self.scheme in ("mfrl", "frl")
+        if averages and (self.current_epoch + 1) % self.average_every == 0:
             self.average()
 
     @torch.no_grad()
@@ -402,7 +409,7 @@ class FederatedPPO(AssignmentModule):
             for name, value in models.items():
                 value.copy_(found.model[name].expand(value.shape))
 
-    def validation_num_users(self) -> Sequence[int]:
+    def scored_num_users(self) -> Sequence[int]:
         """That of training."""
         return (self.num_users,)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from metagnn.graphs.checks import check_count
 
 Weighting = Literal["uniform", "samples", "success"]
+WEIGHTINGS: tuple[Weighting, ...] = ("uniform", "samples", "success")
 
 Model = Mapping[str, Tensor]
 

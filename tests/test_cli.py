@@ -1,5 +1,6 @@
 """The command line: each bad input ends in a named error and exit code 2, nothing half-written."""
 
+import csv
 import json
 import os
 import subprocess
@@ -325,10 +326,36 @@ def test_every_packaged_config_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    small = ["--data.num_links=[2]", "--data.tasks_per_batch=1", "--data.num_samples=16"]
-    if name not in ("from_scratch", "mismatch"):
-        small.append("--model.init_args.inner.num_epochs=1")
+    if name.startswith("channel_assignment"):
+        small = ["--model.init_args.cell.num_copies=4"]
+        small += ["--model.init_args.scheme=frl"] if "_adapt" in name else []
+    else:
+        small = ["--data.num_links=[2]", "--data.tasks_per_batch=1", "--data.num_samples=16"]
+        if name not in ("from_scratch", "mismatch"):
+            small.append("--model.init_args.inner.num_epochs=1")
     main(["fit", "--config", name, *FAST, *small])
+
+
+def test_users_adapt_what_the_base_station_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick = ["--trainer.max_epochs=2", "--model.init_args.num_validation_cells=2"]
+    quick += ["--trainer.check_val_every_n_epoch=2", "--model.init_args.cell.num_copies=4"]
+    adapt = ["fit", "--config", "channel_assignment_adapt", *quick]
+    error = _error(capsys, *adapt)
+    assert "`start_from` must" in error
+    assert "runs/channel_assignment_meta" in error
+    assert not Path("runs").exists()
+    main(["fit", "--config", "channel_assignment_meta", *quick])
+    main([*adapt, "--model.init_args.average_every=2", "--model.init_args.cell.scenario=indoor"])
+    run = Path("runs/channel_assignment_adapt/version_0")
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert "validation_share_6" in rows[0]
+    assert any(row["federated_bytes"] for row in rows)
+    other = ["--model.init_args.shape.hidden_channels=[8]"]
+    assert "`start_from` must hold `convs.0.lin1.weight`" in _error(capsys, *adapt, *other)
 
 
 def test_configs_cannot_name_foreign_classes_or_unknown_keys(

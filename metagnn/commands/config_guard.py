@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,27 @@ def checked_words(words: Sequence[str]) -> list[str]:
         key = "" if equals else name
         resolved.append(word)
     return resolved
+
+
+def model_class(words: Sequence[str]) -> str:
+    """Dotted name of the class that checked words choose as the model, or nothing."""
+    chosen = ""
+    for option, value in _options(words):
+        content: Any = value
+        if option in _OPTIONS:
+            content = _parsed(Path(value).read_text(encoding="utf-8"))
+            content = content.get("model") if isinstance(content, dict) else None
+        elif option not in ("--model", "--model.class_path"):
+            continue
+        content = content.get("class_path") if isinstance(content, dict) else content
+        chosen = content if isinstance(content, str) else chosen
+    return chosen
+
+
+def _options(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Options with their values, given as one word or as two."""
+    pairs = [tuple(word.split("=", 1)) for word in words if "=" in word]
+    return [(a, b) for a, b in pairs] + list(pairwise(words))
 
 
 def _checked_file(name_or_path: str) -> Path:

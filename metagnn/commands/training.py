@@ -4,13 +4,15 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from metagnn.assignment_module import AssignmentModule
 from metagnn.checkpoint_callback import EndCheckpoint
 from metagnn.checkpoint_io import HashedCheckpointIO
-from metagnn.commands.config_guard import checked_words
+from metagnn.commands.config_guard import checked_words, model_class
 from metagnn.data import ConfigurationData
 from metagnn.graphs.units import dbm_to_w, thermal_noise_w
 from metagnn.policy_module import PolicyModule
@@ -36,6 +38,14 @@ class _CLI(LightningCLI):
         parser.set_defaults(
             {"checkpoint.save_last": True, "checkpoint.save_on_train_epoch_end": True}
         )
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration as given: a checkpoint holds weights, not settings."""
+
+
+class _PowerControlCLI(_CLI):
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
         problem = "model.init_args.problem"
         parser.link_arguments("data.family.power_max_dbm", f"{problem}.power_max_w", dbm_to_w)
         parser.link_arguments(
@@ -43,9 +53,6 @@ class _CLI(LightningCLI):
             f"{problem}.noise_w",
             thermal_noise_w,
         )
-
-    def _parse_ckpt_path(self) -> None:
-        """Leave the configuration as given: a checkpoint holds weights, not settings."""
 
 
 def main(words: Sequence[str]) -> None:
@@ -59,29 +66,34 @@ def main(words: Sequence[str]) -> None:
     """
     words = checked_words(words)
     _quieten()
+    callbacks: list[Callback] = [EpochProgress()]
+    trainer_defaults: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "callbacks": callbacks,
+        "plugins": [HashedCheckpointIO()],
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+        # ConfigurationData shares networks out itself: Lightning repeats some.
+        "use_distributed_sampler": False,
+    }
+    settings: dict[str, Any] = {
+        "subclass_mode_model": True,
+        "auto_configure_optimizers": False,
+        "seed_everything_default": 0,
+        "save_config_callback": _SaveConfig,
+        "save_config_kwargs": {"overwrite": True},
+        "trainer_defaults": trainer_defaults,
+        "args": words,
+    }
     try:
-        _CLI(
-            PolicyModule,
-            ConfigurationData,
-            subclass_mode_model=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            save_config_callback=_SaveConfig,
-            save_config_kwargs={"overwrite": True},
-            trainer_defaults={
-                "accelerator": "cpu",
-                "devices": 1,
-                "callbacks": [EpochProgress(), PowerWriter()],
-                "plugins": [HashedCheckpointIO()],
-                "enable_progress_bar": False,
-                "enable_model_summary": False,
-                "num_sanity_val_steps": 0,
-                "log_every_n_steps": 1,
-                # ConfigurationData shares networks out itself: Lightning repeats some.
-                "use_distributed_sampler": False,
-            },
-            args=words,
-        )
+        if model_class(words).startswith(f"{AssignmentModule.__module__}."):
+            _CLI(AssignmentModule, **settings)
+        else:
+            callbacks.append(PowerWriter())
+            _PowerControlCLI(PolicyModule, ConfigurationData, **settings)
     except SystemExit as stop:
         if stop.code:
             sys.exit(2)

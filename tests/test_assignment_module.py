@@ -1,0 +1,289 @@
+"""Meta-training and federated adaptation of channel assignment: schemes, resume, bad input."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor
+
+from metagnn.assignment_module import (
+    AssignmentModule,
+    Cell,
+    FederatedPPO,
+    MetaPPO,
+    explained_variance,
+    initial_network,
+    load_network,
+)
+from metagnn.assignment_score import Decide, deterministic, score_assignment
+from metagnn.checkpoint_io import HashedCheckpointIO
+from metagnn.graphs.randomness import generator
+from metagnn.models.actor_critic import ActorCriticShape
+from metagnn.ppo import PPOSettings
+from metagnn.tasks.channel_assignment.baselines import BASELINES
+from metagnn.tasks.channel_assignment.environment import Action, ChannelAssignment
+from metagnn.tasks.channel_assignment.scenario import scenario
+
+SHAPE = ActorCriticShape(4, 10, hidden_channels=(6,), critic_channels=5)
+CELL = Cell(num_copies=8, num_steps=2)
+PPO = PPOSettings(num_epochs=2, num_batches=2)
+
+
+def _meta(**changed: Any) -> MetaPPO:
+    settings = {"num_users": (2, 3), "num_validation_cells": 4, **changed}
+    return MetaPPO(SHAPE, CELL, PPO, **settings)
+
+
+def _federated(**changed: Any) -> FederatedPPO:
+    settings = {"num_users": 3, "num_validation_cells": 4, "scheme": "frl", **changed}
+    return FederatedPPO(SHAPE, CELL, PPO, **settings)
+
+
+def _trainer(num_epochs: int, **changed: Any) -> pl.Trainer:
+    return pl.Trainer(
+        max_epochs=num_epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        plugins=[HashedCheckpointIO()],
+        log_every_n_steps=1,
+        **changed,
+    )
+
+
+def _fit(module: AssignmentModule, num_epochs: int, **changed: Any) -> pl.Trainer:
+    trainer = _trainer(num_epochs, **changed)
+    trainer.fit(module, ckpt_path=None)
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def meta_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = str(tmp_path_factory.mktemp("meta") / "meta.ckpt")
+    _fit(_meta(), 2).save_checkpoint(path)
+    return path
+
+
+def _same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_meta_training_logs_what_the_issue_of_learning_needs() -> None:
+    trainer = _fit(_meta(), 1, check_val_every_n_epoch=1)
+    wanted = {"reward", "entropy", "approximate_kl", "clip_fraction", "explained_variance"}
+    wanted |= {"validation_share_2", "validation_share_3", "validation_success_2"}
+    assert wanted <= set(trainer.callback_metrics)
+    assert all(bool(value.isfinite()) for value in trainer.callback_metrics.values())
+    assert float(trainer.callback_metrics["approximate_kl"]) > 0
+
+
+@pytest.mark.parametrize("kind", ["meta", "federated"])
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    def make() -> AssignmentModule:
+        return _meta() if kind == "meta" else _federated(average_every=3)
+
+    straight, first, second = make(), make(), make()
+    _fit(straight, 5)
+
+    class _Stop(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            trainer.should_stop = trainer.current_epoch == 1
+
+    stopping = _trainer(5, callbacks=[_Stop()])
+    stopping.fit(first)
+    assert stopping.current_epoch == 2
+    stopping.save_checkpoint(tmp_path / "half.ckpt")
+    _trainer(5).fit(second, ckpt_path=str(tmp_path / "half.ckpt"))
+    assert _same(second.state_dict(), straight.state_dict())
+    assert not _same(first.state_dict(), straight.state_dict())
+
+
+def test_seeds_decide_cells_actions_and_parameters() -> None:
+    one, same, other = _meta(), _meta(), _meta(seed=1)
+    for module in (one, same, other):
+        _fit(module, 1)
+    assert _same(one.state_dict(), same.state_dict())
+    assert not _same(one.state_dict(), other.state_dict())
+
+
+def _agree(module: FederatedPPO) -> bool:
+    return all(
+        torch.equal(value[0], value[user]) for value in module.local.values() for user in (1, 2)
+    )
+
+
+def test_schemes_start_from_what_they_should(meta_checkpoint: str) -> None:
+    trained = load_network(meta_checkpoint, SHAPE)
+    random = {k: v.detach() for k, v in initial_network(SHAPE, 0).named_parameters()}
+    for scheme in ("mfrl", "mrl", "frl", "marl"):
+        module = _federated(scheme=scheme, start_from=meta_checkpoint)
+        first = {name: value[0].detach() for name, value in module.models().items()}
+        assert _same(first, trained if scheme in ("mfrl", "mrl") else random), scheme
+        assert _agree(module) == (scheme != "marl")
+
+
+@pytest.mark.parametrize(("scheme", "agree"), [("frl", True), ("marl", False)])
+def test_only_federated_schemes_average(scheme: str, agree: bool) -> None:
+    module = _federated(scheme=scheme, average_every=2)
+    trainer = _fit(module, 1)
+    assert not _agree(module)
+    module = _federated(scheme=scheme, average_every=2)
+    trainer = _fit(module, 2)
+    assert _agree(module) == agree
+    assert ("federated_bytes" in trainer.callback_metrics) == agree
+    if agree:
+        numbers = sum(p.numel() for p in module.network.parameters())
+        assert float(trainer.callback_metrics["federated_bytes"]) == 2 * 3 * 4 * numbers
+
+
+def test_averages_are_weighted_by_success() -> None:
+    module = _federated(average_every=100)
+    _fit(module, 1)
+    assert int(module.num_transmissions) == 2 * 8
+    rates = module.num_successes / module.num_transmissions
+    assert float(rates.min()) >= 0.0
+    assert float(rates.max()) <= 1.0
+    module.num_successes = torch.tensor([2.0, 6.0, 8.0], dtype=torch.float64)
+    before = {name: value.detach().double() for name, value in module.models().items()}
+    module.log = lambda *words, **settings: None  # type: ignore[method-assign,assignment]
+    module.average()
+    for name, value in module.models().items():
+        wanted = (2 * before[name][0] + 6 * before[name][1] + 8 * before[name][2]) / 16
+        torch.testing.assert_close(value[2].detach(), wanted.float())
+
+
+def test_each_user_learns_from_its_own_loss_where_there_are_no_edges() -> None:
+    cell = Cell(num_copies=8, edges="none")
+    module = FederatedPPO(SHAPE, cell, PPOSettings(), num_users=3, scheme="frl")
+    environment = cell.environment(3)
+    graph = environment.reset(8, generator(0))
+    policy, value = module.policy(3)(graph)
+    for user in range(3):
+        loss = policy.choice.logits[:, user].square().mean() + value[:, user].mean()
+        gradients = torch.autograd.grad(
+            loss, module.learned(), retain_graph=True, allow_unused=True
+        )
+        moved = torch.stack([g.flatten(1).abs().sum(1) for g in gradients if g is not None]).sum(0)
+        assert (moved > 0).nonzero().flatten().tolist() == [user]
+
+
+def test_gradients_are_bounded_for_each_user() -> None:
+    module = _federated()
+    for number, parameter in enumerate(module.learned()):
+        parameter.grad = torch.randn(parameter.shape, generator=generator(number))
+        parameter.grad[0] *= 1e-6
+    small = [p.grad[0].clone() for p in module.learned() if p.grad is not None]
+    module.shorten_gradients()
+    gradients = [p.grad for p in module.learned() if p.grad is not None]
+    norms = torch.cat([g.flatten(1) for g in gradients], dim=1).norm(dim=1)
+    torch.testing.assert_close(norms[1:], torch.ones(2))
+    assert all(torch.equal(g[0], s) for g, s in zip(gradients, small, strict=True))
+
+
+def test_learning_raises_the_share_of_the_optimum() -> None:
+    module = MetaPPO(
+        ActorCriticShape(4, 10, hidden_channels=(16, 16), critic_channels=16),
+        Cell(num_copies=64),
+        PPOSettings(discount=0.0),
+        num_users=(2,),
+        learning_rate=5e-3,
+        num_validation_cells=200,
+    )
+    trainer = _fit(module, 120, check_val_every_n_epoch=120)
+    # Random choices reach 0.42 in this setting, each user's own best 0.53.
+    assert float(trainer.callback_metrics["validation_share_2"]) > 0.7
+
+
+def _baseline(name: str) -> Decide:
+    def decide(environment: ChannelAssignment, source: torch.Generator) -> Action:
+        return BASELINES[name](environment.gain_to_noise, environment.uplink, source)
+
+    return decide
+
+
+def test_scores_of_baselines_and_splits() -> None:
+    environment = ChannelAssignment(scenario("indoor"), 6, num_steps=3)
+    best = score_assignment(_baseline("optimum"), environment, 5, 0, "test")
+    assert best.share == pytest.approx(1.0)
+    assert best.success_rate.tolist() == [1.0] * 5
+    assert best.snr_rate.tolist() == [1.0] * 5
+    greedy = score_assignment(_baseline("greedy"), environment, 5, 0, "test")
+    assert torch.equal(greedy.optimum, best.optimum)
+    assert 0.85 < greedy.share < 1.0
+    other = score_assignment(_baseline("optimum"), environment, 5, 0, "validation")
+    assert not torch.equal(other.optimum, best.optimum)
+
+
+def test_the_likeliest_actions_do_not_depend_on_a_generator() -> None:
+    environment = ChannelAssignment(scenario("indoor"), 4)
+    environment.reset(3, generator(0))
+    decide = deterministic(initial_network(SHAPE, 0))
+    first, second = (decide(environment, generator(n)) for n in (1, 2))
+    assert torch.equal(first.channel, second.channel)
+    assert torch.equal(first.power_w, second.power_w)
+    assert bool(((first.power_w >= 1e-3) & (first.power_w <= 0.2512)).all())
+
+
+def test_explained_variance_by_hand() -> None:
+    module = _meta()
+    module._trainer = _trainer(1)
+    seen = module.episode(2)
+    perfect = seen.__class__(**{**vars(seen), "value": seen.reward.clone()})
+    assert float(explained_variance(perfect)) == pytest.approx(1.0)
+    shifted = seen.__class__(**{**vars(seen), "value": torch.zeros_like(seen.reward)})
+    assert float(explained_variance(shifted)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_checkpoints_of_other_networks_are_refused(meta_checkpoint: str, tmp_path: Path) -> None:
+    other = ActorCriticShape(4, 10, hidden_channels=(7,), critic_channels=5)
+    message = r"`start_from` must hold `convs.0.lin1.weight` of the shape \(7, 4\), got \(6, 4\)"
+    with pytest.raises(ValueError, match=message):
+        FederatedPPO(other, CELL, PPO, start_from=meta_checkpoint)
+    more = ActorCriticShape(4, 10, hidden_channels=(6, 6), critic_channels=5)
+    with pytest.raises(
+        ValueError, match=r"`start_from` must hold `convs.1.lin1.weight` .* got None"
+    ):
+        FederatedPPO(more, CELL, PPO, start_from=meta_checkpoint)
+    one_way = ActorCriticShape(4, 10, hidden_channels=(6,), critic_channels=5, bidirectional=False)
+    with pytest.raises(ValueError, match=r"`start_from` must hold only"):
+        FederatedPPO(one_way, CELL, PPO, start_from=meta_checkpoint)
+    with pytest.raises(ValueError, match=r"`start_from` must"):
+        _federated(scheme="mfrl", start_from=str(tmp_path / "none.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"scheme": "x"}, r"`scheme` must be one of .*, got 'x'"),
+        ({"scheme": "mfrl"}, r"`start_from` must be a checkpoint of MetaPPO .* got None"),
+        ({"num_users": 11}, r"`num_users` must be at most the 10 subchannels, got 11"),
+        ({"average_every": 0}, r"`average_every` must be an integer >= 1, got 0"),
+        ({"quorum": 4}, r"`quorum` must be at most the 3 users, got 4"),
+        ({"weighting": "x"}, r"`weighting` must be one of .*, got 'x'"),
+        ({"learning_rate": float("nan")}, r"`learning_rate` must be finite and > 0, got nan"),
+        ({"schedule": "x"}, r"`schedule` must be one of .*, got 'x'"),
+        ({"seed": -1}, r"`seed` must be an integer >= 0, got -1"),
+    ],
+)
+def test_arguments_that_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _federated(**changed)
+
+
+def test_networks_that_do_not_fit_the_observations_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"`shape` must be \(12, 10\) .* 'user', got \(4, 10\)"):
+        MetaPPO(SHAPE, Cell(layout="user"), PPO)
+    flat = ActorCriticShape(4, 10, per_choice=False)
+    with pytest.raises(ValueError, match=r"`shape.per_choice` must be true for layout 'channel'"):
+        MetaPPO(flat, CELL, PPO)
+    with pytest.raises(ValueError, match=r"`num_users` must hold a number of users, got \(\)"):
+        _meta(num_users=())
+    with pytest.raises(ValueError, match=r"`scenario` must be one of .*, got 'moon'"):
+        Cell(scenario="moon")
+    with pytest.raises(ValueError, match=r"`num_copies` must be an integer >= 1, got 0"):
+        Cell(num_copies=0)
