@@ -1,0 +1,90 @@
+"""Statistics over training seeds: inter-quartile means and probabilities of improvement.
+
+After Agarwal et al., *Deep Reinforcement Learning at the Edge of the Statistical Precipice* (2021).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from metagnn.graphs.checks import require
+from metagnn.graphs.randomness import generator
+from metagnn.tasks.power_control.metrics import CONFIDENCE, NUM_RESAMPLES, Estimate
+
+
+def interquartile_mean(score: Tensor, seed: int = 0) -> Estimate:
+    """Mean of the middle half of all scores, with a stratified bootstrap interval.
+
+    A quarter of the scores, rounded down, is left out at either end. The interval lies between
+    the 2.5th and 97.5th percentile over 2000 resamples of the seeds within each task.
+
+    Args:
+        score: Scores ``[S, M]`` of S seeds on M tasks.
+        seed: Seed of the resamples.
+
+    Raises:
+        ValueError: If there are no scores or one is not finite.
+    """
+    scores = _checked("score", score)
+
+    def middle(sample: Tensor) -> Tensor:
+        ordered = sample.flatten(1).sort(-1).values
+        left_out = ordered.shape[-1] // 4
+        return ordered[:, left_out : ordered.shape[-1] - left_out].mean(-1)
+
+    return _estimate(lambda samples: middle(samples[0]), [scores], seed)
+
+
+def probability_of_improvement(score_a: Tensor, score_b: Tensor, seed: int = 0) -> Estimate:
+    r"""Probability that a run of A scores higher than one of B, averaged over tasks.
+
+    .. math:: \frac{1}{M} \sum_m \frac{1}{S_a S_b} \sum_{i,j}
+              \left([a_{im} > b_{jm}] + \tfrac12 [a_{im} = b_{jm}]\right)
+
+    A is *better* only where the whole interval lies above one half.
+
+    Args:
+        score_a: Scores ``[S_a, M]`` of A.
+        score_b: Scores ``[S_b, M]`` of B on the same tasks.
+        seed: Seed of the resamples, which are drawn within each task.
+
+    Raises:
+        ValueError: If there are no scores, one is not finite, or the numbers of tasks differ.
+    """
+    a, b = _checked("score_a", score_a), _checked("score_b", score_b)
+    rule = f"be on the {a.shape[1]} tasks of `score_a`"
+    require(a.shape[1] == b.shape[1], "score_b", rule, b.shape[1])
+
+    def share(samples: list[Tensor]) -> Tensor:
+        first, second = samples[0].unsqueeze(-2), samples[1].unsqueeze(-3)
+        wins = (first > second).double() + 0.5 * (first == second).double()
+        return wins.mean((-3, -2, -1))
+
+    return _estimate(share, [a, b], seed)
+
+
+def _checked(name: str, score: Tensor) -> Tensor:
+    shape = tuple(score.shape)
+    require(score.dim() == 2 and score.numel() > 0, name, "have the shape (S, M), S, M >= 1", shape)
+    scores = score.detach().cpu().double()
+    finite = scores.isfinite()
+    if not bool(finite.all()):
+        require(False, name, "be finite", float(scores[~finite][0]))
+    return scores
+
+
+def _estimate(
+    statistic: Callable[[list[Tensor]], Tensor], scores: list[Tensor], seed: int
+) -> Estimate:
+    value = float(statistic([s.unsqueeze(0) for s in scores]))
+    if min(len(s) for s in scores) == 1:
+        return Estimate(value, None, None)
+    source = generator(seed, "seed statistics")
+    samples = []
+    for s in scores:
+        drawn = torch.randint(len(s), (NUM_RESAMPLES, *s.shape), generator=source)
+        samples.append(s.expand(NUM_RESAMPLES, *s.shape).gather(1, drawn))
+    tail = 0.5 * (1.0 - CONFIDENCE)
+    ends = torch.quantile(statistic(samples), torch.tensor([tail, 1.0 - tail]).double())
+    return Estimate(value, *ends.tolist())

@@ -1,0 +1,84 @@
+"""PettingZoo's own tests, equal seeds at every step, and the same numbers as the environment."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pettingzoo.test import parallel_api_test, parallel_seed_test
+
+from metagnn.graphs.randomness import generator
+from metagnn.pettingzoo_adapter import ParallelChannelAssignment
+from metagnn.tasks.channel_assignment.environment import Action, ChannelAssignment
+from metagnn.tasks.channel_assignment.scenario import scenario
+
+
+def _parallel(layout: Any = "channel", num_steps: int = 30) -> ParallelChannelAssignment:
+    return ParallelChannelAssignment(
+        ChannelAssignment(scenario("indoor"), 4, num_steps=num_steps, layout=layout)
+    )
+
+
+@pytest.mark.parametrize("layout", ["channel", "user"])
+def test_pettingzoos_own_tests_pass(layout: str) -> None:
+    parallel_api_test(_parallel(layout), num_cycles=200)
+    parallel_seed_test(lambda: _parallel(layout), num_cycles=50)
+
+
+def test_equal_seeds_are_equal_at_every_step() -> None:
+    first, second = _parallel(num_steps=120), _parallel(num_steps=120)
+    for seed in (3, None, 7):
+        seen = [one.reset(seed=seed)[0] for one in (first, second)]
+        for space in first._action_spaces.values():
+            space.seed(0)
+        while first.agents:
+            for agent in first.agents:
+                for key in ("node", "incoming"):
+                    np.testing.assert_array_equal(seen[0][agent][key], seen[1][agent][key])
+            actions = {agent: first.action_space(agent).sample() for agent in first.agents}
+            answers = [one.step(actions) for one in (first, second)]
+            seen = [answer[0] for answer in answers]
+            assert answers[0][1:] == answers[1][1:]
+        assert second.agents == []
+
+
+def test_seeds_and_episodes_differ() -> None:
+    env = _parallel()
+    nodes = [env.reset(seed=seed)[0]["user_0"]["node"] for seed in (1, None, 2, 1)]
+    assert not np.array_equal(nodes[0], nodes[1])
+    assert not np.array_equal(nodes[0], nodes[2])
+    np.testing.assert_array_equal(nodes[0], nodes[3])
+
+
+def test_numbers_are_those_of_the_batched_environment() -> None:
+    env = _parallel()
+    seen, _ = env.reset(seed=5)
+    batched = ChannelAssignment(scenario("indoor"), 4, num_steps=30)
+    graph = batched.reset(1, generator(5, "pettingzoo", 0))
+    for i, agent in enumerate(env.agents):
+        np.testing.assert_array_equal(seen[agent]["node"], graph.node[0, :, i])
+        np.testing.assert_array_equal(seen[agent]["incoming"], graph.edge_weight[0, 0, :, i])
+    power_dbm = [0.0, 10.0, 20.0, 24.0]
+    actions = {
+        f"user_{i}": {"channel": i, "power_dbm": np.array([p], np.float32)}
+        for i, p in enumerate(power_dbm)
+    }
+    _, rewards, _, _, infos = env.step(actions)
+    power_w = 10 ** ((torch.tensor([power_dbm]) - 30) / 10)
+    step = batched.step(Action(torch.arange(4).unsqueeze(0), power_w))
+    assert list(rewards.values()) == pytest.approx(step.reward[0].tolist())
+    found = [info["energy_efficiency"] for info in infos.values()]
+    assert found == pytest.approx(step.info.energy_efficiency[0].tolist())
+
+
+def test_actions_that_are_refused() -> None:
+    env = _parallel()
+    with pytest.raises(ValueError, match="`step` must follow a reset"):
+        env.step({})
+    env.reset(seed=0)
+    good = {agent: env.action_space(agent).sample() for agent in env.agents}
+    with pytest.raises(ValueError, match=r"`actions\['user_2'\]` must lie in .*, got None"):
+        env.step({agent: good[agent] for agent in env.agents if agent != "user_2"})
+    bad = {**good, "user_1": {"channel": 10, "power_dbm": np.array([1.0], np.float32)}}
+    with pytest.raises(ValueError, match=r"`actions\['user_1'\]` must lie in"):
+        env.step(bad)
