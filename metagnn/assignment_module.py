@@ -1,8 +1,8 @@
 """Lightning modules of paper B: meta-training at the base station, adaptation at the users."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -216,8 +216,8 @@ class AssignmentModule(pl.LightningModule):
     def _score(self, split: str, num_cells: int, num_steps: int) -> None:
         for num_users in self.scored_num_users():
             environment = replace(self.cell, num_steps=num_steps).environment(num_users)
-            decide = deterministic(self.policy(num_users))
-            found = score_assignment(decide, environment, num_cells, self.seed, split)
+            own = deterministic(self.policy(num_users), self.cell.layout, self.cell.edges)
+            found = score_assignment({"own": own}, environment, num_cells, self.seed, split)["own"]
             success = float(found.success_rate.mean())
             self.log(f"{split}_share_{num_users}", found.share, prog_bar=True, batch_size=1)
             self.log(f"{split}_success_{num_users}", success, batch_size=1)
@@ -376,6 +376,17 @@ class FederatedPPO(AssignmentModule):
         for parameter in self.learned():
             if parameter.grad is not None:
                 parameter.grad *= factor.view(-1, *[1] * (parameter.dim() - 1))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the users are, for `load_users`."""
+        checkpoint["users"] = {
+            "shape": {**asdict(self.shape), "hidden_channels": list(self.shape.hidden_channels)},
+            "cell": asdict(self.cell),
+            "scheme": self.scheme,
+            "num_users": self.num_users,
+            "seed": self.seed,
+            "num_episodes": self.trainer.max_epochs,
+        }
 
     def training_step(self, batch: int, batch_index: int) -> None:
         """One epoch of Algorithm 2, and the averaging that may be due after it."""

@@ -1,6 +1,6 @@
-"""How well a policy assigns channels: energy efficiency against the optimum, per cell."""
+"""How well policies assign channels: energy efficiency against the optimum, per cell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +11,16 @@ from metagnn.ppo import Network
 from metagnn.tasks.channel_assignment.environment import (
     Action,
     ChannelAssignment,
+    Edges,
+    Layout,
+    observe,
     transmit,
 )
 from metagnn.tasks.channel_assignment.optimum import optimum
+from metagnn.tasks.channel_assignment.scenario import Uplink
 
-Decide = Callable[[ChannelAssignment, torch.Generator], Action]
+# Actions for gains over noise [B, I, N]: a baseline or a network.
+Decide = Callable[[Tensor, Uplink, torch.Generator], Action]
 
 
 @dataclass(frozen=True)
@@ -41,44 +46,46 @@ class AssignmentScore:
 
 
 def score_assignment(
-    decide: Decide,
+    policies: Mapping[str, Decide],
     environment: ChannelAssignment,
     num_cells: int,
     seed: int,
     split: str,
-) -> AssignmentScore:
-    """Run a policy for one episode of ``num_steps`` steps of the environment.
+) -> dict[str, AssignmentScore]:
+    """Run policies for one episode on the same channels, which do not depend on what they do.
 
     Args:
-        decide: Actions for the environment's present state.
-        environment: Of which cells are drawn.
+        policies: Policies by name.
+        environment: Of which cells are drawn; its ``num_steps`` are run.
         num_cells: Number of cells C.
         seed: Seed of the cells.
         split: ``validation`` or ``test``, which never share a cell.
     """
-    source = generator(seed, "assignment", split)
+    environment.reset(num_cells, generator(seed, "assignment", split))
     actions = generator(seed, "assignment actions", split)
-    environment.reset(num_cells, source)
-    rows = []
+    rows: dict[str, list[list[Tensor]]] = {name: [] for name in policies}
     for _ in range(environment.num_steps):
-        best = Action(*optimum(environment.gain_to_noise, environment.uplink))
-        of_best = transmit(best, environment.gain_to_noise, environment.uplink)
-        found = environment.step(decide(environment, actions)).info
-        efficiencies = (found.energy_efficiency, of_best.energy_efficiency)
-        shares = (found.alone, found.snr_met)
-        rows.append(
-            [value.double().sum(-1) for value in efficiencies]
-            + [value.double().mean(-1) for value in shares]
-        )
-    return AssignmentScore(*(torch.stack(column).mean(0) for column in zip(*rows, strict=True)))
+        gain_to_noise, uplink = environment.gain_to_noise, environment.uplink
+        best = Action(*optimum(gain_to_noise, uplink))
+        of_best = transmit(best, gain_to_noise, uplink).energy_efficiency
+        for name, decide in policies.items():
+            found = transmit(decide(gain_to_noise, uplink, actions), gain_to_noise, uplink)
+            sums = [v.double().sum(-1) for v in (found.energy_efficiency, of_best)]
+            shares = [v.double().mean(-1) for v in (found.alone, found.snr_met)]
+            rows[name].append([*sums, *shares])
+        environment.step(best)
+    return {
+        name: AssignmentScore(*(torch.stack(column).mean(0) for column in zip(*steps, strict=True)))
+        for name, steps in rows.items()
+    }
 
 
-def deterministic(network: Network) -> Decide:
-    """The likeliest actions of a network."""
+def deterministic(network: Network, layout: Layout, edges: Edges) -> Decide:
+    """The likeliest actions of a network at the end of its training (fingerprint 1)."""
 
     @torch.no_grad()
-    def decide(environment: ChannelAssignment, generator: torch.Generator) -> Action:
-        policy, _ = network(environment.observation())
+    def decide(gain_to_noise: Tensor, uplink: Uplink, generator: torch.Generator) -> Action:
+        policy, _ = network(observe(gain_to_noise, uplink, layout, edges, 1.0))
         action = policy.mode()
         return Action(action.choice, dbm_to_w(policy.bounded(action)))
 

@@ -31,10 +31,11 @@ DATA_KEYS = {
 }
 
 COUNTS = {key for key in DATA_KEYS if key.startswith("num_")} - {"num_links"}
-# What LightningCLI takes and saves.
+# What LightningCLI takes and saves, and what `metagnn compare` scores.
 SECTIONS = {
     "checkpoint",
     "ckpt_path",
+    "compare",
     "data",
     "model",
     "return_predictions",
@@ -94,6 +95,24 @@ def read_section(name_or_path: str, section: str) -> dict[str, Any]:
     Raises:
         ValueError: If the file is no YAML or has no such section.
     """
+    content = _content(name_or_path)
+    if not isinstance(content.get(section), dict):
+        path = str(config_path(name_or_path))
+        raise ValueError(f"`config` must have a section {section!r}, got {path!r}")
+    values: dict[str, Any] = content[section]
+    return values
+
+
+def has_section(name_or_path: str, section: str) -> bool:
+    """Whether a configuration has a section.
+
+    Raises:
+        ValueError: If the file is no YAML.
+    """
+    return section in _content(name_or_path)
+
+
+def _content(name_or_path: str) -> dict[str, Any]:
     path = config_path(name_or_path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -101,10 +120,7 @@ def read_section(name_or_path: str, section: str) -> dict[str, Any]:
         raise ValueError(f"`config` must be a YAML file, got {str(path)!r}: {error}") from error
     for key in content if isinstance(content, dict) else ():
         require(key in SECTIONS, "config", f"have sections among {sorted(SECTIONS)}", key)
-    if not isinstance(content, dict) or not isinstance(content.get(section), dict):
-        raise ValueError(f"`config` must have a section {section!r}, got {str(path)!r}")
-    values: dict[str, Any] = content[section]
-    return values
+    return content if isinstance(content, dict) else {}
 
 
 def _family(values: object) -> ChannelFamily:

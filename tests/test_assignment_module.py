@@ -17,13 +17,13 @@ from metagnn.assignment_module import (
     initial_network,
     load_network,
 )
-from metagnn.assignment_score import Decide, deterministic, score_assignment
+from metagnn.assignment_score import deterministic, score_assignment
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.graphs.randomness import generator
 from metagnn.models.actor_critic import ActorCriticShape
 from metagnn.ppo import PPOSettings
 from metagnn.tasks.channel_assignment.baselines import BASELINES
-from metagnn.tasks.channel_assignment.environment import Action, ChannelAssignment
+from metagnn.tasks.channel_assignment.environment import ChannelAssignment
 from metagnn.tasks.channel_assignment.scenario import scenario
 
 SHAPE = ActorCriticShape(4, 10, hidden_channels=(6,), critic_channels=5)
@@ -199,31 +199,28 @@ def test_learning_raises_the_share_of_the_optimum() -> None:
     assert float(trainer.callback_metrics["validation_share_2"]) > 0.7
 
 
-def _baseline(name: str) -> Decide:
-    def decide(environment: ChannelAssignment, source: torch.Generator) -> Action:
-        return BASELINES[name](environment.gain_to_noise, environment.uplink, source)
-
-    return decide
-
-
 def test_scores_of_baselines_and_splits() -> None:
     environment = ChannelAssignment(scenario("indoor"), 6, num_steps=3)
-    best = score_assignment(_baseline("optimum"), environment, 5, 0, "test")
+    found = score_assignment(BASELINES, environment, 5, 0, "test")
+    best, greedy = found["optimum"], found["greedy"]
     assert best.share == pytest.approx(1.0)
     assert best.success_rate.tolist() == [1.0] * 5
     assert best.snr_rate.tolist() == [1.0] * 5
-    greedy = score_assignment(_baseline("greedy"), environment, 5, 0, "test")
     assert torch.equal(greedy.optimum, best.optimum)
     assert 0.85 < greedy.share < 1.0
-    other = score_assignment(_baseline("optimum"), environment, 5, 0, "validation")
+    alone = score_assignment({"greedy": BASELINES["greedy"]}, environment, 5, 0, "test")["greedy"]
+    assert torch.equal(alone.efficiency, greedy.efficiency)
+    other = score_assignment(BASELINES, environment, 5, 0, "validation")["optimum"]
     assert not torch.equal(other.optimum, best.optimum)
 
 
 def test_the_likeliest_actions_do_not_depend_on_a_generator() -> None:
     environment = ChannelAssignment(scenario("indoor"), 4)
     environment.reset(3, generator(0))
-    decide = deterministic(initial_network(SHAPE, 0))
-    first, second = (decide(environment, generator(n)) for n in (1, 2))
+    decide = deterministic(initial_network(SHAPE, 0), "channel", "order")
+    first, second = (
+        decide(environment.gain_to_noise, environment.uplink, generator(n)) for n in (1, 2)
+    )
     assert torch.equal(first.channel, second.channel)
     assert torch.equal(first.power_w, second.power_w)
     assert bool(((first.power_w >= 1e-3) & (first.power_w <= 0.2512)).all())

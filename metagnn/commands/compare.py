@@ -26,12 +26,19 @@ def main(words: Sequence[str]) -> None:
     """
     arguments = _parser().parse_args(words)
     from metagnn.comparison import DEFAULT_POLICIES, Scenario, compare
+    from metagnn.experiment import has_section, read_section
     from metagnn.files import write_csv, write_json, written_together
     from metagnn.graphs.checks import check_count
 
     check_count("seed", arguments.seed, minimum=0)
     if (arguments.gain is None) == (arguments.config is None):
         raise ValueError("`GAIN` or `--config` must be given, and not both")
+    if arguments.config is not None and has_section(arguments.config, "compare"):
+        from metagnn.commands.compare_assignment import compare as compare_schemes
+
+        compare_schemes(arguments, read_section(arguments.config, "compare"))
+        return
+    refuse(arguments, ("--runs",), "without a configuration of trained schemes")
     policies = arguments.policies.split(",") if arguments.policies is not None else None
     policies = list(DEFAULT_POLICIES) if policies is None else policies
     out = None if arguments.out is None else output_folder(arguments.out)
@@ -149,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
         help="numbers of links; those of the configuration's test networks if not given",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the test networks (0)")
+    parser.add_argument(
+        "--runs", metavar="DIR", help="folder of trained runs (channel_assignment: all schemes)"
+    )
     parser.add_argument("--policies", metavar="LIST", help="names separated by commas")
     parser.add_argument(
         "--adapt-to",

@@ -255,14 +255,19 @@ def table(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> str:
     rows = [header]
     for policy, values in metrics.items():
         rows.append([policy, *(_cell(values[name]) for name in names)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    note = "Rates in bit/s/Hz; brackets: 95 % bootstrap interval over networks."
+    return f"{text_table(rows)}\n{note}"
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells in columns, the first row underlined."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    note = "Rates in bit/s/Hz; brackets: 95 % bootstrap interval over networks."
-    return "\n".join([*lines, note])
+    return "\n".join(lines)
 
 
 def _cell(estimate: "Estimate") -> str:
