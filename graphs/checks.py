@@ -17,6 +17,11 @@ def require(condition: bool, name: str, rule: str, value: object) -> None:
         raise ValueError(f"`{name}` must {rule}, got {value!r}")
 
 
+def check_finite(name: str, value: float) -> None:
+    """Require a finite number."""
+    require(math.isfinite(value), name, "be finite", value)
+
+
 def check_positive(name: str, value: float) -> None:
     """Require a finite number above zero."""
     require(math.isfinite(value) and value > 0, name, "be finite and > 0", value)

@@ -1,6 +1,5 @@
 """Comparison of trained schemes and baselines of channel assignment, per scenario."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,114 +8,150 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metagnn.assignment_score import AssignmentScore, Decide, deterministic, score_assignment
+from metagnn.assignment_score import AssignmentScore, deterministic, score_assignment
 from metagnn.checkpoint import read_checkpoint
 from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.interference import DenseGraph
 from metagnn.models.action_heads import HybridPolicy
 from metagnn.models.actor_critic import ActorCritic, ActorCriticShape
 from metagnn.seed_statistics import interquartile_mean
-from metagnn.tasks.channel_assignment.baselines import BASELINES
+from metagnn.tasks.channel_assignment.baselines import BASELINES, Decision
 from metagnn.tasks.channel_assignment.environment import ChannelAssignment
 from metagnn.tasks.channel_assignment.scenario import scenario
 from metagnn.tasks.power_control.metrics import Estimate, network_average, ratio_of_means
 
 
 @dataclass(frozen=True)
-class TrainedUsers:
-    """Models of the users of one run.
+class Trained:
+    """A trained policy.
 
     Attributes:
-        scheme: Name of the scheme; ``mfrl_early`` for MFRL at half of its training.
-        scenario: Scenario in which they adapted.
-        num_users: Number of users.
+        scheme: Name of the scheme; ``mfrl_early`` for MFRL at half of its training, ``meta`` for
+            the model of the base station as it is.
+        scenario: Scenario in which its users adapted; None for ``meta``, which runs in any.
+        num_users: Number of its users; None for ``meta``, which takes any.
         seed: Seed of the run.
-        decide: Their likeliest actions.
+        decide: Its likeliest actions.
     """
 
     scheme: str
-    scenario: str
-    num_users: int
+    scenario: str | None
+    num_users: int | None
     seed: int
-    decide: Decide
+    decide: Decision
 
 
-def load_users(path: Path) -> TrainedUsers:
-    """Users of a checkpoint of `FederatedPPO`.
+def find_trained(folder: Path) -> list[Trained]:
+    """Policies of all finished runs under a folder.
 
     Raises:
-        ValueError: If the file is no such checkpoint.
+        ValueError: If there is none, or one is unfinished, or two are of one kind and seed.
     """
+    paths = sorted(folder.rglob("last.ckpt"))
+    require(len(paths) > 0, "runs", "hold a last.ckpt of a run", str(folder))
+    found: dict[tuple[str, str | None, int | None, int], Path] = {}
+    policies = []
+    for last in paths:
+        for path in [last, *sorted(p for p in last.parent.glob("*.ckpt") if p != last)]:
+            policy = _load(path, path == last)
+            if policy is None:
+                continue
+            key = (policy.scheme, policy.scenario, policy.num_users, policy.seed)
+            rule = f"hold one run of {key} (scheme, scenario, users, seed), as {found.get(key)}"
+            require(key not in found, "runs", rule, str(path))
+            found[key] = path
+            policies.append(policy)
+    return policies
+
+
+def _load(path: Path, is_last: bool) -> Trained | None:
+    """Policy of a checkpoint, or None if it lies within a run and is not MFRL at its half."""
     checkpoint = read_checkpoint(path, name="runs")
-    facts: dict[str, Any] = checkpoint.get("users", {})
-    require("scheme" in facts, "runs", "hold checkpoints of FederatedPPO", str(path))
-    shape = dict(facts["shape"])
-    shape["hidden_channels"] = tuple(shape["hidden_channels"])
+    run: dict[str, Any] = checkpoint.get("run", {})
+    known = run.get("kind") in ("MetaPPO", "FederatedPPO")
+    require(known, "runs", "hold runs of MetaPPO or FederatedPPO only", str(path))
+    done, total = run["num_done"], run["num_episodes"]
+    rule = f"hold finished runs ({done} of {total} episodes are done)"
+    require(done == total or not is_last, "runs", rule, str(path))
+    scheme = run.get("scheme", "meta")
+    early = scheme == "mfrl" and 2 * done == total
+    if not is_last and not early:
+        return None
+    shape = {**run["shape"], "hidden_channels": tuple(run["shape"]["hidden_channels"])}
     network = ActorCritic(ActorCriticShape(**shape))
-    models = {
-        name.removeprefix("local.").replace("/", "."): value
+    of_users = run["kind"] == "FederatedPPO"
+    prefix = "local." if of_users else "network."
+    parameters = {
+        name.removeprefix(prefix).replace("/", "."): value
         for name, value in checkpoint["state_dict"].items()
-        if name.startswith("local.")
+        if name.startswith(prefix)
     }
 
-    def users(graph: DenseGraph) -> tuple[HybridPolicy, Tensor]:
-        policy: tuple[HybridPolicy, Tensor] = network(graph, models)
+    def call(graph: DenseGraph) -> tuple[HybridPolicy, Tensor]:
+        policy: tuple[HybridPolicy, Tensor] = network(graph, parameters)
         return policy
 
-    done, total = int(checkpoint["epoch"]), int(facts["num_episodes"])
-    scheme = str(facts["scheme"])
-    if scheme == "mfrl" and 2 * done <= total:
-        scheme = "mfrl_early"
-    decide = deterministic(users, facts["cell"]["layout"], facts["cell"]["edges"])
-    return TrainedUsers(
-        scheme, facts["cell"]["scenario"], int(facts["num_users"]), int(facts["seed"]), decide
+    cell = run["cell"]
+    return Trained(
+        "mfrl_early" if early else scheme,
+        cell["scenario"] if of_users else None,
+        run["num_users"] if of_users else None,
+        run["seed"],
+        deterministic(call, cell["layout"], cell["edges"], done / total),
     )
 
 
 def compare_assignment(
-    runs: Sequence[TrainedUsers],
+    trained: Sequence[Trained],
     scenarios: Sequence[str],
     num_users: int,
     num_cells: int,
     num_steps: int,
     seed: int,
-) -> dict[str, dict[str, list[AssignmentScore]]]:
-    """Scores per scenario and policy: one of each baseline, one per seed of each scheme.
+) -> dict[str, dict[str, dict[int | None, AssignmentScore]]]:
+    """Scores by scenario, policy and seed of training (None for baselines).
 
     Args:
-        runs: Trained users; those of other scenarios or numbers of users are left out.
+        trained: Trained policies; those of other scenarios or numbers of users are left out.
         scenarios: Names of scenarios.
         num_users: Number of users.
         num_cells: Test cells per scenario.
         num_steps: Steps in each cell.
         seed: Seed of the test cells.
+
+    Raises:
+        ValueError: If ``trained`` holds policies, but none for the scenarios and users.
     """
     check_count("num_cells", num_cells)
-    found: dict[str, dict[str, list[AssignmentScore]]] = {}
+    found: dict[str, dict[str, dict[int | None, AssignmentScore]]] = {}
+    num_used = 0
     for name in scenarios:
         environment = ChannelAssignment(scenario(name), num_users, num_steps=num_steps)
-        mine = [r for r in runs if (r.scenario, r.num_users) == (name, num_users)]
-        policies: dict[str, Decide] = dict(BASELINES)
-        policies |= {f"{number}": run.decide for number, run in enumerate(mine)}
+        mine = [
+            t for t in trained if t.scenario in (None, name) and t.num_users in (None, num_users)
+        ]
+        num_used += len(mine)
+        policies: dict[str, Decision] = dict(BASELINES)
+        policies |= {f"{t.scheme} {t.seed}": t.decide for t in mine}
         scores = score_assignment(policies, environment, num_cells, seed, "test")
-        grouped: defaultdict[str, list[AssignmentScore]] = defaultdict(list)
-        for baseline in BASELINES:
-            grouped[baseline].append(scores[baseline])
-        for number, run in enumerate(mine):
-            grouped[run.scheme].append(scores[f"{number}"])
-        found[name] = dict(grouped)
+        found[name] = {baseline: {None: scores[baseline]} for baseline in BASELINES}
+        for t in mine:
+            found[name].setdefault(t.scheme, {})[t.seed] = scores[f"{t.scheme} {t.seed}"]
+    rule = f"hold runs with {num_users} users in one of {list(scenarios)}"
+    kinds = sorted({f"{t.scheme} {t.scenario} {t.num_users}" for t in trained})
+    require(num_used > 0 or not trained, "runs", rule, kinds)
     return found
 
 
 def assignment_metrics(
-    scores: Mapping[str, Sequence[AssignmentScore]],
+    scores: Mapping[str, Mapping[int | None, AssignmentScore]],
 ) -> dict[str, dict[str, Estimate]]:
     """Metrics of each policy with 95 % intervals.
 
     With several seeds: the inter-quartile mean over the seeds' means over cells, its interval
     over seeds. With one: the mean over cells, its interval over cells.
     """
-    return {name: _metrics(list(of_seeds)) for name, of_seeds in scores.items()}
+    return {name: _metrics(list(of_seeds.values())) for name, of_seeds in scores.items()}
 
 
 def _metrics(of_seeds: list[AssignmentScore]) -> dict[str, Estimate]:

@@ -10,7 +10,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from metagnn.assignment_score import dbm_to_w, deterministic, score_assignment
+from metagnn.assignment_score import deterministic, score_assignment
 from metagnn.checkpoint import read_checkpoint
 from metagnn.federated import WEIGHTINGS, Update, Weighting, federated_round
 from metagnn.graphs.checks import check_count, check_positive, require
@@ -18,7 +18,16 @@ from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
 from metagnn.models.action_heads import HybridAction, HybridPolicy
 from metagnn.models.actor_critic import ActorCritic, ActorCriticShape
-from metagnn.ppo import Network, PPOSettings, Trajectories, collect, make_batch, ppo_loss
+from metagnn.ppo import (
+    Network,
+    PPOSettings,
+    Trajectories,
+    collect,
+    generalised_advantage,
+    make_batch,
+    ppo_loss,
+)
+from metagnn.tasks.channel_assignment.energy_efficiency import level_to_w
 from metagnn.tasks.channel_assignment.environment import (
     Action,
     ChannelAssignment,
@@ -80,7 +89,7 @@ class _Users:
         self.environment = environment
 
     def step(self, policy: HybridPolicy, action: HybridAction) -> Step[Outcome]:
-        power_w = dbm_to_w(policy.bounded(action))
+        power_w = level_to_w(policy.bounded(action))
         return self.environment.step(Action(action.choice, power_w))
 
 
@@ -100,6 +109,8 @@ class AssignmentModule(pl.LightningModule):
         ValueError: If an argument is out of range or the network does not fit the observations.
     """
 
+    num_done: Tensor
+
     def __init__(
         self,
         shape: ActorCriticShape,
@@ -117,7 +128,16 @@ class AssignmentModule(pl.LightningModule):
         rule = f"be {wanted} (in_channels, num_choices) for layout {cell.layout!r}"
         require(found == wanted, "shape", rule, found)
         rule = "be true for layout 'channel' only"
-        require(shape.per_choice == (cell.layout == "channel"), "shape.per_choice", rule, found)
+        fits = shape.per_choice == (cell.layout == "channel")
+        require(fits, "shape.per_choice", rule, shape.per_choice)
+        limits = environment.uplink.power_min_dbm, environment.uplink.power_max_dbm
+        bounds = shape.low, shape.high
+        require(bounds == limits, "shape", f"have the bounds {limits} dBm (low, high)", bounds)
+        rule = f"be at most the {cell.num_copies} copies of the cell"
+        require(ppo.num_batches <= cell.num_copies, "ppo.num_batches", rule, ppo.num_batches)
+        smallest = cell.num_copies // ppo.num_batches * cell.num_steps
+        rule = "leave batches of at least 2 transitions, to be normalised"
+        require(smallest > 1 or not ppo.normalise, "cell.num_copies", rule, cell.num_copies)
         check_positive("learning_rate", learning_rate)
         schedules = ("constant", "linear")
         require(schedule in schedules, "schedule", f"be one of {schedules}", schedule)
@@ -128,6 +148,35 @@ class AssignmentModule(pl.LightningModule):
         self.num_validation_cells = num_validation_cells
         self.automatic_optimization = False
         self.network = initial_network(shape, seed)
+        self.register_buffer("num_done", torch.zeros((), dtype=torch.int64))
+
+    def facts(self) -> dict[str, Any]:
+        """What the run is, as plain values: a checkpoint of another run is refused by it."""
+        return {
+            "kind": type(self).__name__,
+            "shape": {**asdict(self.shape), "hidden_channels": list(self.shape.hidden_channels)},
+            "cell": asdict(self.cell),
+            "seed": self.seed,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the run is and how far it has come."""
+        checkpoint["run"] = {
+            **self.facts(),
+            "num_episodes": self.trainer.max_epochs,
+            "num_done": int(self.num_done),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the checkpoint is of this run.
+
+        Raises:
+            ValueError: If something of it differs.
+        """
+        found = checkpoint.get("run", {})
+        for name, value in self.facts().items():
+            had, rule = found.get(name), f"be of a run with {name} = {value}"
+            require(had == value, "ckpt_path", rule, had)
 
     def train_dataloader(self) -> DataLoader[int]:
         """One item: every epoch is one step."""
@@ -165,7 +214,7 @@ class AssignmentModule(pl.LightningModule):
 
     def _progress(self) -> float:
         total = self.trainer.max_epochs
-        return self.current_epoch / total if total is not None and total > 0 else 0.0
+        return int(self.num_done) / total if total is not None and total > 0 else 0.0
 
     def _learn(self, episodes: Mapping[int, Trajectories]) -> None:
         """Pass over the episodes of each number of users and log how it went."""
@@ -190,10 +239,14 @@ class AssignmentModule(pl.LightningModule):
                 self.manual_backward(torch.stack(losses).mean())
                 self.shorten_gradients()
                 optimizer.step()
+        self.num_done += 1
         values = {name: torch.stack(column).mean() for name, column in logged.items()}
+        for num_users, trajectories in episodes.items():
+            values[f"reward_{num_users}"] = trajectories.reward.mean()
         first = list(episodes.values())
         values["reward"] = torch.stack([t.reward.mean() for t in first]).mean()
-        values["explained_variance"] = torch.stack([explained_variance(t) for t in first]).mean()
+        explained = [explained_variance(t, self.ppo) for t in first]
+        values["explained_variance"] = torch.stack(explained).mean()
         values["success_rate"] = torch.stack([successes(t).mean() for t in first]).mean()
         self.log_dict(values, batch_size=1)
 
@@ -216,11 +269,18 @@ class AssignmentModule(pl.LightningModule):
     def _score(self, split: str, num_cells: int, num_steps: int) -> None:
         for num_users in self.scored_num_users():
             environment = replace(self.cell, num_steps=num_steps).environment(num_users)
-            own = deterministic(self.policy(num_users), self.cell.layout, self.cell.edges)
+            own = deterministic(
+                self.policy(num_users), self.cell.layout, self.cell.edges, self._progress()
+            )
             found = score_assignment({"own": own}, environment, num_cells, self.seed, split)["own"]
-            success = float(found.success_rate.mean())
-            self.log(f"{split}_share_{num_users}", found.share, prog_bar=True, batch_size=1)
-            self.log(f"{split}_success_{num_users}", success, batch_size=1)
+            values = {
+                "share": found.share,
+                "success": float(found.success_rate.mean()),
+                "sum_efficiency_mbit_j": float(found.efficiency.mean()) / 1e6,
+            }
+            for name, value in values.items():
+                shown = name == "share"
+                self.log(f"{split}_{name}_{num_users}", value, prog_bar=shown, batch_size=1)
 
     def scored_num_users(self) -> Sequence[int]:
         """Numbers of users in validation and test."""
@@ -254,6 +314,8 @@ class MetaPPO(AssignmentModule):
     ) -> None:
         super().__init__(shape, cell, ppo, learning_rate, schedule, seed, num_validation_cells)
         require(len(num_users) > 0, "num_users", "hold a number of users", num_users)
+        distinct = len(set(num_users)) == len(num_users)
+        require(distinct, "num_users", "hold each number once", num_users)
         for number in num_users:
             cell.environment(number)
         self.num_users = tuple(num_users)
@@ -326,8 +388,7 @@ class FederatedPPO(AssignmentModule):
         if scheme in ("mfrl", "mrl"):
             rule = f"be a checkpoint of MetaPPO for scheme {scheme!r}"
             require(start_from is not None, "start_from", rule, start_from)
-            assert start_from is not None
-            self.network.load_state_dict(load_network(start_from, shape))
+            self.network.load_state_dict(load_network(str(start_from), self))
         models = [
             initial_network(shape, seed, user) if scheme == "marl" else self.network
             for user in range(num_users)
@@ -377,16 +438,9 @@ class FederatedPPO(AssignmentModule):
             if parameter.grad is not None:
                 parameter.grad *= factor.view(-1, *[1] * (parameter.dim() - 1))
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the users are, for `load_users`."""
-        checkpoint["users"] = {
-            "shape": {**asdict(self.shape), "hidden_channels": list(self.shape.hidden_channels)},
-            "cell": asdict(self.cell),
-            "scheme": self.scheme,
-            "num_users": self.num_users,
-            "seed": self.seed,
-            "num_episodes": self.trainer.max_epochs,
-        }
+    def facts(self) -> dict[str, Any]:
+        """Further the scheme and the number of users."""
+        return {**super().facts(), "scheme": self.scheme, "num_users": self.num_users}
 
     def training_step(self, batch: int, batch_index: int) -> None:
         """One epoch of Algorithm 2, and the averaging that may be due after it."""
@@ -432,25 +486,27 @@ def initial_network(shape: ActorCriticShape, seed: int, user: int = 0) -> ActorC
         return ActorCritic(shape)
 
 
-def load_network(path: str, shape: ActorCriticShape) -> dict[str, Tensor]:
-    """Parameters of the network of a `MetaPPO` checkpoint.
+def load_network(path: str, module: AssignmentModule) -> dict[str, Tensor]:
+    """Parameters of the network of a `MetaPPO` checkpoint, to be used by another module.
 
     Raises:
-        ValueError: If the file is no checkpoint of such a module, or its network is another.
+        ValueError: If the file is no such checkpoint, or its network or observations are others.
     """
-    state = read_checkpoint(path, name="start_from").get("state_dict", {})
-    found = {
+    checkpoint = read_checkpoint(path, name="start_from")
+    run, wanted = checkpoint.get("run", {}), module.facts()
+    kind = run.get("kind")
+    require(kind == "MetaPPO", "start_from", "be a checkpoint of MetaPPO", kind)
+    for name, value in wanted["shape"].items():
+        rule = f"have a network with {name} = {value}"
+        require(run["shape"].get(name) == value, "start_from", rule, run["shape"].get(name))
+    for name in ("layout", "edges"):
+        rule = f"have learned with {name} = {wanted['cell'][name]!r}"
+        require(run["cell"][name] == wanted["cell"][name], "start_from", rule, run["cell"][name])
+    return {
         name.removeprefix("network."): value
-        for name, value in state.items()
+        for name, value in checkpoint["state_dict"].items()
         if name.startswith("network.")
     }
-    wanted = {name: tuple(p.shape) for name, p in ActorCritic(shape).state_dict().items()}
-    shapes = {name: tuple(value.shape) for name, value in found.items()}
-    wrong = {name: shapes.get(name) for name in wanted if shapes.get(name) != wanted[name]}
-    for name, had in wrong.items():
-        require(False, "start_from", f"hold `{name}` of the shape {wanted[name]}", had)
-    require(len(found) == len(wanted), "start_from", f"hold only {sorted(wanted)}", sorted(found))
-    return found
 
 
 def successes(trajectories: Trajectories) -> Tensor:
@@ -459,9 +515,16 @@ def successes(trajectories: Trajectories) -> Tensor:
     return torch.stack(alone).float()
 
 
-def explained_variance(trajectories: Trajectories) -> Tensor:
-    """Share of the rewards' variance over cells that the critic explains; 0 if there is none."""
-    reward, value = trajectories.reward, trajectories.value
-    variance = reward.var(correction=0)
-    unexplained = (reward - value).var(correction=0)
+def explained_variance(trajectories: Trajectories, settings: PPOSettings) -> Tensor:
+    """Share of the returns' variance that the critic explains; 0 if there is none.
+
+    A return is the discounted sum of the rewards that followed in the episode, and beyond its cut
+    the critic's value.
+    """
+    t = trajectories
+    ends = (t.terminated, t.truncated)
+    values = (t.reward, t.value, t.next_value)
+    returns = generalised_advantage(*values, *ends, settings.discount, 1.0) + t.value
+    variance = returns.var(correction=0)
+    unexplained = (returns - t.value).var(correction=0)
     return torch.where(variance > 0, 1.0 - unexplained / variance, 0.0)

@@ -1,26 +1,27 @@
 """How well policies assign channels: energy efficiency against the optimum, per cell."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from metagnn.graphs.checks import require
 from metagnn.graphs.randomness import generator
 from metagnn.ppo import Network
+from metagnn.tasks.channel_assignment.baselines import Decision
+from metagnn.tasks.channel_assignment.energy_efficiency import level_to_w
 from metagnn.tasks.channel_assignment.environment import (
     Action,
     ChannelAssignment,
     Edges,
     Layout,
+    check_action,
     observe,
     transmit,
 )
 from metagnn.tasks.channel_assignment.optimum import optimum
 from metagnn.tasks.channel_assignment.scenario import Uplink
-
-# Actions for gains over noise [B, I, N]: a baseline or a network.
-Decide = Callable[[Tensor, Uplink, torch.Generator], Action]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class AssignmentScore:
 
 
 def score_assignment(
-    policies: Mapping[str, Decide],
+    policies: Mapping[str, Decision],
     environment: ChannelAssignment,
     num_cells: int,
     seed: int,
@@ -62,14 +63,19 @@ def score_assignment(
         split: ``validation`` or ``test``, which never share a cell.
     """
     environment.reset(num_cells, generator(seed, "assignment", split))
-    actions = generator(seed, "assignment actions", split)
+    # Each policy draws from its own, so that none changes another's numbers.
+    actions = {name: generator(seed, "assignment actions", split, name) for name in policies}
     rows: dict[str, list[list[Tensor]]] = {name: [] for name in policies}
     for _ in range(environment.num_steps):
         gain_to_noise, uplink = environment.gain_to_noise, environment.uplink
         best = Action(*optimum(gain_to_noise, uplink))
         of_best = transmit(best, gain_to_noise, uplink).energy_efficiency
+        rule = "be met by a user, so that there is an optimum"
+        require(bool((of_best > 0).any()), "snr_min_db", rule, uplink.snr_min_db)
         for name, decide in policies.items():
-            found = transmit(decide(gain_to_noise, uplink, actions), gain_to_noise, uplink)
+            action = decide(gain_to_noise, uplink, actions[name])
+            check_action(action, gain_to_noise, uplink)
+            found = transmit(action, gain_to_noise, uplink)
             sums = [v.double().sum(-1) for v in (found.energy_efficiency, of_best)]
             shares = [v.double().mean(-1) for v in (found.alone, found.snr_met)]
             rows[name].append([*sums, *shares])
@@ -80,18 +86,13 @@ def score_assignment(
     }
 
 
-def deterministic(network: Network, layout: Layout, edges: Edges) -> Decide:
-    """The likeliest actions of a network at the end of its training (fingerprint 1)."""
+def deterministic(network: Network, layout: Layout, edges: Edges, progress: float) -> Decision:
+    """The likeliest actions of a network, ``progress`` being the observations' fingerprint."""
 
     @torch.no_grad()
     def decide(gain_to_noise: Tensor, uplink: Uplink, generator: torch.Generator) -> Action:
-        policy, _ = network(observe(gain_to_noise, uplink, layout, edges, 1.0))
+        policy, _ = network(observe(gain_to_noise, uplink, layout, edges, progress))
         action = policy.mode()
-        return Action(action.choice, dbm_to_w(policy.bounded(action)))
+        return Action(action.choice, level_to_w(policy.bounded(action)))
 
     return decide
-
-
-def dbm_to_w(power_dbm: Tensor) -> Tensor:
-    """Powers [W] of levels in dBm."""
-    return 10.0 ** ((power_dbm - 30.0) / 10.0)

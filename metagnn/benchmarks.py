@@ -32,6 +32,9 @@ from metagnn.models.leconv import DenseLEConvStack
 from metagnn.models.leconv_sparse import SparseLEConvStack
 from metagnn.models.primal_dual import NetworkShape, PowerNet, PrimalDualNetworks
 from metagnn.numpy_baselines import numpy_itlinq, numpy_wmmse
+from metagnn.tasks.channel_assignment.baselines import random_action
+from metagnn.tasks.channel_assignment.environment import ChannelAssignment
+from metagnn.tasks.channel_assignment.scenario import scenario
 from metagnn.tasks.power_control.itlinq import itlinq
 from metagnn.tasks.power_control.wmmse import wmmse
 from metagnn.update_rule import UpdateRule
@@ -318,6 +321,24 @@ def table_i(num_loops: int, num_processes: int = 2, overrides: Sequence[str] = (
         note=f"by the clock, mean of {num_loops} in {num_processes} processes, start included, "
         f"without validation; 400 are {hours:.1f} hours",
     )
+
+
+def environment_steps(num_copies: int, num_steps: int, repeats: int) -> Measurement:
+    """Steps of paper B's uplink with 8 users and random actions, counted per user."""
+    environment = ChannelAssignment(scenario("urban_micro"), 8, num_steps=num_steps)
+    source = generator(0, "bench", "actions")
+    environment.reset(num_copies, generator(0, "bench", "cells"))
+    uplink = environment.uplink
+    actions = [random_action(environment.gain_to_noise, uplink, source) for _ in range(8)]
+
+    def run() -> None:
+        environment.reset(num_copies, generator(0, "bench", "cells"))
+        for step in range(num_steps):
+            environment.step(actions[step % len(actions)])
+
+    found = against(f"{num_steps} steps of {num_copies} cells of 8 users", run, None, repeats)
+    per_second = 8 * num_copies * num_steps / found.seconds
+    return replace(found, note=f"{per_second / 1e6:.2f} million steps of users per second")
 
 
 def large_graph(num_links: int, num_neighbours: int) -> SparseGraph:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from metagnn.graphs.checks import check_count
+from metagnn.graphs.checks import check_count, require
 
 Weighting = Literal["uniform", "samples", "success"]
 WEIGHTINGS: tuple[Weighting, ...] = ("uniform", "samples", "success")
@@ -49,7 +49,7 @@ class Round:
         model: The global model, the old one if too few clients were accepted.
         averaged: Whether it is a new one.
         rejected: Clients that were left out, with the reason.
-        num_bytes: Bytes sent to the server and back to all clients.
+        num_bytes: Bytes sent to the server, and back to all clients if the model is a new one.
     """
 
     model: dict[str, Tensor]
@@ -76,14 +76,17 @@ def federated_round(
         quorum: Smallest number of accepted clients.
 
     Raises:
-        ValueError: If ``quorum`` is not positive.
+        ValueError: If ``quorum`` is not positive, ``weighting`` is unknown or a client comes twice.
     """
     check_count("quorum", quorum)
+    require(weighting in WEIGHTINGS, "weighting", f"be one of {WEIGHTINGS}", weighting)
+    names = [u.client for u in updates]
+    require(len(set(names)) == len(names), "updates", "name each client once", names)
     reasons = {u.client: _fault(current, u, weighting) for u in updates}
     rejected = {client: reason for client, reason in reasons.items() if reason is not None}
     accepted = [u for u in updates if u.client not in rejected]
     size = _num_bytes(current)
-    sent = sum(_num_bytes(u.model) for u in updates if u.model is not None) + size * len(updates)
+    sent = sum(_num_bytes(u.model) for u in updates if u.model is not None)
     if len(accepted) < quorum:
         return Round(dict(current), False, rejected, sent)
     weights = torch.tensor([u.weight(weighting) for u in accepted], dtype=torch.float64)
@@ -92,7 +95,7 @@ def federated_round(
     for name, old in current.items():
         stacked = torch.stack([u.model[name].detach().double() for u in accepted if u.model])
         mean[name] = torch.einsum("m,m...->...", weights.to(stacked.device), stacked).to(old)
-    return Round(mean, True, rejected, sent)
+    return Round(mean, True, rejected, sent + size * len(updates))
 
 
 def _fault(current: Model, update: Update, weighting: Weighting) -> str | None:

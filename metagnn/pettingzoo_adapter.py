@@ -8,10 +8,10 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
-from metagnn.assignment_score import dbm_to_w
 from metagnn.graphs.checks import require
 from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
+from metagnn.tasks.channel_assignment.energy_efficiency import level_to_w
 from metagnn.tasks.channel_assignment.environment import Action, ChannelAssignment
 
 Answers = dict[str, Any]
@@ -86,7 +86,7 @@ class ParallelChannelAssignment(ParallelEnv):  # type: ignore[misc]
             require(space.contains(action), f"actions[{agent!r}]", f"lie in {space}", action)
         channel = torch.tensor([[int(actions[a]["channel"]) for a in self.agents]])
         power_dbm = torch.tensor([[float(actions[a]["power_dbm"][0]) for a in self.agents]])
-        step = self.environment.step(Action(channel, dbm_to_w(power_dbm)))
+        step = self.environment.step(Action(channel, level_to_w(power_dbm)))
         observations = self._observations(step.observation)
         rewards = dict(zip(self.agents, step.reward[0].tolist(), strict=True))
         terminations, truncations = (
@@ -103,11 +103,9 @@ class ParallelChannelAssignment(ParallelEnv):  # type: ignore[misc]
         return observations, rewards, terminations, truncations, infos
 
     def _observations(self, graph: DenseGraph) -> Answers:
-        node, weight = graph.node[0], graph.edge_weight[0]
-        per_agent = node.transpose(0, 1) if self.environment.layout == "channel" else node
-        incoming = weight.reshape(weight.shape[-2:]).mT
+        node, incoming = graph.node[0], graph.edge_weight[0].mT
         return {
-            agent: {"node": _array(per_agent[i]), "incoming": _array(incoming[i])}
+            agent: {"node": _array(node[i]), "incoming": _array(incoming[i])}
             for i, agent in enumerate(self.agents)
         }
 

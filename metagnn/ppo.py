@@ -1,11 +1,16 @@
 """Proximal policy optimisation of graph actor-critics (paper B, Eq. 8 to 18), top to bottom.
 
-Departures from the paper, each undone by an argument:
+Departures from the paper, of which the first four are undone by an argument:
 
 - The critic's target is the discounted return, ``A + V`` of generalised advantages. Eq. 17 as
   printed lets the critic descend ``(r + V(o') - V(o))^2``, without the discount: ``value_target``.
+- Advantages are normalised per batch and agent (``normalise``); the paper does not say.
+- Gradients are shortened (``max_gradient_norm``); the paper does not say.
+- A pass learns from all transitions of an episode, cut into ``num_batches``; the paper samples
+  batches of 256 from a memory. Meta-training weighs its tasks equally.
 - Eq. 18 as printed is an arg min of what must be maximised: its negative is descended.
-- Advantages are normalised per batch (``normalise``), which the paper does not say.
+- Powers are a squashed Gaussian between their limits, with standard deviations in a range; the
+  entropy is that of the number before squashing.
 """
 
 from collections.abc import Callable

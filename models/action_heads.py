@@ -110,7 +110,9 @@ class HybridPolicy:
 
     def number_of(self, choice: Tensor) -> BoundedGaussian:
         """Law of the number that goes with choices ``[...]``."""
-        index = choice.unsqueeze(-1) % self.number.mean.shape[-1]
+        index = choice.unsqueeze(-1)
+        if self.number.mean.shape[-1] == 1:
+            index = torch.zeros_like(index)
         mean, log_std = (
             value.gather(-1, index).squeeze(-1) for value in (self.number.mean, self.number.log_std)
         )

@@ -12,9 +12,11 @@ from torch.nn import functional
 from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.interference import DenseGraph
 from metagnn.models.action_heads import BoundedGaussian, Choice, HybridPolicy
-from metagnn.models.leconv import DenseLEConv, leconv
+from metagnn.models.fused_stack import fuse
+from metagnn.models.leconv import DenseLEConv
 
 Critic = Literal["node", "graph"]
+HEADS = ("choice", "mean", "log_std")
 # Range of the logarithm of the number's unbounded standard deviation.
 LOG_STD = (-2.0, 0.5)
 
@@ -26,8 +28,8 @@ class ActorCriticShape:
     Attributes:
         in_channels: Node features F.
         num_choices: Alternatives N of the choice.
-        per_choice: The graph comes once per alternative, ``[..., N, I, F]``: one network scores
-            each alternative on its own graph, and hears the mean over the others in every layer.
+        per_choice: Agents have features for each alternative, ``[..., I, N, F]``: one network
+            scores all of them, and hears the mean over all in every layer.
         hidden_channels: Widths of the encoder's layers.
         critic_channels: Width of the critic's hidden layer.
         bidirectional: Also convolve over the reversed edges.
@@ -68,16 +70,16 @@ class ActorCritic(nn.Module):
     two-branch network of paper B (Fig. 2) with widths 512 and 256, a critic of 128, one number for
     all choices and a graph that comes once.
 
-    Every parameter may carry a leading axis of I: agent i then computes with the i-th, for itself
-    and for the messages it sends (:math:`L_1 x_i`), as separately trained users do.
+    Every parameter may carry a leading axis of I: agent i then computes with the i-th, on its own
+    features and on those that the others made with theirs, as separately trained users do. What is
+    heard of others then carries no gradient, so each agent learns from its own loss alone.
 
     Args:
         shape: What the network looks like.
 
     Shapes:
-        graph with node ``[B, I, F]`` and edge_weight ``[B, I, I]``, with ``per_choice`` node
-        ``[B, N, I, F]`` and edge_weight ``[B, 1, I, I]``; returns a policy over ``[B, I]`` and
-        values ``[B, I]``.
+        graph with node ``[..., I, F]``, with ``per_choice`` ``[..., I, N, F]``, and edge_weight
+        ``[..., I, I]``; returns a policy over ``[..., I]`` and values ``[..., I]``.
     """
 
     def __init__(self, shape: ActorCriticShape) -> None:
@@ -99,9 +101,9 @@ class ActorCritic(nn.Module):
         self.critic_hidden = nn.Linear(width, shape.critic_channels)
         self.value = nn.Linear(shape.critic_channels, 1)
         # The first policy is nearly uniform, its numbers alike for all observations.
-        for head in (self.choice, self.mean, self.log_std):
-            nn.init.normal_(head.weight, 0.0, 0.01)
-            nn.init.zeros_(head.bias)
+        for name in HEADS:
+            nn.init.normal_(self.get_parameter(f"{name}.weight"), 0.0, 0.01)
+            nn.init.zeros_(self.get_parameter(f"{name}.bias"))
 
     def forward(
         self, graph: DenseGraph, parameters: Mapping[str, Tensor] | None = None
@@ -110,31 +112,30 @@ class ActorCritic(nn.Module):
         given = dict(self.named_parameters()) if parameters is None else parameters
 
         def linear(name: str, x: Tensor) -> Tensor:
-            return _linear(x, given[f"{name}.weight"], given.get(f"{name}.bias"))
+            return _product(x, given[f"{name}.weight"].mT, given.get(f"{name}.bias"))
 
-        def convolved(name: str, x: Tensor, edge_weight: Tensor) -> Tensor:
-            lin1_x, lin2_x, lin3_x = (linear(f"{name}.lin{number}", x) for number in (1, 2, 3))
-            return leconv(lin1_x, lin2_x, lin3_x, edge_weight)
-
-        x, edge_weight = graph.node, graph.edge_weight
+        # Features [..., I, C, F], where C is N or, for a graph that comes once, 1.
+        x = graph.node if self.shape.per_choice else graph.node.unsqueeze(-2)
+        edges = [graph.edge_weight.mT, graph.edge_weight][: 1 + self.shape.bidirectional]
+        degrees = [edge.sum(-1)[..., None, None] for edge in edges]
+        separate = given["choice.weight"].dim() == 3
         for layer in range(len(self.convs)):
-            y = convolved(f"convs.{layer}", x, edge_weight)
-            if self.shape.bidirectional:
-                y = y + convolved(f"reverse_convs.{layer}", x, edge_weight.mT)
+            pieces = [x]
+            sent = x.detach() if separate else x
+            for edge, degree in zip(edges, degrees, strict=True):
+                pieces += [(edge @ sent.flatten(-2)).view(x.shape), degree * x]
+            of_bias = [d.expand(*x.shape[:-1], 1) for d in (torch.ones_like(degrees[0]), *degrees)]
+            inputs = torch.cat([*pieces, *of_bias], dim=-1)
+            x = functional.leaky_relu(_product(inputs, fuse(given, layer)))
             if self.shape.per_choice:
-                x = functional.leaky_relu(y)
-                x = x + linear(f"mixes.{layer}", x.mean(-3, keepdim=True))
-            else:
-                x = functional.leaky_relu(y)
-        logits, mean, log_std = (linear(name, x) for name in ("choice", "mean", "log_std"))
-        if self.shape.per_choice:
-            logits, mean, log_std = (v.squeeze(-1).mT for v in (logits, mean, log_std))
-            x = x.mean(-3)
+                x = x + linear(f"mixes.{layer}", x.mean(-2, keepdim=True))
+        logits, mean, log_std = (linear(name, x).flatten(-2) for name in HEADS)
+        x = x.mean(-2, keepdim=True)
         if self.shape.critic == "graph":
-            x = x.mean(-2, keepdim=True).expand(x.shape)
-        value = linear("value", functional.leaky_relu(linear("critic_hidden", x))).squeeze(-1)
+            x = x.mean(-3, keepdim=True).expand(x.shape)
+        value = linear("value", functional.leaky_relu(linear("critic_hidden", x)))
         number = BoundedGaussian(mean, _bounded(log_std), self.shape.low, self.shape.high)
-        return HybridPolicy(Choice(logits), number), value
+        return HybridPolicy(Choice(logits), number), value.flatten(-3)
 
 
 def _bounded(log_std: Tensor) -> Tensor:
@@ -143,14 +144,16 @@ def _bounded(log_std: Tensor) -> Tensor:
     return low + (high - low) * torch.sigmoid(log_std)
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``[..., I, F]`` to ``[..., I, H]``, by a weight ``[H, F]`` or one a node, ``[I, H, F]``."""
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``[..., I, C, F]`` to ``[..., I, C, H]``, by one weight ``[F, H]`` or ``[I, F, H]``."""
     if weight.dim() == 2:
-        return functional.linear(x, weight, bias)
-    rows = x.movedim(-2, 0).flatten(1, -2)
-    if bias is None:
-        product = torch.bmm(rows, weight.mT)
-    else:
-        product = torch.baddbmm(bias.unsqueeze(-2), rows, weight.mT)
-    nodes: Tensor = product.unflatten(1, x.movedim(-2, 0).shape[1:-1]).movedim(0, -2)
+        return (
+            x @ weight
+            if bias is None
+            else torch.addmm(bias, x.flatten(0, -2), weight).view(*x.shape[:-1], weight.shape[-1])
+        )
+    by_agent = x.movedim(-3, 0)
+    rows = by_agent.flatten(1, -2)
+    product = rows @ weight if bias is None else torch.baddbmm(bias.unsqueeze(-2), rows, weight)
+    nodes: Tensor = product.view(*by_agent.shape[:-1], weight.shape[-1]).movedim(0, -3)
     return nodes

@@ -33,7 +33,7 @@ class FusedStack:
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         layers: list[Tensor] = []
         while f"convs.{len(layers)}.lin1.weight" in parameters:
-            layers.append(_fuse(parameters, len(layers)))
+            layers.append(fuse(parameters, len(layers)))
         self._directions = 2 if "reverse_convs.0.lin1.weight" in parameters else 1
         self._layers = layers
         self._readout = parameters["readout.weight"].mT
@@ -91,8 +91,8 @@ def _rows(x: Tensor, weight: Tensor) -> Tensor:
     return x.flatten(weight.dim() - 2, -2)
 
 
-def _fuse(parameters: Mapping[str, Tensor], layer: int) -> Tensor:
-    """Weights and biases of a layer as a matrix that stands to the right of its inputs."""
+def fuse(parameters: Mapping[str, Tensor], layer: int) -> Tensor:
+    """Weights and biases of a layer as a matrix to the right of its inputs (see `FusedStack`)."""
     stacks = [f"convs.{layer}", f"reverse_convs.{layer}"]
     stacks = [name for name in stacks if f"{name}.lin1.weight" in parameters]
     own = torch.stack([parameters[f"{name}.lin3.weight"] for name in stacks]).sum(0)

@@ -8,24 +8,13 @@ from metagnn.graphs.sparse_interference import SparseWeight
 from metagnn.models.fused_stack import FusedStack
 
 
-def leconv(lin1_x: Tensor, lin2_x: Tensor, lin3_x: Tensor, edge_weight: Tensor) -> Tensor:
-    r"""LEConv of nodes whose three linear maps are given.
-
-    .. math:: x'_k = \sum_i w_{ik} (L_1 x_i - L_2 x_k) + L_3 x_k
-
-    with :math:`w_{ik}` the weight of edge i -> k (ASAP, Ranjan et al., 2020, as PyG implements it).
-
-    Shapes:
-        The maps ``[..., K, C]``, edge_weight ``[..., K, K]``; returns ``[..., K, C]``.
-    """
-    incoming = edge_weight.mT
-    return incoming @ lin1_x - incoming.sum(-1, keepdim=True) * lin2_x + lin3_x
-
-
 class DenseLEConv(nn.Module):
     r"""LEConv on dense graphs, with the parameters and names of PyG's sparse `LEConv`.
 
-    See `leconv`; :math:`L_1` and :math:`L_3` have a bias, :math:`L_2` has none.
+    .. math:: x'_k = \sum_i w_{ik} (L_1 x_i - L_2 x_k) + L_3 x_k
+
+    with :math:`w_{ik}` the weight of edge i -> k; :math:`L_1` and :math:`L_3` have a bias,
+    :math:`L_2` has none (ASAP, Ranjan et al., 2020, as PyG implements it).
 
     Args:
         in_channels: Features of a node at the input.
@@ -44,7 +33,10 @@ class DenseLEConv(nn.Module):
 
     def forward(self, x: Tensor, edge_weight: Tensor) -> Tensor:
         """Convolve."""
-        return leconv(self.lin1(x), self.lin2(x), self.lin3(x), edge_weight)
+        incoming = edge_weight.transpose(-1, -2)
+        messages = incoming @ self.lin1(x) - incoming.sum(-1, keepdim=True) * self.lin2(x)
+        convolved: Tensor = messages + self.lin3(x)
+        return convolved
 
 
 class DenseLEConvStack(nn.Module):

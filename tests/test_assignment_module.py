@@ -1,13 +1,16 @@
 """Meta-training and federated adaptation of channel assignment: schemes, resume, bad input."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from metagnn.assignment_comparison import assignment_metrics, compare_assignment, find_trained
 from metagnn.assignment_module import (
     AssignmentModule,
     Cell,
@@ -19,6 +22,8 @@ from metagnn.assignment_module import (
 )
 from metagnn.assignment_score import deterministic, score_assignment
 from metagnn.checkpoint_io import HashedCheckpointIO
+from metagnn.configs import packaged_names
+from metagnn.experiment import read_section
 from metagnn.graphs.randomness import generator
 from metagnn.models.actor_critic import ActorCriticShape
 from metagnn.ppo import PPOSettings
@@ -46,14 +51,20 @@ def _trainer(num_epochs: int, **changed: Any) -> pl.Trainer:
         max_epochs=num_epochs,
         accelerator="cpu",
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         plugins=[HashedCheckpointIO()],
         log_every_n_steps=1,
-        **changed,
+        **{"enable_checkpointing": False, **changed},
     )
+
+
+class _Stop(pl.Callback):
+    """Stops after the second episode."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = trainer.current_epoch == 1
 
 
 def _fit(module: AssignmentModule, num_epochs: int, **changed: Any) -> pl.Trainer:
@@ -90,10 +101,6 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(kind: str, tmp_path: Path) -
     straight, first, second = make(), make(), make()
     _fit(straight, 5)
 
-    class _Stop(pl.Callback):
-        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            trainer.should_stop = trainer.current_epoch == 1
-
     stopping = _trainer(5, callbacks=[_Stop()])
     stopping.fit(first)
     assert stopping.current_epoch == 2
@@ -118,7 +125,7 @@ def _agree(module: FederatedPPO) -> bool:
 
 
 def test_schemes_start_from_what_they_should(meta_checkpoint: str) -> None:
-    trained = load_network(meta_checkpoint, SHAPE)
+    trained = load_network(meta_checkpoint, _federated())
     random = {k: v.detach() for k, v in initial_network(SHAPE, 0).named_parameters()}
     for scheme in ("mfrl", "mrl", "frl", "marl"):
         module = _federated(scheme=scheme, start_from=meta_checkpoint)
@@ -145,9 +152,11 @@ def test_averages_are_weighted_by_success() -> None:
     module = _federated(average_every=100)
     _fit(module, 1)
     assert int(module.num_transmissions) == 2 * 8
-    rates = module.num_successes / module.num_transmissions
-    assert float(rates.min()) >= 0.0
-    assert float(rates.max()) <= 1.0
+    again = _federated(average_every=100)
+    again._trainer = _trainer(1)
+    steps = again.episode(3).info
+    counted = [sum(int(step.alone[b, i]) for step in steps for b in range(8)) for i in range(3)]
+    assert module.num_successes.tolist() == counted
     module.num_successes = torch.tensor([2.0, 6.0, 8.0], dtype=torch.float64)
     before = {name: value.detach().double() for name, value in module.models().items()}
     module.log = lambda *words, **settings: None  # type: ignore[method-assign,assignment]
@@ -187,9 +196,9 @@ def test_gradients_are_bounded_for_each_user() -> None:
 
 def test_learning_raises_the_share_of_the_optimum() -> None:
     module = MetaPPO(
-        ActorCriticShape(4, 10, hidden_channels=(16, 16), critic_channels=16),
+        ActorCriticShape(4, 10, hidden_channels=(16, 16, 16, 16), critic_channels=16),
         Cell(num_copies=64),
-        PPOSettings(discount=0.0),
+        PPOSettings(discount=0.0, num_epochs=2),
         num_users=(2,),
         learning_rate=5e-3,
         num_validation_cells=200,
@@ -217,7 +226,7 @@ def test_scores_of_baselines_and_splits() -> None:
 def test_the_likeliest_actions_do_not_depend_on_a_generator() -> None:
     environment = ChannelAssignment(scenario("indoor"), 4)
     environment.reset(3, generator(0))
-    decide = deterministic(initial_network(SHAPE, 0), "channel", "order")
+    decide = deterministic(initial_network(SHAPE, 0), "channel", "order", 1.0)
     first, second = (
         decide(environment.gain_to_noise, environment.uplink, generator(n)) for n in (1, 2)
     )
@@ -226,29 +235,109 @@ def test_the_likeliest_actions_do_not_depend_on_a_generator() -> None:
     assert bool(((first.power_w >= 1e-3) & (first.power_w <= 0.2512)).all())
 
 
-def test_explained_variance_by_hand() -> None:
+def test_explained_variance_is_of_the_returns() -> None:
     module = _meta()
     module._trainer = _trainer(1)
+    settings = PPOSettings(discount=0.9)
     seen = module.episode(2)
-    perfect = seen.__class__(**{**vars(seen), "value": seen.reward.clone()})
-    assert float(explained_variance(perfect)) == pytest.approx(1.0)
-    shifted = seen.__class__(**{**vars(seen), "value": torch.zeros_like(seen.reward)})
-    assert float(explained_variance(shifted)) == pytest.approx(0.0, abs=1e-6)
+    assert seen.reward.shape == (2, 8, 2)
+    last = seen.reward[1] + 0.9 * seen.next_value[1]
+    returns = torch.stack([seen.reward[0] + 0.9 * last, last])
+    perfect = replace(seen, value=returns, next_value=torch.stack([returns[1], seen.next_value[1]]))
+    assert float(explained_variance(perfect, settings)) == pytest.approx(1.0, abs=1e-5)
+    wanted = 1 - (returns - seen.value).var(correction=0) / returns.var(correction=0)
+    found = explained_variance(seen, settings)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_packaged_settings_make_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in packaged_names():
+        if name.startswith("channel_assignment_"):
+            assert read_section(name, "model")["init_args"]["ppo"]["num_epochs"] > 1, name
+
+
+def test_runs_of_several_seeds_are_found_and_compared(meta_checkpoint: str, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        for scheme in ("mfrl", "frl"):
+            module = _federated(scheme=scheme, seed=seed, start_from=meta_checkpoint)
+            folder = tmp_path / f"{scheme}-{seed}"
+            folder.mkdir()
+            keep = ModelCheckpoint(
+                folder, save_last=True, save_top_k=-1, save_on_train_epoch_end=True
+            )
+            trainer = _trainer(4, callbacks=[keep], enable_checkpointing=True)
+            trainer.fit(module)
+    trained = find_trained(tmp_path)
+    kinds = sorted((t.scheme, t.seed) for t in trained)
+    assert kinds == sorted((s, n) for s in ("mfrl", "mfrl_early", "frl") for n in (0, 1))
+    scores = compare_assignment(trained, ["urban_micro"], 3, 4, 2, 0)["urban_micro"]
+    assert {name: set(of) for name, of in scores.items() if name not in BASELINES} == {
+        name: {0, 1} for name in ("mfrl", "mfrl_early", "frl")
+    }
+    metrics = assignment_metrics(scores)
+    share = metrics["frl"]["share_of_optimum"]
+    shares = sorted(scores["frl"][seed].share for seed in (0, 1))
+    assert share.value == pytest.approx(sum(shares) / 2, rel=1e-5)
+    assert (share.low, share.high) == pytest.approx(shares, rel=1e-5)
+    assert metrics["optimum"]["share_of_optimum"].low == pytest.approx(1.0)
+    with pytest.raises(ValueError, match=r"`runs` must hold runs with 5 users in one of"):
+        compare_assignment(trained, ["urban_micro"], 5, 4, 2, 0)
+    (tmp_path / "copy").mkdir()
+    copied = (tmp_path / "frl-0/last.ckpt").read_bytes()
+    (tmp_path / "copy/last.ckpt").write_bytes(copied)
+    with pytest.raises(ValueError, match=r"must hold one run of \('frl', 'urban_micro', 3, 0\)"):
+        find_trained(tmp_path)
+
+
+def test_unfinished_runs_are_refused(tmp_path: Path) -> None:
+    trainer = _trainer(4, callbacks=[_Stop()])
+    trainer.fit(_federated())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match=r"must hold finished runs \(2 of 4 episodes are done"):
+        find_trained(tmp_path)
+    with pytest.raises(ValueError, match=r"`runs` must hold a last.ckpt of a run"):
+        find_trained(tmp_path / "none")
+
+
+def test_the_base_stations_model_runs_for_any_users(meta_checkpoint: str, tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(Path(meta_checkpoint).read_bytes())
+    trained = find_trained(tmp_path)
+    for num_users in (1, 5):
+        scores = compare_assignment(trained, ["indoor"], num_users, 3, 2, 0)["indoor"]
+        assert set(scores["meta"]) == {0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": 1}, "`ckpt_path` must be of a run with seed = 1, got 0"),
+        ({"scheme": "marl"}, "`ckpt_path` must be of a run with scheme = marl, got 'frl'"),
+    ],
+)
+def test_a_run_does_not_go_on_from_another(
+    changed: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    _fit(_federated(), 1).save_checkpoint(tmp_path / "one.ckpt")
+    with pytest.raises(ValueError, match=message):
+        _trainer(2).fit(_federated(**changed), ckpt_path=str(tmp_path / "one.ckpt"))
+
+
+def test_users_start_from_the_base_stations_model_only(tmp_path: Path) -> None:
+    path = str(tmp_path / "users.ckpt")
+    _fit(_federated(), 1).save_checkpoint(path)
+    message = r"`start_from` must be a checkpoint of MetaPPO, got 'FederatedPPO'"
+    with pytest.raises(ValueError, match=message):
+        _federated(scheme="mfrl", start_from=path)
 
 
 def test_checkpoints_of_other_networks_are_refused(meta_checkpoint: str, tmp_path: Path) -> None:
     other = ActorCriticShape(4, 10, hidden_channels=(7,), critic_channels=5)
-    message = r"`start_from` must hold `convs.0.lin1.weight` of the shape \(7, 4\), got \(6, 4\)"
+    message = r"`start_from` must have a network with hidden_channels = \[7\], got \[6\]"
     with pytest.raises(ValueError, match=message):
         FederatedPPO(other, CELL, PPO, start_from=meta_checkpoint)
-    more = ActorCriticShape(4, 10, hidden_channels=(6, 6), critic_channels=5)
-    with pytest.raises(
-        ValueError, match=r"`start_from` must hold `convs.1.lin1.weight` .* got None"
-    ):
-        FederatedPPO(more, CELL, PPO, start_from=meta_checkpoint)
-    one_way = ActorCriticShape(4, 10, hidden_channels=(6,), critic_channels=5, bidirectional=False)
-    with pytest.raises(ValueError, match=r"`start_from` must hold only"):
-        FederatedPPO(one_way, CELL, PPO, start_from=meta_checkpoint)
+    message = r"`start_from` must have learned with edges = 'none', got 'order'"
+    with pytest.raises(ValueError, match=message):
+        FederatedPPO(SHAPE, replace(CELL, edges="none"), PPO, start_from=meta_checkpoint)
     with pytest.raises(ValueError, match=r"`start_from` must"):
         _federated(scheme="mfrl", start_from=str(tmp_path / "none.ckpt"))
 
@@ -276,8 +365,19 @@ def test_networks_that_do_not_fit_the_observations_are_refused() -> None:
     with pytest.raises(ValueError, match=r"`shape` must be \(12, 10\) .* 'user', got \(4, 10\)"):
         MetaPPO(SHAPE, Cell(layout="user"), PPO)
     flat = ActorCriticShape(4, 10, per_choice=False)
-    with pytest.raises(ValueError, match=r"`shape.per_choice` must be true for layout 'channel'"):
+    with pytest.raises(ValueError, match=r"`shape.per_choice` must be true .* only, got False"):
         MetaPPO(flat, CELL, PPO)
+    loud = ActorCriticShape(4, 10, high=30.0)
+    message = r"`shape` must have the bounds \(0.0, 24.0\) dBm .* got \(0.0, 30.0\)"
+    with pytest.raises(ValueError, match=message):
+        MetaPPO(loud, CELL, PPO)
+    with pytest.raises(ValueError, match=r"`ppo.num_batches` must be at most the 8 .* got 9"):
+        MetaPPO(SHAPE, CELL, PPOSettings(num_batches=9))
+    message = r"`cell.num_copies` must leave batches of at least 2 transitions.* got 1"
+    with pytest.raises(ValueError, match=message):
+        MetaPPO(SHAPE, Cell(num_copies=1), PPOSettings())
+    with pytest.raises(ValueError, match=r"`num_users` must hold each number once, got \(2, 2\)"):
+        _meta(num_users=(2, 2))
     with pytest.raises(ValueError, match=r"`num_users` must hold a number of users, got \(\)"):
         _meta(num_users=())
     with pytest.raises(ValueError, match=r"`scenario` must be one of .*, got 'moon'"):

@@ -54,7 +54,15 @@ def test_large_networks_are_functions_of_their_size() -> None:
 
 
 def test_bench_prints_ratios(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["bench", "--short", "--parts", "leconv,step,baselines,decisions,large", "--json"])
+    main(
+        [
+            "bench",
+            "--short",
+            "--parts",
+            "leconv,step,baselines,decisions,large,environments",
+            "--json",
+        ]
+    )
     rows = json.loads(capsys.readouterr().out)
     assert all(row["seconds"] > 0 for row in rows)
     named = [row["name"] for row in rows if row["ratio"] is not None]

@@ -354,21 +354,20 @@ def test_users_adapt_what_the_base_station_learned(
         rows = list(csv.DictReader(file))
     assert "validation_share_6" in rows[0]
     assert any(row["federated_bytes"] for row in rows)
-    # Beside the users there is the base station's checkpoint, which has none.
-    error = _error(capsys, "compare", "--config", "channel_assignment", "--runs", "runs")
-    assert "`runs` must hold checkpoints of FederatedPPO" in error
     words = ["compare", "--config", "channel_assignment", "--networks", "2", "--json"]
     capsys.readouterr()
-    main([*words, "--runs", "runs/channel_assignment_adapt", "--out", "out"])
+    main([*words, "--runs", "runs", "--out", "out"])
     document = json.loads(capsys.readouterr().out)
     assert json.loads(Path("out/comparison.json").read_text()) == document
     indoor = document["scenarios"]["indoor"]
-    assert set(indoor) == {"mfrl", "optimum", "greedy", "selfish", "random"}
+    assert set(indoor) == {"mfrl", "meta", "optimum", "greedy", "selfish", "random"}
     assert indoor["optimum"]["share_of_optimum"] == pytest.approx(1.0)
     assert indoor["greedy"]["share_of_optimum"] > indoor["mfrl"]["share_of_optimum"]
     assert "mfrl" not in document["scenarios"]["urban_macro"]
     other = ["--model.init_args.shape.hidden_channels=[8]"]
-    assert "`start_from` must hold `convs.0.lin1.weight`" in _error(capsys, *adapt, *other)
+    assert "`start_from` must have a network with hidden_channels = [8]" in _error(
+        capsys, *adapt, *other
+    )
 
 
 def test_options_that_a_comparison_of_schemes_refuses(
@@ -377,8 +376,9 @@ def test_options_that_a_comparison_of_schemes_refuses(
     words = ["compare", "--config", "channel_assignment"]
     assert "`--steps` must be left out" in _error(capsys, *words, "--steps", "3")
     assert "`--runs` must be a folder" in _error(capsys, *words, "--runs", str(tmp_path / "none"))
-    assert "`--runs` must hold a checkpoint" in _error(capsys, *words, "--runs", str(tmp_path))
+    assert "`runs` must hold a last.ckpt" in _error(capsys, *words, "--runs", str(tmp_path))
     assert "`--num-links` must be one" in _error(capsys, *words, "--num-links", "3", "4")
+    assert "`--bf16` must be left out" in _error(capsys, *words, "--bf16")
     error = _error(capsys, *words, "--num-links", "11")
     assert "`num_users` must be at most the 10 subchannels, got 11" in error
     error = _error(capsys, "compare", "--config", "power_control_quick", "--runs", "x")

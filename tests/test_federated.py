@@ -75,6 +75,7 @@ def test_below_the_quorum_the_global_model_stays() -> None:
     gone = [replace(update, model=None) for update in UPDATES[1:]]
     found = federated_round(GLOBAL, [UPDATES[0], *gone], quorum=2)
     assert not found.averaged
+    assert found.num_bytes == 36
     assert set(found.rejected) == {"b", "c"}
     for name, value in found.model.items():
         assert torch.equal(value, GLOBAL[name])
@@ -88,6 +89,11 @@ def test_the_mean_is_taken_in_double_precision() -> None:
     assert float(found[0]) == pytest.approx(wanted, rel=1e-7)
 
 
-def test_the_quorum_must_be_positive() -> None:
+def test_bad_input() -> None:
+    with pytest.raises(ValueError, match=r"`weighting` must be one of .*, got 'x'"):
+        federated_round(GLOBAL, UPDATES, "x")  # type: ignore[arg-type]
+    twice = [replace(UPDATES[0], model={**_model(1.0), "b": torch.full((3,), math.nan)}), *UPDATES]
+    with pytest.raises(ValueError, match=r"`updates` must name each client once, got \['a', 'a'"):
+        federated_round(GLOBAL, twice)
     with pytest.raises(ValueError, match=r"`quorum` must be an integer >= 1, got 0"):
         federated_round(GLOBAL, UPDATES, quorum=0)

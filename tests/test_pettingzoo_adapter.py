@@ -56,8 +56,8 @@ def test_numbers_are_those_of_the_batched_environment() -> None:
     batched = ChannelAssignment(scenario("indoor"), 4, num_steps=30)
     graph = batched.reset(1, generator(5, "pettingzoo", 0))
     for i, agent in enumerate(env.agents):
-        np.testing.assert_array_equal(seen[agent]["node"], graph.node[0, :, i])
-        np.testing.assert_array_equal(seen[agent]["incoming"], graph.edge_weight[0, 0, :, i])
+        np.testing.assert_array_equal(seen[agent]["node"], graph.node[0, i])
+        np.testing.assert_array_equal(seen[agent]["incoming"], graph.edge_weight[0, :, i])
     power_dbm = [0.0, 10.0, 20.0, 24.0]
     actions = {
         f"user_{i}": {"channel": i, "power_dbm": np.array([p], np.float32)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from metagnn.benchmarks import Measurement
 
-PARTS = ("leconv", "step", "baselines", "decisions", "large")
+PARTS = ("leconv", "step", "baselines", "decisions", "large", "environments")
 # Half an hour long, so only where it is named.
 LONG_PARTS = ("table_i",)
 # Table I of next to nothing, for a check of the machinery.
@@ -63,6 +63,9 @@ def _rows(parts: Sequence[str], short: bool) -> "Iterator[Measurement]":
     if "large" in parts:
         sizes = (200,) if short else (1_000, 10_000, 100_000, 1_000_000)
         yield from benchmarks.large(sizes, 16, min(repeats, 3))
+    if "environments" in parts:
+        copies, steps = (8, 2) if short else (1024, 100)
+        yield benchmarks.environment_steps(copies, steps, repeats)
     if "table_i" in parts:
         if short:
             yield benchmarks.table_i(1, 1, _SHORT_TABLE_I)

@@ -254,7 +254,7 @@ def table(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> str:
     header = ["policy", *(_COLUMNS[name] for name in names)]
     rows = [header]
     for policy, values in metrics.items():
-        rows.append([policy, *(_cell(values[name]) for name in names)])
+        rows.append([policy, *(interval_cell(values[name]) for name in names)])
     note = "Rates in bit/s/Hz; brackets: 95 % bootstrap interval over networks."
     return f"{text_table(rows)}\n{note}"
 
@@ -270,7 +270,8 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _cell(estimate: "Estimate") -> str:
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+def interval_cell(estimate: "Estimate", digits: int = 3, scale: float = 1.0) -> str:
+    """A metric times ``scale`` with its interval."""
+    ends = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (None if v is None else f"{scale * v:.{digits}f}" for v in ends)
+    return f"{value}" if low is None else f"{value} [{low}, {high}]"

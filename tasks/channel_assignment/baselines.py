@@ -5,11 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from metagnn.tasks.channel_assignment.energy_efficiency import level_to_w
 from metagnn.tasks.channel_assignment.environment import Action
 from metagnn.tasks.channel_assignment.optimum import best_efficiency, optimum
 from metagnn.tasks.channel_assignment.scenario import Uplink
 
-Baseline = Callable[[Tensor, Uplink, torch.Generator], Action]
+# Actions for gains over noise [B, I, N]: what a baseline is, and a network can be.
+Decision = Callable[[Tensor, Uplink, torch.Generator], Action]
 
 
 def random_action(gain_to_noise: Tensor, uplink: Uplink, generator: torch.Generator) -> Action:
@@ -22,7 +24,7 @@ def random_action(gain_to_noise: Tensor, uplink: Uplink, generator: torch.Genera
     channel = torch.randint(uplink.num_channels, shape, generator=generator)
     span_db = uplink.power_max_dbm - uplink.power_min_dbm
     power_dbm = uplink.power_min_dbm + span_db * torch.rand(shape, generator=generator)
-    return Action(channel, 10.0 ** ((power_dbm - 30.0) / 10.0))
+    return Action(channel, level_to_w(power_dbm))
 
 
 def selfish_action(gain_to_noise: Tensor, uplink: Uplink, generator: torch.Generator) -> Action:
@@ -54,7 +56,7 @@ def _with_power(channel: Tensor, power_w: Tensor) -> Action:
     return Action(channel, power_w.gather(-1, channel.unsqueeze(-1)).squeeze(-1))
 
 
-BASELINES: dict[str, Baseline] = {
+BASELINES: dict[str, Decision] = {
     "optimum": optimal_action,
     "greedy": greedy_action,
     "selfish": selfish_action,

@@ -8,6 +8,11 @@ from torch import Tensor
 from metagnn.tasks.channel_assignment.scenario import Uplink
 
 
+def level_to_w(power_dbm: Tensor) -> Tensor:
+    """Powers [W] of levels in dBm, of any shape."""
+    return 10.0 ** ((power_dbm - 30.0) / 10.0)
+
+
 def energy_efficiency(
     power_w: Tensor, gain_to_noise: Tensor, bandwidth_hz: Tensor, circuit_power_w: float
 ) -> Tensor:

@@ -103,7 +103,6 @@ class ChannelAssignment:
         self.edges: Edges = edges
         self.progress = progress
         self._noise_w = scenario.noise_w(uplink.bandwidth_hz)
-        self._bandwidth_hz = torch.tensor(uplink.bandwidth_hz)
         self._steps_done = 0
 
     @property
@@ -141,7 +140,8 @@ class ChannelAssignment:
         Raises:
             ValueError: If a channel or a power is out of range or their shape is wrong.
         """
-        self._check(action)
+        require(hasattr(self, "gain_to_noise"), "step", "follow a reset", "none")
+        check_action(action, self.gain_to_noise, self.uplink)
         outcome = transmit(action, self.gain_to_noise, self.uplink)
         reward = (
             sum_reward(outcome, self.reward_scale)
@@ -160,19 +160,6 @@ class ChannelAssignment:
             truncated=torch.full((batch,), self._steps_done >= self.num_steps),
             info=outcome,
         )
-
-    def _check(self, action: Action) -> None:
-        shape = tuple(self.gain_to_noise.shape[:-1])
-        for name in ("channel", "power_w"):
-            found = tuple(getattr(action, name).shape)
-            require(found == shape, name, f"have the shape {shape}", found)
-        low, high = (int(value) for value in action.channel.aminmax())
-        rule = f"lie in [0, {self.uplink.num_channels - 1}]"
-        require(low >= 0 and high < self.uplink.num_channels, "channel", rule, (low, high))
-        least, most = (float(value) for value in action.power_w.aminmax())
-        limit = self.uplink.power_max_w
-        rule = f"lie in [0, {limit:g}] W"
-        require(least >= 0.0 and most <= limit * (1.0 + 1e-5), "power_w", rule, (least, most))
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self._generator)
@@ -213,6 +200,31 @@ class ChannelAssignment:
     def observation(self) -> DenseGraph:
         """What the users see now."""
         return observe(self.gain_to_noise, self.uplink, self.layout, self.edges, self.progress)
+
+
+def check_action(action: Action, gain_to_noise: Tensor, uplink: Uplink) -> None:
+    """Require channels and powers within their limits, for gains over noise ``[B, I, N]``.
+
+    Raises:
+        ValueError: If a shape, a channel or a power is out of range.
+    """
+    shape = tuple(gain_to_noise.shape[:-1])
+    for name in ("channel", "power_w"):
+        found = tuple(getattr(action, name).shape)
+        require(found == shape, name, f"have the shape {shape}", found)
+    whole = action.channel.dtype == torch.long
+    require(whole, "channel", "hold integers (torch.long)", str(action.channel.dtype))
+    low, high = (int(value) for value in action.channel.aminmax())
+    rule = f"lie in [0, {uplink.num_channels - 1}]"
+    require(low >= 0 and high < uplink.num_channels, "channel", rule, (low, high))
+    least, most = (float(value) for value in action.power_w.aminmax())
+    limit = uplink.power_max_w
+    rule = f"be 0 or lie in [{uplink.power_min_w:g}, {limit:g}] W"
+    positive = action.power_w[action.power_w > 0]
+    weakest = float(positive.min()) if len(positive) else uplink.power_min_w
+    fits = least >= 0.0 and most <= limit * (1.0 + 1e-5)
+    fits = fits and weakest >= uplink.power_min_w * (1.0 - 1e-5)
+    require(fits, "power_w", rule, (least, most))
 
 
 def transmit(action: Action, gain_to_noise: Tensor, uplink: Uplink) -> Outcome:
@@ -264,20 +276,21 @@ def observe(
 
     In layout ``user`` (the paper's) a user's features are its SNRs at full power on every
     subchannel, in decades over 10 (:math:`\log_{10}(p_{\max} h_{i,n} / N_n) / 10`), the number of
-    users over that of subchannels, and the fingerprint t. In layout ``channel`` the graph comes
-    once per subchannel; there a user's features are its SNR, that over its mean of all
+    users over that of subchannels, and the fingerprint t. In layout ``channel`` it has
+    features for each subchannel: its SNR there, that over its mean of all
     subchannels, the logarithm of the bandwidth over the largest, and the number of users. It has
     no fingerprint: what the others are up to is heard over the edges.
 
     All users are received at the base station, so on a subchannel that two share, the ratio of
     interference to signal is that of their gains. With edges ``order`` the weight of i -> k is
-    :math:`\sigma((\bar h_i - \bar h_k) / 1\,\mathrm{dB})` of the gains' means in dB over the
-    subchannels: near 1 from stronger users, near 0 from weaker ones, 0 from itself. With ``none``
-    all are 0, and a graph network is one per user.
+    :math:`\sigma((\bar h_i - \bar h_k) / 1\,\mathrm{dB}) / 4` of the gains' means in dB over the
+    subchannels: near 1/4 from stronger users, near 0 from weaker ones, 0 from itself. The quarter
+    keeps sums over up to nine others of order one. With ``none`` all are 0, and a graph network is
+    one per user.
 
     Shapes:
-        gain_to_noise ``[..., I, N]`` [1/W]; in layout ``user`` node ``[..., I, N + 2]`` and
-        edge_weight ``[..., I, I]``, in ``channel`` ``[..., N, I, 4]`` and ``[..., 1, I, I]``.
+        gain_to_noise ``[..., I, N]`` [1/W]; node ``[..., I, N + 2]`` in layout ``user`` and
+        ``[..., I, N, 4]`` in layout ``channel``, edge_weight ``[..., I, I]``.
     """
     num_users, num_channels = gain_to_noise.shape[-2:]
     snr = 0.1 * torch.log10(uplink.power_max_w * gain_to_noise)
@@ -290,11 +303,11 @@ def observe(
         width = snr.new_tensor(uplink.bandwidth_hz)
         width = (width / width.max()).log()
         columns = torch.broadcast_tensors(snr, snr - mean, width, load)
-        node = torch.stack(columns, dim=-1).transpose(-2, -3)
+        node = torch.stack(columns, dim=-1)
     if edges == "none":
         weight = snr.new_zeros(*snr.shape[:-1], num_users)
     else:
         mean_db = 100.0 * mean
         own = torch.eye(num_users, dtype=torch.bool)
-        weight = torch.sigmoid(mean_db - mean_db.mT).masked_fill(own, 0.0)
-    return DenseGraph(node, weight if layout == "user" else weight.unsqueeze(-3))
+        weight = 0.25 * torch.sigmoid(mean_db - mean_db.mT).masked_fill(own, 0.0)
+    return DenseGraph(node, weight)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metagnn.graphs.checks import check_positive, require
+from metagnn.graphs.checks import check_finite, check_non_negative, check_positive, require
 from metagnn.graphs.tr38901 import PROPAGATION, Propagation, Site
 from metagnn.graphs.units import db_to_linear, dbm_to_w, thermal_noise_w
 
@@ -38,6 +38,8 @@ class Uplink:
         require(len(self.bandwidth_hz) > 0, "bandwidth_hz", "hold a subchannel", self.bandwidth_hz)
         for bandwidth in self.bandwidth_hz:
             check_positive("bandwidth_hz", bandwidth)
+        for name in ("power_min_dbm", "power_max_dbm", "circuit_power_dbm", "snr_min_db"):
+            check_finite(name, getattr(self, name))
         rule = f"be < power_max_dbm = {self.power_max_dbm}"
         require(self.power_min_dbm < self.power_max_dbm, "power_min_dbm", rule, self.power_min_dbm)
 
@@ -108,6 +110,10 @@ class Scenario:
         check_positive("area_m", self.area_m)
         known = list(PROPAGATION)
         require(self.propagation in known, "propagation", f"be one of {known}", self.propagation)
+        check_non_negative("speed_max_m_s", self.speed_max_m_s)
+        check_non_negative("base_noise_figure_db", self.base_noise_figure_db)
+        for name in ("noise_density_dbm_hz", "base_antenna_gain_db", "user_antenna_gain_db"):
+            check_finite(name, getattr(self, name))
         _ = self.site
 
     @property

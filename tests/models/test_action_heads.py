@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metagnn.graphs.randomness import generator
-from metagnn.models.action_heads import BoundedGaussian, Choice, HybridAction, HybridPolicy
+from metagnn.models.action_heads import BoundedGaussian, Choice, HybridPolicy
 
 
 def test_choice_is_torchs_categorical() -> None:
@@ -82,8 +82,12 @@ def test_the_number_is_that_of_the_chosen_alternative(numbers: int) -> None:
             torch.testing.assert_close(entropy[b, i], law[0].entropy() + number)
     mode = policy.mode()
     assert torch.equal(mode.choice, logits.argmax(-1))
-    torch.testing.assert_close(policy.log_prob(mode), policy.log_prob(HybridAction(*_of(mode))))
+    wanted_z = mean.expand(6, 2, 4).gather(-1, mode.choice.unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(mode.z, wanted_z)
 
 
-def _of(action: HybridAction) -> tuple[torch.Tensor, torch.Tensor]:
-    return action.choice, action.z
+def test_numbers_of_another_width_are_refused() -> None:
+    law = BoundedGaussian(torch.zeros(6, 3), torch.zeros(6, 3))
+    policy = HybridPolicy(Choice(torch.zeros(6, 4)), law)
+    with pytest.raises(RuntimeError):
+        policy.number_of(torch.full((6,), 3))

@@ -197,21 +197,21 @@ def test_observations_of_users_are_the_papers() -> None:
 def test_observations_of_channels_and_the_order_of_users() -> None:
     ratio = torch.tensor([[[1e3, 1e4, 1e5], [1e2, 1e2, 1e2]]]) / UPLINK.power_max_w
     graph = observe(ratio, UPLINK, "channel", "order", 1.0)
-    assert graph.node.shape == (1, 3, 2, 4)
+    assert graph.node.shape == (1, 2, 3, 4)
     wanted = torch.tensor([0.5, 0.1, 0.0, 2 / 3])
-    torch.testing.assert_close(graph.node[0, 2, 0], wanted)
-    torch.testing.assert_close(graph.node[0, 0, 1, 2], torch.tensor(math.log(0.25)))
+    torch.testing.assert_close(graph.node[0, 0, 2], wanted)
+    torch.testing.assert_close(graph.node[0, 1, 0, 2], torch.tensor(math.log(0.25)))
     # From the strong user 0 to the weak user 1, and not back.
-    assert graph.edge_weight.shape == (1, 1, 2, 2)
-    torch.testing.assert_close(graph.edge_weight[0, 0], torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
+    assert graph.edge_weight.shape == (1, 2, 2)
+    torch.testing.assert_close(graph.edge_weight[0], torch.tensor([[0.0, 0.25], [0.0, 0.0]]))
 
 
 def test_order_is_soft_near_a_tie() -> None:
     ratio = torch.tensor([[[1.0] * 3, [10.0**0.05] * 3]])
     weight = observe(ratio, UPLINK, "user", "order", 1.0).edge_weight[0]
-    # Half a decibel: sigmoid(0.5) = 0.6225.
+    # Half a decibel: sigmoid(0.5) = 0.6225, a quarter of which is 0.1556.
     torch.testing.assert_close(
-        weight, torch.tensor([[0.0, 0.3775], [0.6225, 0.0]]), atol=1e-4, rtol=0
+        weight, torch.tensor([[0.0, 0.0944], [0.1556, 0.0]]), atol=1e-4, rtol=0
     )
 
 
@@ -254,9 +254,10 @@ def test_settings_that_are_refused(changed: dict[str, Any], message: str) -> Non
     [
         (10, 0.1, r"`channel` must lie in \[0, 9\], got \(10, 10\)"),
         (-1, 0.1, r"`channel` must lie in \[0, 9\], got \(-1, -1\)"),
-        (0, 0.3, r"`power_w` must lie in \[0, 0.251189\] W, got"),
-        (0, -0.1, r"`power_w` must lie in \[0, 0.251189\] W, got"),
-        (0, math.nan, r"`power_w` must lie in \[0, 0.251189\] W, got \(nan, nan\)"),
+        (0, 0.3, r"`power_w` must be 0 or lie in \[0.001, 0.251189\] W, got"),
+        (0, 0.0005, r"`power_w` must be 0 or lie in \[0.001, 0.251189\] W, got"),
+        (0, -0.1, r"`power_w` must be 0 or lie in \[0.001, 0.251189\] W, got"),
+        (0, math.nan, r"`power_w` must be 0 or lie in .*, got \(nan, nan\)"),
     ],
 )
 def test_actions_that_are_refused(channel: int, power_w: float, message: str) -> None:
@@ -271,3 +272,7 @@ def test_actions_of_another_shape_are_refused() -> None:
     environment.reset(2, generator(0))
     with pytest.raises(ValueError, match=r"`channel` must have the shape \(2, 4\), got \(2, 3\)"):
         environment.step(Action(torch.zeros(2, 3, dtype=torch.long), torch.zeros(2, 4)))
+    with pytest.raises(ValueError, match=r"`channel` must hold integers .*got 'torch.float32'"):
+        environment.step(Action(torch.zeros(2, 4), torch.zeros(2, 4)))
+    with pytest.raises(ValueError, match=r"`step` must follow a reset"):
+        _environment().step(Action(torch.zeros(2, 4), torch.zeros(2, 4)))

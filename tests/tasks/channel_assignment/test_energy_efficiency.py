@@ -115,3 +115,7 @@ def test_bad_input() -> None:
         Uplink(bandwidth_hz=(1.0, -1.0))
     with pytest.raises(ValueError, match=r"`power_min_dbm` must be < power_max_dbm = 24.0, got 30"):
         Uplink(power_min_dbm=30.0)
+    with pytest.raises(ValueError, match=r"`snr_min_db` must be finite, got nan"):
+        Uplink(snr_min_db=math.nan)
+    with pytest.raises(ValueError, match=r"`speed_max_m_s` must be finite and >= 0, got -3.0"):
+        Scenario(1.0, 5.0, -160.0, "urban_micro", speed_max_m_s=-3.0)
