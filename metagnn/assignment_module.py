@@ -1,4 +1,4 @@
-"""Lightning modules of paper B: meta-training at the base station, adaptation at the users."""
+"""What the Lightning modules of channel assignment share: episodes, updates, scores (paper B)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,10 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from metagnn.assignment_score import deterministic, score_assignment
-from metagnn.checkpoint import read_checkpoint
-from metagnn.federated import WEIGHTINGS, Update, Weighting, federated_round
 from metagnn.graphs.checks import check_count, check_positive, require
-from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
 from metagnn.models.action_heads import HybridAction, HybridPolicy
 from metagnn.models.actor_critic import ActorCritic, ActorCriticShape
@@ -38,9 +35,6 @@ from metagnn.tasks.channel_assignment.environment import (
 )
 from metagnn.tasks.channel_assignment.scenario import scenario
 from metagnn.tasks.environment import Step
-
-Scheme = Literal["mfrl", "mrl", "frl", "marl"]
-SCHEMES: tuple[Scheme, ...] = ("mfrl", "mrl", "frl", "marl")
 
 
 @dataclass(frozen=True)
@@ -287,226 +281,11 @@ class AssignmentModule(pl.LightningModule):
         raise NotImplementedError
 
 
-class MetaPPO(AssignmentModule):
-    """Meta-training at the base station (paper B, Algorithm 1): one model for all tasks.
-
-    Args:
-        shape: See `AssignmentModule`, as for all that is not listed here.
-        cell: Where episodes take place.
-        ppo: Constants of the learning.
-        num_users: Numbers of users I_k, one task each.
-        learning_rate: Learning rate of Adam.
-        schedule: ``constant`` or ``linear``.
-        seed: Seed.
-        num_validation_cells: Cells per validation.
-    """
-
-    def __init__(
-        self,
-        shape: ActorCriticShape,
-        cell: Cell,
-        ppo: PPOSettings,
-        num_users: tuple[int, ...] = (2, 4, 8),
-        learning_rate: float = 2e-3,
-        schedule: Literal["constant", "linear"] = "linear",
-        seed: int = 0,
-        num_validation_cells: int = 100,
-    ) -> None:
-        super().__init__(shape, cell, ppo, learning_rate, schedule, seed, num_validation_cells)
-        require(len(num_users) > 0, "num_users", "hold a number of users", num_users)
-        distinct = len(set(num_users)) == len(num_users)
-        require(distinct, "num_users", "hold each number once", num_users)
-        for number in num_users:
-            cell.environment(number)
-        self.num_users = tuple(num_users)
-
-    def training_step(self, batch: int, batch_index: int) -> None:
-        """One epoch of Algorithm 1: episodes of every task, then an update from all of them."""
-        self._learn({number: self.episode(number) for number in self.num_users})
-
-    def scored_num_users(self) -> Sequence[int]:
-        """Those of training."""
-        return self.num_users
-
-
-class FederatedPPO(AssignmentModule):
-    """Adaptation at the users (paper B, Algorithm 2), each with a model of its own.
-
-    ``mfrl`` starts from the model of `MetaPPO` and averages; ``mrl`` starts from it and does not
-    average; ``frl`` averages from one random model; ``marl`` does not, from random models of its
-    own for each user.
-
-    Args:
-        shape: See `AssignmentModule`, as for all that is not listed here.
-        cell: Where episodes take place.
-        ppo: Constants of the learning.
-        num_users: Number of users I.
-        scheme: ``mfrl``, ``mrl``, ``frl`` or ``marl``.
-        start_from: Checkpoint of `MetaPPO` from which ``mfrl`` and ``mrl`` start.
-        average_every: Episodes between averagings.
-        weighting: Weights of the average: ``uniform``, ``samples`` (Eq. 19), ``success`` (Eq. 20).
-        quorum: Fewest clients of an average.
-        learning_rate: Learning rate of Adam.
-        schedule: ``constant`` or ``linear``.
-        seed: Seed.
-        num_validation_cells: Cells per validation.
-
-    Raises:
-        ValueError: If an argument is out of range, or ``start_from`` is needed and does not fit.
-    """
-
-    num_successes: Tensor
-    num_transmissions: Tensor
-
-    def __init__(
-        self,
-        shape: ActorCriticShape,
-        cell: Cell,
-        ppo: PPOSettings,
-        num_users: int = 6,
-        scheme: Scheme = "mfrl",
-        start_from: str | None = None,
-        average_every: int = 100,
-        weighting: Weighting = "success",
-        quorum: int = 1,
-        learning_rate: float = 1e-3,
-        schedule: Literal["constant", "linear"] = "linear",
-        seed: int = 0,
-        num_validation_cells: int = 100,
-    ) -> None:
-        super().__init__(shape, cell, ppo, learning_rate, schedule, seed, num_validation_cells)
-        cell.environment(num_users)
-        require(scheme in SCHEMES, "scheme", f"be one of {SCHEMES}", scheme)
-        check_count("average_every", average_every)
-        check_count("quorum", quorum)
-        rule = f"be at most the {num_users} users"
-        require(quorum <= num_users, "quorum", rule, quorum)
-        require(weighting in WEIGHTINGS, "weighting", f"be one of {WEIGHTINGS}", weighting)
-        self.num_users, self.scheme, self.average_every = num_users, scheme, average_every
-        self.weighting: Weighting = weighting
-        self.quorum = quorum
-        if scheme in ("mfrl", "mrl"):
-            rule = f"be a checkpoint of MetaPPO for scheme {scheme!r}"
-            require(start_from is not None, "start_from", rule, start_from)
-            self.network.load_state_dict(load_network(str(start_from), self))
-        models = [
-            initial_network(shape, seed, user) if scheme == "marl" else self.network
-            for user in range(num_users)
-        ]
-        # ParameterDict allows no dots in names.
-        self.local = nn.ParameterDict(
-            {
-                name.replace(".", "/"): torch.stack(
-                    [m.get_parameter(name) for m in models]
-                ).detach()
-                for name, _ in self.network.named_parameters()
-            }
-        )
-        self.register_buffer("num_successes", torch.zeros(num_users, dtype=torch.float64))
-        self.register_buffer("num_transmissions", torch.zeros((), dtype=torch.int64))
-        for parameter in self.network.parameters():
-            parameter.requires_grad_(False)
-
-    def learned(self) -> list[nn.Parameter]:
-        """The users' models."""
-        return list(self.local.values())
-
-    def models(self) -> dict[str, Tensor]:
-        """Named parameters of all users ``[I, ...]``."""
-        return {name.replace("/", "."): value for name, value in self.local.items()}
-
-    def policy(self, num_users: int) -> Network:
-        """The users' own models, user i of a cell with the i-th."""
-        models = self.models()
-
-        def network(graph: DenseGraph) -> tuple[HybridPolicy, Tensor]:
-            policy: tuple[HybridPolicy, Tensor] = self.network(graph, models)
-            return policy
-
-        return network
-
-    def total(self, loss: Tensor) -> Tensor:
-        """Sum over users: each model descends the gradient of all losses it takes part in."""
-        return loss.sum()
-
-    def shorten_gradients(self) -> None:
-        """Bound the norm of each user's gradient."""
-        gradients = [p.grad.flatten(1) for p in self.learned() if p.grad is not None]
-        norm = torch.cat(gradients, dim=1).norm(dim=1)
-        factor = (self.ppo.max_gradient_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
-        for parameter in self.learned():
-            if parameter.grad is not None:
-                parameter.grad *= factor.view(-1, *[1] * (parameter.dim() - 1))
-
-    def facts(self) -> dict[str, Any]:
-        """Further the scheme and the number of users."""
-        return {**super().facts(), "scheme": self.scheme, "num_users": self.num_users}
-
-    def training_step(self, batch: int, batch_index: int) -> None:
-        """One epoch of Algorithm 2, and the averaging that may be due after it."""
-        trajectories = self.episode(self.num_users)
-        found = successes(trajectories)
-        self.num_successes += found.double().flatten(0, 1).sum(0)
-        self.num_transmissions += found[..., 0].numel()
-        self._learn({self.num_users: trajectories})
-        averages = self.scheme in ("mfrl", "frl")
-        if averages and (self.current_epoch + 1) % self.average_every == 0:
-            self.average()
-
-    @torch.no_grad()
-    def average(self) -> None:
-        """A round of federated averaging, after which every user has the global model."""
-        models = self.models()
-        updates = [
-            Update(
-                f"user {i}",
-                {name: value[i] for name, value in models.items()},
-                int(self.num_transmissions),
-                float(self.num_successes[i] / self.num_transmissions),
-            )
-            for i in range(self.num_users)
-        ]
-        found = federated_round(self.network.state_dict(), updates, self.weighting, self.quorum)
-        self.log("federated_bytes", float(found.num_bytes), batch_size=1)
-        self.log("federated_rejected", float(len(found.rejected)), batch_size=1)
-        if found.averaged:
-            self.network.load_state_dict(found.model)
-            for name, value in models.items():
-                value.copy_(found.model[name].expand(value.shape))
-
-    def scored_num_users(self) -> Sequence[int]:
-        """That of training."""
-        return (self.num_users,)
-
-
 def initial_network(shape: ActorCriticShape, seed: int, user: int = 0) -> ActorCritic:
     """Network with random parameters, a function of seed and user."""
     with torch.random.fork_rng():
         torch.manual_seed(generator(seed, "network", user).initial_seed() % 2**63)
         return ActorCritic(shape)
-
-
-def load_network(path: str, module: AssignmentModule) -> dict[str, Tensor]:
-    """Parameters of the network of a `MetaPPO` checkpoint, to be used by another module.
-
-    Raises:
-        ValueError: If the file is no such checkpoint, or its network or observations are others.
-    """
-    checkpoint = read_checkpoint(path, name="start_from")
-    run, wanted = checkpoint.get("run", {}), module.facts()
-    kind = run.get("kind")
-    require(kind == "MetaPPO", "start_from", "be a checkpoint of MetaPPO", kind)
-    for name, value in wanted["shape"].items():
-        rule = f"have a network with {name} = {value}"
-        require(run["shape"].get(name) == value, "start_from", rule, run["shape"].get(name))
-    for name in ("layout", "edges"):
-        rule = f"have learned with {name} = {wanted['cell'][name]!r}"
-        require(run["cell"][name] == wanted["cell"][name], "start_from", rule, run["cell"][name])
-    return {
-        name.removeprefix("network."): value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith("network.")
-    }
 
 
 def successes(trajectories: Trajectories) -> Tensor:

@@ -11,20 +11,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from metagnn.assignment_comparison import assignment_metrics, compare_assignment, find_trained
-from metagnn.assignment_module import (
-    AssignmentModule,
-    Cell,
-    FederatedPPO,
-    MetaPPO,
-    explained_variance,
-    initial_network,
-    load_network,
-)
+from metagnn.assignment_module import AssignmentModule, Cell, explained_variance, initial_network
 from metagnn.assignment_score import deterministic, score_assignment
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.configs import packaged_names
 from metagnn.experiment import read_section
+from metagnn.federated_ppo import FederatedPPO, load_network
 from metagnn.graphs.randomness import generator
+from metagnn.meta_ppo import MetaPPO
 from metagnn.models.actor_critic import ActorCriticShape
 from metagnn.ppo import PPOSettings
 from metagnn.tasks.channel_assignment.baselines import BASELINES

@@ -19,6 +19,9 @@ from metagnn.policy_module import PolicyModule
 from metagnn.prediction_writer import PowerWriter
 from metagnn.progress import EpochProgress
 
+# Models that bring their own data, as they learn from an environment.
+AGENTS = ("metagnn.meta_ppo.MetaPPO", "metagnn.federated_ppo.FederatedPPO")
+
 
 class _SaveConfig(SaveConfigCallback):
     """Saves the configuration once the run has begun: one that is refused leaves nothing."""
@@ -89,7 +92,7 @@ def main(words: Sequence[str]) -> None:
         "args": words,
     }
     try:
-        if model_class(words).startswith(f"{AssignmentModule.__module__}."):
+        if model_class(words) in AGENTS:
             _CLI(AssignmentModule, **settings)
         else:
             callbacks.append(PowerWriter())
