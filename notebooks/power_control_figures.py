@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 
 from matplotlib.axes import Axes
-from power_control_summary import RESULTS, files, read_curves, read_rates, size
+from power_control_summary import RESULTS, files, read_curves, read_study, size
 
 from metagnn.plots import figure_of, save_figure
 from metagnn.tasks.power_control.metrics import summarize
@@ -42,7 +42,7 @@ def averaged(
 
 def unseen(policy: str, num_links: int, metric: str, num_networks: int | None = None) -> float:
     """Average of a policy over the first networks of `unseen`; those of `curves` come first."""
-    rates = read_rates(RESULTS / f"unseen_{num_links}.csv")[policy][:num_networks]
+    rates = read_study(RESULTS / f"unseen_{num_links}.csv")[policy][:num_networks]
     return summarize(rates)[f"{metric}_rate"].value
 
 

@@ -31,7 +31,16 @@ from metagnn.tasks.power_control.problem import (
 )
 from metagnn.update_rule import UpdateRule
 
-STUDIES = ("unseen", "training_seed", "transfer", "sum_rate", "scratch_rates", "curves")
+STUDIES = (
+    "unseen",
+    "training_seed",
+    "transfer",
+    "baselines",
+    "sum_rate",
+    "curves",
+    "scratch_rates",
+    "scratch_curves",
+)
 RESULTS = Path(__file__).parent / "results"
 SEED = 3000
 BASELINES = ("itlinq", "wmmse", "fplinq", "full_power", "random")
@@ -46,6 +55,7 @@ SCRATCH_RATE = 3e-3
 SCRATCH_RATE_20 = 3e-3
 
 SCRATCH_HEADER = ["num_links", "network", "rate", "epoch", "mean", "min", "lagrangian"]
+RATES_HEADER = ["policy", "network", "link", "rate"]
 CURVES_HEADER = ["start", "num_links", "network", "samples", "epoch", "mean", "min", "lagrangian"]
 
 
@@ -60,19 +70,28 @@ def scenario(
 
 
 def unseen(parameters: MetaParameters, num_links: list[int], num_networks: int, name: str) -> None:
-    """Every policy on unseen networks: 0 and 20 epochs, 2048 and 256 samples, the baselines."""
+    """The meta-parameters on unseen networks: 0 and 20 epochs, 2048 and 256 samples."""
     for size in num_links:
-        rows: list[tuple[object, ...]] = []
-
         began = time.monotonic()
-        full = [scenario(size, index) for index in range(num_networks)]
-        result = compare(full, ("metagnn", "metagnn_unadapted", *BASELINES), parameters, 20)
-        for policy, rates in result.rates.items():
-            rows += rate_rows(policy, rates)
-        if size <= 20:
+        networks = [scenario(size, index) for index in range(num_networks)]
+        found = compare(networks, ("metagnn", "metagnn_unadapted"), parameters, 20).rates
+        rows = [row for policy, rates in found.items() for row in rate_rows(policy, rates)]
+        if name == "unseen":
             few = [scenario(size, index, 256) for index in range(num_networks)]
             rates = compare(few, ("metagnn",), parameters, 20).rates["metagnn"]
             rows += rate_rows("metagnn_256_samples", rates)
+        write_csv(RESULTS / f"{name}_{size}.csv", RATES_HEADER, rows)
+        print(f"{name} K={size}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+def baselines(parameters: MetaParameters, num_links: list[int], num_networks: int) -> None:
+    """What needs no meta-parameters on the networks of `unseen`, and 20 epochs from scratch."""
+    for size in num_links:
+        began = time.monotonic()
+        networks = [scenario(size, index) for index in range(num_networks)]
+        found = compare(networks, BASELINES, parameters, 20).rates
+        rows = [row for policy, rates in found.items() for row in rate_rows(policy, rates)]
+        if size <= 20:
             random = [
                 compare(
                     [network],
@@ -80,11 +99,11 @@ def unseen(parameters: MetaParameters, num_links: list[int], num_networks: int, 
                     random_initialisation(parameters, index, SCRATCH_RATE_20),
                     20,
                 ).rates["metagnn"][0]
-                for index, network in enumerate(full[:NUM_RANDOM])
+                for index, network in enumerate(networks[:NUM_RANDOM])
             ]
             rows += rate_rows("random_initialised_20", random)
-        write_csv(RESULTS / f"{name}_{size}.csv", ["policy", "network", "link", "rate"], rows)
-        print(f"{name} K={size}: {time.monotonic() - began:.0f} s", flush=True)
+        write_csv(RESULTS / f"baselines_{size}.csv", RATES_HEADER, rows)
+        print(f"baselines K={size}: {time.monotonic() - began:.0f} s", flush=True)
 
 
 def rate_rows(policy: str, rates: list[Tensor]) -> list[tuple[object, ...]]:
@@ -105,7 +124,7 @@ def training_seed(
         found = compare(networks, ("metagnn", "metagnn_unadapted"), parameters, 20).rates
         rows = [row for policy, rates in found.items() for row in rate_rows(policy, rates)]
         path = RESULTS / f"training_seed_{seed}_{size}.csv"
-        write_csv(path, ["policy", "network", "link", "rate"], rows)
+        write_csv(path, RATES_HEADER, rows)
         print(f"training seed {seed} K={size}", flush=True)
 
 
@@ -178,39 +197,49 @@ def scratch_rates(
 
 
 def curves(
+    parameters: MetaParameters, num_links: list[int], num_networks: int, num_samples: list[int]
+) -> None:
+    """Figures 7, 9 and 10: 100 epochs from the meta-parameters, by number of samples."""
+    rows: list[tuple[object, ...]] = []
+    for index in range(num_networks):
+        for size in num_links:
+            for samples in num_samples:
+                curve, _ = learning_curve(parameters, scenario(size, index, samples), 100)
+                rows.extend(("meta", size, index, samples, *row) for row in curve)
+        write_csv(RESULTS / "curves.csv", CURVES_HEADER, rows)
+        print(f"curves network {index}", flush=True)
+
+
+def scratch_curves(
     parameters: MetaParameters,
     num_links: list[int],
     num_networks: int,
     epochs: int,
     num_samples: list[int],
 ) -> None:
-    """Figures 7, 9 and 10: from the meta-parameters and from scratch, by number of samples.
+    """Figures 7, 9 and 10: from scratch, by number of samples.
 
     The mismatched policy of a network was learned from scratch on that of the other size.
 
     Raises:
-        ValueError: If there are not two sizes.
+        ValueError: If there are not two sizes, or the first number of samples is not 2048.
     """
     require(len(set(num_links)) == 2, "num_links", "be two sizes", num_links)
-    rows: list[tuple[object, ...]] = []
     require(num_samples[0] == 2048, "samples", "begin with 2048", num_samples)
+    rows: list[tuple[object, ...]] = []
     for index in range(num_networks):
         learned: dict[int, Learner] = {}
         for size in num_links:
             for samples in num_samples:
-                network = scenario(size, index, samples)
-                meta, _ = learning_curve(parameters, network, 100)
-                scratch, learner = learning_curve(
-                    random_initialisation(parameters, index), network, epochs
-                )
+                start = random_initialisation(parameters, index)
+                curve, learner = learning_curve(start, scenario(size, index, samples), epochs)
                 learned.setdefault(size, learner)
-                for label, curve in (("meta", meta), ("scratch", scratch)):
-                    rows.extend((label, size, index, samples, *row) for row in curve)
+                rows.extend(("scratch", size, index, samples, *row) for row in curve)
         for size, other in zip(num_links, reversed(num_links), strict=True):
             found = measure(learned[other], scenario(size, index), parameters.problem)
             rows.append(("mismatch", size, index, 2048, epochs, *found))
-        write_csv(RESULTS / "curves.csv", CURVES_HEADER, rows)
-        print(f"curves network {index}", flush=True)
+        write_csv(RESULTS / "scratch_curves.csv", CURVES_HEADER, rows)
+        print(f"scratch_curves network {index}", flush=True)
 
 
 def sum_rate(parameters: MetaParameters, num_networks: int) -> None:
@@ -247,10 +276,14 @@ def main() -> None:
         given = seed is not None and arguments.checkpoint is not None
         require(given, "training-seed", "be given, with its --checkpoint", seed)
         training_seed(parameters, arguments.num_links, arguments.networks, seed)
-    elif arguments.study in ("scratch_rates", "curves"):
+    elif arguments.study == "baselines":
+        baselines(parameters, arguments.num_links, arguments.networks)
+    elif arguments.study == "curves":
+        curves(parameters, arguments.num_links, arguments.networks, arguments.samples)
+    elif arguments.study in ("scratch_rates", "scratch_curves"):
         given = (parameters, arguments.num_links, arguments.networks, arguments.epochs)
-        if arguments.study == "curves":
-            curves(*given, arguments.samples)
+        if arguments.study == "scratch_curves":
+            scratch_curves(*given, arguments.samples)
         else:
             scratch_rates(*given)
     else:

@@ -47,6 +47,14 @@ def read_rates(path: Path) -> dict[str, list[Tensor]]:
     }
 
 
+def read_study(path: Path) -> dict[str, list[Tensor]]:
+    """Rates of one file of a study together with those of the baselines on its networks."""
+    found = read_rates(path)
+    num_networks = len(found["metagnn"])
+    others = read_rates(RESULTS / f"baselines_{size(path)}.csv")
+    return found | {policy: rates[:num_networks] for policy, rates in others.items()}
+
+
 def cell(estimate: Estimate) -> str:
     """Value and interval."""
     if estimate.low is None:
@@ -58,7 +66,7 @@ def rates_table(study: str) -> list[str]:
     """Mean and minimum rate of every policy for every number of links."""
     lines = ["| K | policy | mean rate | minimum rate | 5th percentile | Jain |", "|" + "---|" * 6]
     for path in files(study):
-        for policy, rates in read_rates(path).items():
+        for policy, rates in read_study(path).items():
             m = summarize(rates)
             cells = [cell(m[n]) for n in ("mean_rate", "min_rate", "p5_rate", "jain")]
             lines.append(f"| {size(path)} | {POLICIES[policy]} | {' | '.join(cells)} |")
@@ -74,7 +82,7 @@ def ratio_table(study: str) -> list[str]:
     minimum: dict[str, list[float]] = defaultdict(list)
     dominated: dict[str, list[float]] = defaultdict(list)
     for path in files(study):
-        rates = read_rates(path)
+        rates = read_study(path)
         for policy in rates:
             if not policy.startswith(("metagnn", "random_init")):
                 continue
@@ -101,7 +109,7 @@ def seeds_table() -> list[str]:
         trainings[int(path.stem.split("_")[2])][size(path)] = read_rates(path)
     lines = ["| K | epochs | ratio | seed 0 | others | lowest |", "|" + "---|" * 6]
     for path in files("unseen"):
-        links, shipped = size(path), read_rates(path)
+        links, shipped = size(path), read_study(path)
         found = {seed: rates[links] for seed, rates in sorted(trainings.items()) if links in rates}
         for epochs, policy in ((20, "metagnn"), (0, "metagnn_unadapted")):
             for statistic in ("mean_rate", "min_rate") if found else ():
@@ -117,6 +125,20 @@ def seeds_table() -> list[str]:
                 lines.append(
                     f"| {links} | {epochs} | {name} | {cell(ratios[0])} | {others} | {lowest} |"
                 )
+    return lines
+
+
+def fomaml_table() -> list[str]:
+    """Ratios of the shipped meta-parameters' rates to those of a shorter first-order MAML."""
+    lines = ["| K | epochs | mean / FOMAML's | minimum / FOMAML's |", "|" + "---|" * 4]
+    for path in files("unseen"):
+        shipped, fomaml = read_rates(path), read_rates(RESULTS / f"fomaml_{size(path)}.csv")
+        for epochs, policy in ((20, "metagnn"), (0, "metagnn_unadapted")):
+            ratios = " | ".join(
+                cell(ratio_of_means(shipped[policy], fomaml[policy], statistic))
+                for statistic in ("mean_rate", "min_rate")
+            )
+            lines.append(f"| {size(path)} | {epochs} | {ratios} |")
     return lines
 
 
@@ -138,12 +160,12 @@ def epochs_ratio_table() -> list[str]:
 
 
 def read_curves() -> list[dict[str, str]]:
-    """Rows of ``curves.csv``, none where it is missing."""
-    path = RESULTS / "curves.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    """Rows of ``curves.csv`` and ``scratch_curves.csv``."""
+    rows: list[dict[str, str]] = []
+    for name in ("curves", "scratch_curves"):
+        with (RESULTS / f"{name}.csv").open(newline="") as file:
+            rows += csv.DictReader(file)
+    return rows
 
 
 def epochs_table() -> list[str]:
@@ -251,6 +273,9 @@ def main() -> None:
         "",
         "```sh",
         "python notebooks/power_control_study.py unseen",
+        "python notebooks/power_control_study.py baselines",
+        "python notebooks/power_control_study.py baselines --num-links 50 --networks 10",
+        "python notebooks/power_control_study.py baselines --num-links 100 --networks 5",
         "for seed in 1 2; do metagnn fit --config power_control_pretrained \\",
         "    --data.seed $seed --model.init_args.init_seed $seed --seed_everything $seed",
         "    python notebooks/power_control_study.py training_seed --training-seed $seed \\",
@@ -260,8 +285,8 @@ def main() -> None:
         "python notebooks/power_control_study.py transfer --num-links 100 --networks 5",
         "python notebooks/power_control_study.py sum_rate --networks 500",
         "python notebooks/power_control_study.py scratch_rates --num-links 8 --networks 3",
-        "python notebooks/power_control_study.py curves --num-links 8 12 --networks 3 \\",
-        "    --samples 2048 1024 512 256",
+        "python notebooks/power_control_study.py curves --num-links 8 12 --networks 3",
+        "python notebooks/power_control_study.py scratch_curves --num-links 8 12 --networks 3",
         "python notebooks/power_control_summary.py",
         "python notebooks/power_control_figures.py",
         "```",
@@ -270,6 +295,7 @@ def main() -> None:
     for title, lines in (
         ("Against ITLinQ, unseen networks of the paper's family", ratio_table("unseen")),
         ("The same by seed of training (seed 0 is shipped)", seeds_table()),
+        ("Shipped, against first-order MAML with a third of its outer loops", fomaml_table()),
         ("All policies (Figure 8)", rates_table("unseen")),
         ("Transfer: trained on K <= 20", ratio_table("transfer")),
         ("Transfer, all policies", rates_table("transfer")),
