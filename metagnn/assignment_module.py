@@ -204,6 +204,7 @@ class AssignmentModule(pl.LightningModule):
             observation,
             self.cell.num_steps,
             generator(self.seed, "actions", *position),
+            self.ppo.looks_ahead,
         )
 
     def _progress(self) -> float:

@@ -79,6 +79,11 @@ class PPOSettings:
         known = self.value_target in targets
         require(known, "value_target", f"be one of {targets}", self.value_target)
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether values of what follows count."""
+        return self.discount > 0.0 or self.value_target == "as_printed"
+
 
 @dataclass(frozen=True)
 class Trajectories:
@@ -114,6 +119,7 @@ def collect(
     observation: DenseGraph,
     num_steps: int,
     generator: torch.Generator,
+    looks_ahead: bool = True,
 ) -> Trajectories:
     """Run the policy for ``num_steps`` steps from an observation.
 
@@ -123,18 +129,22 @@ def collect(
         observation: What the agents see at first.
         num_steps: Number of steps T.
         generator: Source of the actions.
+        looks_ahead: Whether the value after the last step is wanted; else it is 0.
     """
     seen, rows = [], []
     infos: list[object] = []
     policy, value = network(observation)
-    for _ in range(num_steps):
+    for number in range(num_steps):
         action = policy.sample(generator)
         log_prob = policy.log_prob(action)
         step = environment.step(policy, action)
         seen.append(observation)
         infos.append(step.info)
         observation, reward, old_value = step.observation, step.reward, value
-        policy, value = network(observation)
+        if looks_ahead or number < num_steps - 1:
+            policy, value = network(observation)
+        else:
+            value = torch.zeros_like(value)
         ends = (step.terminated, step.truncated)
         rows.append((action.choice, action.z, log_prob, reward, old_value, value, *ends))
     columns = [torch.stack(column) for column in zip(*rows, strict=True)]

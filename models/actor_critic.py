@@ -19,6 +19,8 @@ Critic = Literal["node", "graph"]
 HEADS = ("choice", "mean", "log_std")
 # Range of the logarithm of the number's unbounded standard deviation.
 LOG_STD = (-2.0, 0.5)
+# A claim on one alternative alone; edges of a quarter then carry it as a feature of order one.
+WHOLE_CLAIM = 4.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class ActorCriticShape:
         low: Lower bound of the number.
         high: Upper bound of the number.
         critic: Value per ``node``, or one per ``graph`` (the mean of what the nodes hold).
+        num_claims: With ``per_choice``, so many features of every layer are shares over the
+            alternatives (softmax): what agents tell each other is then also to which alternatives
+            they lean.
     """
 
     in_channels: int
@@ -49,6 +54,7 @@ class ActorCriticShape:
     low: float = 0.0
     high: float = 24.0
     critic: Critic = "node"
+    num_claims: int = 0
 
     def __post_init__(self) -> None:
         check_count("in_channels", self.in_channels)
@@ -61,6 +67,10 @@ class ActorCriticShape:
         require(self.critic in ("node", "graph"), "critic", "be 'node' or 'graph'", self.critic)
         if self.per_choice:
             require(self.number_per_choice, "number_per_choice", "be true with per_choice", False)
+        check_count("num_claims", self.num_claims, minimum=0)
+        most = min(self.hidden_channels) - 1 if self.per_choice else 0
+        rule = f"be at most {most}, so that each layer has other features (0 without per_choice)"
+        require(self.num_claims <= most, "num_claims", rule, self.num_claims)
 
 
 class ActorCritic(nn.Module):
@@ -114,28 +124,33 @@ class ActorCritic(nn.Module):
         def linear(name: str, x: Tensor) -> Tensor:
             return _product(x, given[f"{name}.weight"].mT, given.get(f"{name}.bias"))
 
-        # Features [..., I, C, F], where C is N or, for a graph that comes once, 1.
+        # Features [I, ..., C, F], where C is N or, for a graph that comes once, 1. Agents come
+        # first, so that each may have a matrix of its own.
         x = graph.node if self.shape.per_choice else graph.node.unsqueeze(-2)
+        x = x.movedim(-3, 0)
         edges = [graph.edge_weight.mT, graph.edge_weight][: 1 + self.shape.bidirectional]
-        degrees = [edge.sum(-1)[..., None, None] for edge in edges]
+        degrees = [edge.sum(-1).movedim(-1, 0)[..., None, None] for edge in edges]
         separate = given["choice.weight"].dim() == 3
         for layer in range(len(self.convs)):
             pieces = [x]
             sent = x.detach() if separate else x
             for edge, degree in zip(edges, degrees, strict=True):
-                pieces += [(edge @ sent.flatten(-2)).view(x.shape), degree * x]
+                pieces += [torch.einsum("...ij,j...cf->i...cf", edge, sent), degree * x]
             of_bias = [d.expand(*x.shape[:-1], 1) for d in (torch.ones_like(degrees[0]), *degrees)]
             inputs = torch.cat([*pieces, *of_bias], dim=-1)
             x = functional.leaky_relu(_product(inputs, fuse(given, layer)))
             if self.shape.per_choice:
                 x = x + linear(f"mixes.{layer}", x.mean(-2, keepdim=True))
-        logits, mean, log_std = (linear(name, x).flatten(-2) for name in HEADS)
+            if self.shape.num_claims > 0:
+                x, lean = x.tensor_split([x.shape[-1] - self.shape.num_claims], dim=-1)
+                x = torch.cat([x, WHOLE_CLAIM * lean.softmax(-2)], dim=-1)
+        logits, mean, log_std = (linear(name, x).flatten(-2).movedim(0, -2) for name in HEADS)
         x = x.mean(-2, keepdim=True)
         if self.shape.critic == "graph":
-            x = x.mean(-3, keepdim=True).expand(x.shape)
+            x = x.mean(0, keepdim=True).expand(x.shape)
         value = linear("value", functional.leaky_relu(linear("critic_hidden", x)))
         number = BoundedGaussian(mean, _bounded(log_std), self.shape.low, self.shape.high)
-        return HybridPolicy(Choice(logits), number), value.flatten(-3)
+        return HybridPolicy(Choice(logits), number), value.flatten(-3).movedim(0, -1)
 
 
 def _bounded(log_std: Tensor) -> Tensor:
@@ -145,15 +160,12 @@ def _bounded(log_std: Tensor) -> Tensor:
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``[..., I, C, F]`` to ``[..., I, C, H]``, by one weight ``[F, H]`` or ``[I, F, H]``."""
-    if weight.dim() == 2:
-        return (
-            x @ weight
-            if bias is None
-            else torch.addmm(bias, x.flatten(0, -2), weight).view(*x.shape[:-1], weight.shape[-1])
-        )
-    by_agent = x.movedim(-3, 0)
-    rows = by_agent.flatten(1, -2)
-    product = rows @ weight if bias is None else torch.baddbmm(bias.unsqueeze(-2), rows, weight)
-    nodes: Tensor = product.view(*by_agent.shape[:-1], weight.shape[-1]).movedim(0, -3)
-    return nodes
+    """``[I, ..., F]`` to ``[I, ..., H]``, by one weight ``[F, H]`` or ``[I, F, H]``."""
+    rows = x.flatten(0 if weight.dim() == 2 else 1, -2)
+    if bias is None:
+        product = rows @ weight
+    elif weight.dim() == 2:
+        product = torch.addmm(bias, rows, weight)
+    else:
+        product = torch.baddbmm(bias.unsqueeze(-2), rows, weight)
+    return product.view(*x.shape[:-1], weight.shape[-1])

@@ -114,9 +114,36 @@ class _Walk:
         return Step(self.observe(), reward, ends[0], ends[1], self.count)
 
 
-def _trajectories(network: _Linear) -> Trajectories:
+def _trajectories(network: _Linear, looks_ahead: bool = True) -> Trajectories:
     walk = _Walk(generator(1))
-    return collect(network, walk, walk.observe(), 8, generator(2))
+    return collect(network, walk, walk.observe(), 8, generator(2), looks_ahead)
+
+
+def test_without_a_look_ahead_only_the_last_value_is_missing() -> None:
+    full, short = (_trajectories(_Linear(), ahead) for ahead in (True, False))
+    assert bool((full.next_value[-1] != 0).all())
+    assert bool((short.next_value[-1] == 0).all())
+    for name in ("reward", "value", "log_prob"):
+        assert torch.equal(getattr(short, name), getattr(full, name))
+    assert torch.equal(short.next_value[:-1], full.next_value[:-1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        (PPOSettings(), True),
+        (PPOSettings(discount=0.0), False),
+        (PPOSettings(discount=0.0, value_target="as_printed"), True),
+    ],
+)
+def test_values_ahead_are_wanted_where_they_count(settings: PPOSettings, wanted: bool) -> None:
+    assert settings.looks_ahead == wanted
+    full, short = (
+        make_batch(_trajectories(_Linear(), ahead), torch.arange(5), settings)
+        for ahead in (True, False)
+    )
+    same = torch.equal(full.target, short.target) and torch.equal(full.advantage, short.advantage)
+    assert same == (not wanted)
 
 
 def test_a_rollout_keeps_what_was_seen_done_and_said() -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
-from metagnn.models.actor_critic import LOG_STD, ActorCritic, ActorCriticShape
+from metagnn.models.actor_critic import LOG_STD, WHOLE_CLAIM, ActorCritic, ActorCriticShape
 from metagnn.models.leconv_sparse import SparseLEConvStack
 
 PAPER = {
@@ -75,8 +75,9 @@ def test_the_order_of_agents_does_not_matter(channels: int | None, critic: str) 
         torch.testing.assert_close(found, wanted[:, order], atol=1e-4, rtol=1e-5)
 
 
-def test_the_order_of_channels_does_not_matter() -> None:
-    network, graph = _network(), _graph(5, 2, channels=3)
+@pytest.mark.parametrize("num_claims", [0, 2])
+def test_the_order_of_channels_does_not_matter(num_claims: int) -> None:
+    network, graph = _network(num_claims=num_claims), _graph(5, 2, channels=3)
     order = torch.tensor([2, 0, 1])
     moved = DenseGraph(graph.node[:, :, order], graph.edge_weight)
     *found, value = _outputs(network, moved)
@@ -94,11 +95,11 @@ def test_channels_hear_of_each_other() -> None:
     assert float((after - before).detach()[..., 1:].abs().min()) > 0
 
 
-@pytest.mark.parametrize("channels", [None, 3])
-def test_models_of_their_own_are_those_of_each_agent(channels: int | None) -> None:
+@pytest.mark.parametrize(("channels", "num_claims"), [(None, 0), (3, 0), (3, 2)])
+def test_models_of_their_own_are_those_of_each_agent(channels: int | None, num_claims: int) -> None:
     """Agent k's output, by plain loops over agents and layers."""
     changed = {"per_choice": channels is not None, "number_per_choice": channels is not None}
-    network = _network(hidden_channels=(6, 5), **changed)
+    network = _network(hidden_channels=(6, 5), num_claims=num_claims, **changed)
     graph = _graph(4, 2, channels=channels)
     source = generator(1)
     models = {
@@ -127,6 +128,11 @@ def test_models_of_their_own_are_those_of_each_agent(channels: int | None) -> No
             y = functional.leaky_relu(y)
             if channels is not None:
                 y = y + linear(f"mixes.{layer}", k, y.mean(-2, keepdim=True))
+            if num_claims > 0:
+                lean = y[..., -num_claims:]
+                lean = (lean - lean.amax(-2, keepdim=True)).exp()
+                claims = WHOLE_CLAIM * lean / lean.sum(-2, keepdim=True)
+                y = torch.cat([y[..., :-num_claims], claims], dim=-1)
             hidden.append(y)
         features = hidden
     for k in range(4):
@@ -201,6 +207,12 @@ def test_standard_deviations_keep_to_their_range() -> None:
         ({"critic_channels": 0}, r"`critic_channels` must be an integer >= 1, got 0"),
         ({"low": 24.0}, r"`low` must be < high = 24.0, got 24.0"),
         ({"critic": "all"}, r"`critic` must be 'node' or 'graph', got 'all'"),
+        ({"num_claims": -1}, r"`num_claims` must be an integer >= 0, got -1"),
+        ({"num_claims": 32}, r"`num_claims` must be at most 31, so that each layer has other"),
+        (
+            {"num_claims": 1, "per_choice": False},
+            r"`num_claims` must be at most 0, so .* \(0 without per_choice\), got 1",
+        ),
         ({"number_per_choice": False}, r"`number_per_choice` must be true with per_choice"),
     ],
 )
