@@ -14,11 +14,14 @@ from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.interference import DenseGraph
 from metagnn.models.action_heads import HybridPolicy
 from metagnn.models.actor_critic import ActorCritic, ActorCriticShape
-from metagnn.seed_statistics import interquartile_mean
+from metagnn.seed_statistics import interquartile_mean, probability_of_improvement
 from metagnn.tasks.channel_assignment.baselines import BASELINES, Decision
 from metagnn.tasks.channel_assignment.environment import ChannelAssignment
 from metagnn.tasks.channel_assignment.scenario import scenario
 from metagnn.tasks.power_control.metrics import Estimate, network_average, ratio_of_means
+
+# What the paper claims of its schemes: the first is better than the second.
+CLAIMED = (("mfrl", "frl"), ("mfrl", "mrl"), ("mfrl", "marl"), ("mrl", "marl"), ("frl", "marl"))
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,10 @@ class Trained:
         scheme: Name of the scheme; ``mfrl_early`` for MFRL at half of its training, ``meta`` for
             the model of the base station as it is.
         scenario: Scenario in which its users adapted; None for ``meta``, which runs in any.
-        num_users: Number of its users; None for ``meta``, which takes any.
+        num_users: Number of users in training; None for ``meta``.
         seed: Seed of the run.
         decide: Its likeliest actions.
+        shared: All users have one model, as after an average; it takes any number of users.
     """
 
     scheme: str
@@ -39,6 +43,7 @@ class Trained:
     num_users: int | None
     seed: int
     decide: Decision
+    shared: bool
 
 
 def find_trained(folder: Path) -> list[Trained]:
@@ -86,6 +91,9 @@ def _load(path: Path, is_last: bool) -> Trained | None:
         for name, value in checkpoint["state_dict"].items()
         if name.startswith(prefix)
     }
+    shared = not of_users or all(bool((v == v[0]).all()) for v in parameters.values())
+    if of_users and shared:
+        parameters = {name: value[0] for name, value in parameters.items()}
 
     def call(graph: DenseGraph) -> tuple[HybridPolicy, Tensor]:
         policy: tuple[HybridPolicy, Tensor] = network(graph, parameters)
@@ -98,6 +106,7 @@ def _load(path: Path, is_last: bool) -> Trained | None:
         run["num_users"] if of_users else None,
         run["seed"],
         deterministic(call, cell["layout"], cell["edges"], done / total),
+        shared,
     )
 
 
@@ -112,7 +121,8 @@ def compare_assignment(
     """Scores by scenario, policy and seed of training (None for baselines).
 
     Args:
-        trained: Trained policies; those of other scenarios or numbers of users are left out.
+        trained: Trained policies; those of other scenarios are left out, and those of other
+            numbers of users unless all users have one model.
         scenarios: Names of scenarios.
         num_users: Number of users.
         num_cells: Test cells per scenario.
@@ -120,16 +130,15 @@ def compare_assignment(
         seed: Seed of the test cells.
 
     Raises:
-        ValueError: If ``trained`` holds policies, but none for the scenarios and users.
+        ValueError: If ``trained`` holds policies, but none for the scenarios and users, or two of
+            one scheme and seed that learned with other numbers of users.
     """
     check_count("num_cells", num_cells)
     found: dict[str, dict[str, dict[int | None, AssignmentScore]]] = {}
     num_used = 0
     for name in scenarios:
         environment = ChannelAssignment(scenario(name), num_users, num_steps=num_steps)
-        mine = [
-            t for t in trained if t.scenario in (None, name) and t.num_users in (None, num_users)
-        ]
+        mine = _fitting(trained, name, num_users)
         num_used += len(mine)
         policies: dict[str, Decision] = dict(BASELINES)
         policies |= {f"{t.scheme} {t.seed}": t.decide for t in mine}
@@ -141,6 +150,41 @@ def compare_assignment(
     kinds = sorted({f"{t.scheme} {t.scenario} {t.num_users}" for t in trained})
     require(num_used > 0 or not trained, "runs", rule, kinds)
     return found
+
+
+def _fitting(trained: Sequence[Trained], scenario: str, num_users: int) -> list[Trained]:
+    """Policies for a scenario and number of users; one that learned with it comes before others."""
+    fitting = [
+        t
+        for t in trained
+        if t.scenario in (None, scenario) and (t.shared or t.num_users == num_users)
+    ]
+    found: dict[tuple[str, int], Trained] = {}
+    for t in sorted(fitting, key=lambda t: t.num_users != num_users):
+        first = found.setdefault((t.scheme, t.seed), t)
+        numbers = (first.num_users, t.num_users)
+        rule = f"hold one run of {t.scheme}, seed {t.seed}, to be used for {num_users} users"
+        require(first is t or first.num_users == num_users, "runs", rule, numbers)
+    return list(found.values())
+
+
+def improvements(
+    scores: Mapping[str, Mapping[int | None, AssignmentScore]],
+) -> dict[tuple[str, str], Estimate]:
+    """Probabilities that a run of one scheme has a larger sum energy efficiency than another's.
+
+    Of the pairs of which the paper says so and both schemes have runs; with several seeds of both
+    come 95 % intervals over seeds.
+    """
+    means = {
+        name: torch.stack([one.efficiency.mean() for one in of_seeds.values()]).unsqueeze(-1)
+        for name, of_seeds in scores.items()
+    }
+    return {
+        (better, worse): probability_of_improvement(means[better], means[worse])
+        for better, worse in CLAIMED
+        if better in means and worse in means
+    }
 
 
 def assignment_metrics(

@@ -1,5 +1,6 @@
 """Adaptation of channel assignment at the users, averaged or not (paper B, Algorithm 2)."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -159,6 +160,8 @@ class FederatedPPO(AssignmentModule):
         found = federated_round(self.network.state_dict(), updates, self.weighting, self.quorum)
         self.log("federated_bytes", float(found.num_bytes), batch_size=1)
         self.log("federated_rejected", float(len(found.rejected)), batch_size=1)
+        for client, reason in found.rejected.items():
+            warnings.warn(f"{client} was left out of the average: {reason}", stacklevel=1)
         if found.averaged:
             self.network.load_state_dict(found.model)
             for name, value in models.items():

@@ -4,11 +4,13 @@
 seed (a meta-training, then four schemes in three scenarios) under ``runs/channel_assignment``,
 two at a time, and goes on where it stopped. ``... score`` writes to ``notebooks/results``
 ``channel_assignment_6_users.csv`` (sum energy efficiency, share of the optimum, success rate per
-seed, scheme, scenario) and ``.md`` (means with intervals, probabilities of improvement). Test
-cells have seed 3000 and are used for no choice.
+seed, scheme, scenario), ``..._cells.csv`` (the first ten cells) and ``.md`` (means with intervals,
+probabilities of improvement). ``... curves`` writes ``channel_assignment_curves.csv``, what the
+runs logged. Test cells have seed 3000 and are used for no choice.
 """
 
 import argparse
+import csv
 import os
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import mean
 
 import torch
 
@@ -23,10 +26,10 @@ from metagnn.assignment_comparison import (
     assignment_metrics,
     compare_assignment,
     find_trained,
+    improvements,
 )
 from metagnn.commands.options import interval_cell
 from metagnn.files import write_atomically, write_csv
-from metagnn.seed_statistics import probability_of_improvement
 
 RUNS = Path("runs/channel_assignment")
 RESULTS = Path(__file__).parent / "results"
@@ -45,6 +48,12 @@ ORDER = (
     "selfish",
 )
 TEST_SEED = 3000
+# Users' distributions of Figure 5.
+NUM_SHOWN = 10
+# Episodes over which the curves are averaged.
+EVERY = 20
+LOGGED = ("reward", "reward_2", "reward_4", "reward_8", "entropy", "success_rate")
+VALIDATED = ("validation_share_6", "validation_sum_efficiency_mbit_j_6")
 
 
 def fit(folder: Path, config: str, *words: str) -> float:
@@ -110,6 +119,7 @@ def score(num_users: int, suffix: str) -> None:
     trained = find_trained(RUNS.with_name(RUNS.name + suffix))
     scores = compare_assignment(trained, SCENARIOS, num_users, 100, 100, TEST_SEED)
     rows, lines = [], []
+    cells: list[tuple[object, ...]] = []
     for scenario, policies in scores.items():
         for policy, of_seeds in policies.items():
             for seed, one in of_seeds.items():
@@ -117,35 +127,58 @@ def score(num_users: int, suffix: str) -> None:
                 values += [one.success_rate.mean(), one.snr_rate.mean()]
                 number = "" if seed is None else seed
                 rows.append((scenario, policy, number, *(f"{float(v):.5f}" for v in values)))
+        for policy, of_seeds in policies.items():
+            shown = torch.stack([one.efficiency[:NUM_SHOWN] for one in of_seeds.values()]).mean(0)
+            cells += [(scenario, policy, n, f"{v / 1e6:.5f}") for n, v in enumerate(shown.tolist())]
         metrics = assignment_metrics(policies)
         lines += [f"\n**{scenario}**, {num_users} users\n"]
         lines += ["| policy | seeds | sum EE [Mbit/J] | share of the optimum | no collision |"]
         lines += ["|---|---|---|---|---|"]
         for policy in (p for p in ORDER if p in metrics):
             m = metrics[policy]
-            cells = [interval_cell(m["sum_efficiency"], 1, 1e-6)]
-            cells += [interval_cell(m[k]) for k in ("share_of_optimum", "success_rate")]
-            lines.append(f"| {policy} | {len(policies[policy])} | {' | '.join(cells)} |")
+            columns = [interval_cell(m["sum_efficiency"], 1, 1e-6)]
+            columns += [interval_cell(m[k]) for k in ("share_of_optimum", "success_rate")]
+            lines.append(f"| {policy} | {len(policies[policy])} | {' | '.join(columns)} |")
         lines.append("")
-        for better, worse in (("mfrl", "frl"), ("mfrl", "mrl"), ("mrl", "marl"), ("frl", "marl")):
-            if better in policies and worse in policies:
-                a, b = (
-                    torch.stack([s.efficiency.mean() for s in policies[name].values()])
-                    for name in (better, worse)
-                )
-                chance = probability_of_improvement(a.unsqueeze(-1), b.unsqueeze(-1))
-                lines.append(f"- P({better} > {worse}) in sum EE: {interval_cell(chance, 2)}")
+        for (better, worse), chance in improvements(policies).items():
+            lines.append(f"- P({better} > {worse}) in sum EE: {interval_cell(chance, 2)}")
     header = ["scenario", "policy", "seed", "sum_ee_mbit_j", "share", "success_rate", "snr_rate"]
     name = f"channel_assignment{suffix}_{num_users}_users"
     write_csv(RESULTS / f"{name}.csv", header, rows)
+    if num_users == 6:
+        header = ["scenario", "policy", "cell", "sum_ee_mbit_j"]
+        write_csv(RESULTS / f"channel_assignment{suffix}_cells.csv", header, cells)
     text = "\n".join(["# Channel assignment (paper B)", *lines, ""])
     write_atomically(RESULTS / f"{name}.md", text.encode(), name="results")
     print(text)
 
 
+def curves(suffix: str) -> None:
+    """What the runs logged: means over episodes, and the validations."""
+    root = RUNS.with_name(RUNS.name + suffix)
+    rows: list[tuple[object, ...]] = []
+    for path in sorted(root.glob("*/*/version_0/metrics.csv")):
+        folder = path.parent.parent
+        name, _, seed = f"{folder.parent.name}-{folder.name}".rpartition("-")
+        with path.open(newline="") as file:
+            logged = list(csv.DictReader(file))
+        for column in LOGGED:
+            found = [float(row[column]) for row in logged if row.get(column)]
+            for first in range(0, len(found), EVERY):
+                value = mean(found[first : first + EVERY])
+                rows.append((name, seed, column, first + EVERY, f"{value:.5g}"))
+        for column in VALIDATED:
+            for row in logged:
+                if row.get(column):
+                    episode = int(row["epoch"]) + 1
+                    rows.append((name, seed, column, episode, f"{float(row[column]):.5g}"))
+    header = ["run", "seed", "logged", "episode", "value"]
+    write_csv(RESULTS / f"channel_assignment{suffix}_curves.csv", header, rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("train", "score"))
+    parser.add_argument("step", choices=("train", "score", "curves"))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--num-users", type=int, default=6)
@@ -155,6 +188,8 @@ def main() -> None:
     suffix = "_paper" if arguments.paper else ""
     if arguments.step == "train":
         train(arguments.seeds, arguments.jobs, suffix)
+    elif arguments.step == "curves":
+        curves(suffix)
     else:
         score(arguments.num_users, suffix)
 

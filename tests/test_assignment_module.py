@@ -10,7 +10,12 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from metagnn.assignment_comparison import assignment_metrics, compare_assignment, find_trained
+from metagnn.assignment_comparison import (
+    assignment_metrics,
+    compare_assignment,
+    find_trained,
+    improvements,
+)
 from metagnn.assignment_module import AssignmentModule, Cell, explained_variance, initial_network
 from metagnn.assignment_score import deterministic, score_assignment
 from metagnn.checkpoint_io import HashedCheckpointIO
@@ -23,7 +28,7 @@ from metagnn.models.actor_critic import ActorCriticShape
 from metagnn.ppo import PPOSettings
 from metagnn.tasks.channel_assignment.baselines import BASELINES
 from metagnn.tasks.channel_assignment.environment import ChannelAssignment
-from metagnn.tasks.channel_assignment.scenario import scenario
+from metagnn.tasks.channel_assignment.scenario import Uplink, scenario
 
 SHAPE = ActorCriticShape(4, 10, hidden_channels=(6,), critic_channels=5)
 CELL = Cell(num_copies=8, num_steps=2)
@@ -268,19 +273,88 @@ def test_runs_of_several_seeds_are_found_and_compared(meta_checkpoint: str, tmp_
     assert {name: set(of) for name, of in scores.items() if name not in BASELINES} == {
         name: {0, 1} for name in ("mfrl", "mfrl_early", "frl")
     }
+    chances = improvements(scores)
+    assert set(chances) == {("mfrl", "frl")}
+    means = {k: [float(scores[k][n].efficiency.mean()) for n in (0, 1)] for k in ("mfrl", "frl")}
+    wins = [a > b for a in means["mfrl"] for b in means["frl"]]
+    assert chances["mfrl", "frl"].value == sum(wins) / 4
     metrics = assignment_metrics(scores)
     share = metrics["frl"]["share_of_optimum"]
     shares = sorted(scores["frl"][seed].share for seed in (0, 1))
     assert share.value == pytest.approx(sum(shares) / 2, rel=1e-5)
     assert (share.low, share.high) == pytest.approx(shares, rel=1e-5)
     assert metrics["optimum"]["share_of_optimum"].low == pytest.approx(1.0)
-    with pytest.raises(ValueError, match=r"`runs` must hold runs with 5 users in one of"):
-        compare_assignment(trained, ["urban_micro"], 5, 4, 2, 0)
+    with pytest.raises(ValueError, match=r"`runs` must hold runs with 3 users in one of"):
+        compare_assignment(trained, ["indoor"], 3, 4, 2, 0)
     (tmp_path / "copy").mkdir()
     copied = (tmp_path / "frl-0/last.ckpt").read_bytes()
     (tmp_path / "copy/last.ckpt").write_bytes(copied)
     with pytest.raises(ValueError, match=r"must hold one run of \('frl', 'urban_micro', 3, 0\)"):
         find_trained(tmp_path)
+
+
+def test_averaged_models_run_for_any_users(meta_checkpoint: str, tmp_path: Path) -> None:
+    runs = {"mfrl": 3, "mrl": 3, "frl": 2}
+    for scheme, num_users in runs.items():
+        module = _federated(
+            scheme=scheme, num_users=num_users, start_from=meta_checkpoint, average_every=2
+        )
+        (tmp_path / scheme).mkdir()
+        _fit(module, 4).save_checkpoint(tmp_path / scheme / "last.ckpt")
+    trained = find_trained(tmp_path)
+    assert {t.scheme: (t.num_users, t.shared) for t in trained} == {
+        "mfrl": (3, True),
+        "mrl": (3, False),
+        "frl": (2, True),
+    }
+    own = compare_assignment(trained, ["urban_micro"], 3, 4, 2, 0)["urban_micro"]
+    others = compare_assignment(trained, ["urban_micro"], 5, 4, 2, 0)["urban_micro"]
+    assert set(own) - set(BASELINES) == {"mfrl", "mrl", "frl"}
+    assert set(others) - set(BASELINES) == {"mfrl", "frl"}
+    # As its users act in training, whose models are stacked.
+    _, mfrl, _ = sorted(trained, key=lambda t: t.scheme)
+    gain_to_noise = 10.0 ** (12.0 + torch.randn(6, 3, 10, generator=generator(3)))
+    found = mfrl.decide(gain_to_noise, Uplink(), generator(4))
+    module = _federated(scheme="mfrl", start_from=meta_checkpoint, average_every=2)
+    wanted = deterministic(_fit(module, 4).lightning_module.policy(3), "channel", "order", 1.0)(
+        gain_to_noise, Uplink(), generator(4)
+    )
+    assert torch.equal(found.channel, wanted.channel)
+    torch.testing.assert_close(found.power_w, wanted.power_w, atol=1e-6, rtol=1e-4)
+
+
+def test_of_several_numbers_of_users_the_right_one_is_taken(tmp_path: Path) -> None:
+    for num_users in (2, 3):
+        (tmp_path / str(num_users)).mkdir()
+        trainer = _fit(_federated(num_users=num_users, average_every=2), 4)
+        trainer.save_checkpoint(tmp_path / str(num_users) / "last.ckpt")
+    trained = find_trained(tmp_path)
+    both = compare_assignment(trained, ["urban_micro"], 3, 4, 2, 0)["urban_micro"]["frl"][0]
+    alone = [t for t in trained if t.num_users == 3]
+    wanted = compare_assignment(alone, ["urban_micro"], 3, 4, 2, 0)["urban_micro"]["frl"][0]
+    assert torch.equal(both.efficiency, wanted.efficiency)
+    message = r"`runs` must hold one run of frl, seed 0, to be used for 5 users, got \(2, 3\)"
+    with pytest.raises(ValueError, match=message):
+        compare_assignment(trained, ["urban_micro"], 5, 4, 2, 0)
+
+
+def test_a_user_left_out_of_an_average_is_named() -> None:
+    module = _federated(average_every=1)
+    _fit(module, 1)
+    # Its users again have models of their own, one of which broke.
+    for value in module.models().values():
+        value.data += torch.arange(3.0).view(-1, *[1] * (value.dim() - 1))
+    first = next(iter(module.models().values()))
+    others = first.data[[0, 2]].mean(0)
+    first.data[1] = torch.nan
+    module.num_successes.fill_(1.0)
+    module._trainer = _trainer(2)
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
+    with pytest.warns(
+        UserWarning, match=r"user 1 was left out of the average: `.*` must be finite"
+    ):
+        module.average()
+    torch.testing.assert_close(first.data, others.expand(first.shape))
 
 
 def test_unfinished_runs_are_refused(tmp_path: Path) -> None:

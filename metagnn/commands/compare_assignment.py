@@ -40,6 +40,7 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         assignment_metrics,
         compare_assignment,
         find_trained,
+        improvements,
     )
     from metagnn.files import write_json, written_together
     from metagnn.graphs.checks import check_count, require
@@ -71,6 +72,7 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         arguments.seed,
     )
     metrics = {name: assignment_metrics(of) for name, of in scores.items()}
+    better = {name: improvements(of) for name, of in scores.items()}
     document = {
         "num_users": num_users[0],
         "num_cells": num_cells,
@@ -79,6 +81,10 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         "interval": "over seeds (of the inter-quartile mean), over cells where num_seeds is 1",
         "num_seeds": {name: {p: len(s) for p, s in of.items()} for name, of in scores.items()},
         "scenarios": {name: to_json(of) for name, of in metrics.items()},
+        "probability_of_improvement": {
+            name: to_json({f"{a} > {b}": {"probability": p} for (a, b), p in of.items()})
+            for name, of in better.items()
+        },
     }
     if out is not None:
         with written_together(out) as place:
@@ -91,7 +97,10 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         return
     for name, of in metrics.items():
         print(f"{name}: {num_users[0]} users, {num_cells} cells of {settings['num_steps']} steps")
-        print(_table(of), end="\n\n")
+        print(_table(of))
+        for (first, second), chance in better[name].items():
+            print(f"P({first} > {second}) in sum EE: {interval_cell(chance, 2)}")
+        print()
     print("Brackets: 95 % bootstrap interval, over seeds (inter-quartile mean) or else over cells.")
 
 

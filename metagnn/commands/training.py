@@ -14,6 +14,7 @@ from metagnn.checkpoint_callback import EndCheckpoint
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.commands.config_guard import checked_words, model_class
 from metagnn.data import ConfigurationData
+from metagnn.graphs.checks import require
 from metagnn.graphs.units import dbm_to_w, thermal_noise_w
 from metagnn.policy_module import PolicyModule
 from metagnn.prediction_writer import PowerWriter
@@ -93,6 +94,8 @@ def main(words: Sequence[str]) -> None:
     }
     try:
         if model_class(words) in AGENTS:
+            rule = "be fit, validate or test with this configuration (decisions: compare)"
+            require(words[0] != "predict", "subcommand", rule, words[0])
             _CLI(AssignmentModule, **settings)
         else:
             callbacks.append(PowerWriter())
