@@ -1,10 +1,11 @@
 """Adaptation of channel assignment at the users, averaged or not (paper B, Algorithm 2)."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from metagnn.assignment_module import AssignmentModule, Cell, initial_network, successes
@@ -144,28 +145,38 @@ class FederatedPPO(AssignmentModule):
         if averages and (self.current_epoch + 1) % self.average_every == 0:
             self.average()
 
+    def update(self, user: int) -> Update:
+        """What a user sends to the server."""
+        models = self.models()
+        return Update(
+            f"user {user}",
+            {name: value[user].detach() for name, value in models.items()},
+            int(self.num_transmissions),
+            float(self.num_successes[user] / self.num_transmissions),
+        )
+
     @torch.no_grad()
+    def receive(self, model: Mapping[str, Tensor]) -> None:
+        """Give every user a global model; where one's moments of Adam broke, they begin anew."""
+        self.network.load_state_dict(model)
+        for name, value in self.models().items():
+            value.copy_(model[name].expand(value.shape))
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        for state in optimizer.state.values():
+            for moment in (state["exp_avg"], state["exp_avg_sq"]):
+                moment[~moment.flatten(1).isfinite().all(1)] = 0.0
+
     def average(self) -> None:
         """A round of federated averaging, after which every user has the global model."""
-        models = self.models()
-        updates = [
-            Update(
-                f"user {i}",
-                {name: value[i] for name, value in models.items()},
-                int(self.num_transmissions),
-                float(self.num_successes[i] / self.num_transmissions),
-            )
-            for i in range(self.num_users)
-        ]
+        updates = [self.update(user) for user in range(self.num_users)]
         found = federated_round(self.network.state_dict(), updates, self.weighting, self.quorum)
         self.log("federated_bytes", float(found.num_bytes), batch_size=1)
         self.log("federated_rejected", float(len(found.rejected)), batch_size=1)
         for client, reason in found.rejected.items():
             warnings.warn(f"{client} was left out of the average: {reason}", stacklevel=1)
         if found.averaged:
-            self.network.load_state_dict(found.model)
-            for name, value in models.items():
-                value.copy_(found.model[name].expand(value.shape))
+            self.receive(found.model)
 
     def scored_num_users(self) -> Sequence[int]:
         """That of training."""

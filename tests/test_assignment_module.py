@@ -338,23 +338,42 @@ def test_of_several_numbers_of_users_the_right_one_is_taken(tmp_path: Path) -> N
         compare_assignment(trained, ["urban_micro"], 5, 4, 2, 0)
 
 
-def test_a_user_left_out_of_an_average_is_named() -> None:
-    module = _federated(average_every=1)
-    _fit(module, 1)
-    # Its users again have models of their own, one of which broke.
-    for value in module.models().values():
-        value.data += torch.arange(3.0).view(-1, *[1] * (value.dim() - 1))
-    first = next(iter(module.models().values()))
-    others = first.data[[0, 2]].mean(0)
-    first.data[1] = torch.nan
-    module.num_successes.fill_(1.0)
-    module._trainer = _trainer(2)
-    module.log = lambda *_, **__: None  # type: ignore[method-assign]
-    with pytest.warns(
-        UserWarning, match=r"user 1 was left out of the average: `.*` must be finite"
-    ):
-        module.average()
-    torch.testing.assert_close(first.data, others.expand(first.shape))
+class _Breaks(FederatedPPO):
+    """User 1's gradients break right before the first average."""
+
+    num_updates = 0
+
+    def shorten_gradients(self) -> None:
+        super().shorten_gradients()
+        self.num_updates += 1
+        if self.num_updates == PPO.num_epochs * PPO.num_batches:
+            for parameter in self.learned():
+                assert parameter.grad is not None
+                parameter.grad[1] = torch.nan
+
+
+def test_a_user_left_out_of_an_average_is_named_and_goes_on() -> None:
+    settings = {"num_users": 3, "num_validation_cells": 4, "scheme": "frl", "average_every": 1}
+    module, whole = (
+        _Breaks(SHAPE, CELL, PPO, **settings),
+        FederatedPPO(SHAPE, CELL, PPO, **settings),
+    )
+    message = r"user 1 was left out of the average: `.*` must be finite"
+    with pytest.warns(UserWarning, match=message):
+        trainer = _fit(module, 1)
+    assert int(trainer.callback_metrics["federated_rejected"]) == 1
+    models = {name: value.clone() for name, value in module.models().items()}
+    _fit(whole, 1)
+    for value in models.values():
+        assert bool(value.isfinite().all())
+        assert torch.equal(value, value[:1].expand(value.shape))
+    assert not _same(models, dict(whole.models()))
+    trainer = _trainer(3)
+    second = _Breaks(SHAPE, CELL, PPO, **settings)
+    with pytest.warns(UserWarning, match=message):
+        trainer.fit(second)
+    assert int(trainer.callback_metrics["federated_rejected"]) == 0
+    assert all(bool(value.isfinite().all()) for value in second.models().values())
 
 
 def test_unfinished_runs_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""Federated channel assignment over Flower: every user is a SuperNode (extra ``federated``).
+
+``notebooks/federated`` holds the app's settings and says how to run it.
+"""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg
+from safetensors.torch import save
+
+from metagnn.federated import Update, federated_round
+from metagnn.federated_ppo import load_network
+from metagnn.federated_user import FederatedUser, federated_user, run_round
+from metagnn.files import write_atomically
+from metagnn.graphs.checks import require
+
+client = ClientApp()
+server = ServerApp()
+_LOG = logging.getLogger("flwr")
+
+
+def _user(context: Context) -> tuple[FederatedUser, int]:
+    """The module that the run's settings describe, and the number of rounds."""
+    settings = context.run_config
+    changed = {"seed": int(settings["seed"]), "average_every": int(settings["average-every"])}
+    module = federated_user(str(settings["config"]), scenario=str(settings["scenario"]), **changed)
+    return module, int(settings["num-rounds"])
+
+
+@client.train()
+def train(message: Message, context: Context) -> Message:
+    """A round of one user: ``user`` and ``folder`` are settings of its SuperNode."""
+    torch.set_num_threads(1)
+    for name in ("user", "folder"):
+        require(name in context.node_config, "node-config", f"have a {name!r}", "none")
+    user = int(context.node_config["user"])
+    folder = Path(str(context.node_config["folder"])) / f"run {context.run_id}" / f"user {user}"
+    module, num_rounds = _user(context)
+    number = int(message.content["config"]["server-round"])
+    received = message.content["arrays"].to_torch_state_dict()
+    update = run_round(module, user, received, folder, number, num_rounds)
+    assert update.model is not None
+    facts = {"user": user, "samples": update.num_samples, "success-rate": update.success_rate}
+    content = {"arrays": ArrayRecord(dict(update.model)), "metrics": MetricRecord(facts)}
+    return Message(content=RecordDict(content), reply_to=message)
+
+
+class Averaging(FedAvg):
+    """`federated_round` as a strategy of Flower: clients at fault are left out by name.
+
+    Args:
+        module: Whose weighting, quorum and number of users these are.
+        model: The global model.
+    """
+
+    def __init__(self, module: FederatedUser, model: dict[str, torch.Tensor]) -> None:
+        number = module.num_users
+        super().__init__(fraction_evaluate=0.0, min_train_nodes=number, min_available_nodes=number)
+        self.module, self.model = module, model
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord, MetricRecord]:
+        """The new global model, or the old one below the quorum."""
+        updates = sorted(map(_update, replies), key=lambda update: update.client)
+        found = federated_round(self.model, updates, self.module.weighting, self.module.quorum)
+        for name, reason in found.rejected.items():
+            _LOG.warning("%s was left out of the average: %s", name, reason)
+        self.model = found.model
+        facts = {"bytes": found.num_bytes, "rejected": len(found.rejected)}
+        return ArrayRecord(found.model), MetricRecord(facts)
+
+
+def _update(reply: Message) -> Update:
+    if reply.has_error():
+        return Update(f"node {reply.metadata.src_node_id}", None)
+    facts = reply.content["metrics"]
+    model = reply.content["arrays"].to_torch_state_dict()
+    samples, success_rate = int(facts["samples"]), float(facts["success-rate"])
+    return Update(f"user {int(facts['user'])}", model, samples, success_rate)
+
+
+@server.main()
+def main(grid: Grid, context: Context) -> None:
+    """All rounds, from the base station's model or a random one; writes the last global model."""
+    module, num_rounds = _user(context)
+    start_from, out = str(context.run_config["start-from"]), Path(str(context.run_config["out"]))
+    model = load_network(start_from, module) if start_from else module.network.state_dict()
+    strategy = Averaging(module, model)
+    strategy.start(grid=grid, initial_arrays=ArrayRecord(model), num_rounds=num_rounds)
+    write_atomically(out, save(strategy.model))
+    _LOG.info("global model: %s", out)

@@ -1,0 +1,88 @@
+"""Users of a federation whose server is elsewhere, against `FederatedPPO` in one process."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from metagnn.federated import federated_round
+from metagnn.federated_ppo import FederatedPPO
+from metagnn.federated_user import FederatedUser, federated_user, run_round
+
+NUM_USERS, NUM_ROUNDS, EVERY = 3, 3, 2
+
+
+def _user() -> FederatedUser:
+    changed = {"num_users": NUM_USERS, "average_every": EVERY, "num_validation_cells": 2}
+    return federated_user("channel_assignment_adapt", scenario="indoor", seed=3, **changed)
+
+
+@pytest.fixture
+def in_one_process() -> dict[str, Tensor]:
+    import lightning.pytorch as pl
+
+    user = _user()
+    module = FederatedPPO(
+        user.shape,
+        user.cell,
+        user.ppo,
+        NUM_USERS,
+        "frl",
+        average_every=EVERY,
+        weighting=user.weighting,
+        learning_rate=user.learning_rate,
+        schedule=user.schedule,
+        seed=3,
+    )
+    trainer = pl.Trainer(
+        max_epochs=NUM_ROUNDS * EVERY,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    trainer.fit(module)
+    return {name: value.clone() for name, value in module.network.state_dict().items()}
+
+
+def test_rounds_of_users_are_those_of_one_process(
+    in_one_process: dict[str, Tensor], tmp_path: Path
+) -> None:
+    model = {name: value.clone() for name, value in _user().network.state_dict().items()}
+    first = model
+    for number in range(1, NUM_ROUNDS + 1):
+        updates = [
+            run_round(_user(), user, model, tmp_path / str(user), number, NUM_ROUNDS)
+            for user in range(NUM_USERS)
+        ]
+        assert [update.client for update in updates] == ["user 0", "user 1", "user 2"]
+        assert {update.num_samples for update in updates} == {number * EVERY * 128}
+        model = federated_round(model, updates).model
+    assert set(model) == set(in_one_process)
+    for name, value in model.items():
+        assert torch.equal(value, in_one_process[name]), name
+    assert not all(torch.equal(first[name], value) for name, value in model.items())
+
+
+def test_a_user_makes_up_for_missed_rounds(tmp_path: Path) -> None:
+    module = _user()
+    model = module.network.state_dict()
+    update = run_round(module, 0, model, tmp_path / "late", 2, NUM_ROUNDS)
+    assert int(module.num_done) == 2 * EVERY
+    assert update.num_samples == 2 * EVERY * 128
+    message = r"`folder` must hold the state of a round before 2, got .*late"
+    with pytest.raises(ValueError, match=message):
+        run_round(_user(), 0, model, tmp_path / "late", 2, NUM_ROUNDS)
+    message = r"`folder` must hold no last.ckpt in round 1, got .*late"
+    with pytest.raises(ValueError, match=message):
+        run_round(_user(), 0, model, tmp_path / "late", 1, NUM_ROUNDS)
+
+
+def test_unknown_users_are_refused(tmp_path: Path) -> None:
+    module = _user()
+    with pytest.raises(ValueError, match=r"`user` must lie in \[0, 2\], got 3"):
+        run_round(module, 3, module.network.state_dict(), tmp_path, 1, NUM_ROUNDS)
+    assert list(tmp_path.iterdir()) == []
