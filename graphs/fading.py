@@ -16,7 +16,7 @@ def shadowing_db(shape: tuple[int, ...], std_db: float, generator: torch.Generat
 
 def rayleigh_power(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Independent Rayleigh fading: unit-mean exponential power gains [1] of the given shape."""
-    uniform = torch.rand(shape, generator=generator)
+    uniform = torch.rand(shape, generator=generator, device=generator.device)
     return -torch.log1p(-uniform).clamp(max=-1e-7)
 
 

@@ -8,8 +8,10 @@ import torch
 from metagnn.graphs.checks import require
 
 
-def generator(seed: int, *position: int | str) -> torch.Generator:
-    """Generator whose numbers depend only on ``seed`` and ``position``.
+def generator(
+    seed: int, *position: int | str, device: str | torch.device = "cpu"
+) -> torch.Generator:
+    """Generator whose numbers depend only on ``seed``, ``position`` and the kind of device.
 
     Positions of equal length give independent streams, so a killed run that starts again at
     ``(epoch, step)`` draws what it would have drawn. Zeros at the end do not count: position
@@ -18,6 +20,7 @@ def generator(seed: int, *position: int | str) -> torch.Generator:
     Args:
         seed: Seed of the run, >= 0.
         position: Where in the run the numbers are used, e.g. ``("test", 12)``.
+        device: Where numbers are drawn.
 
     Raises:
         ValueError: If ``seed`` or a number of ``position`` is negative.
@@ -26,4 +29,4 @@ def generator(seed: int, *position: int | str) -> torch.Generator:
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in position]
     require(min(words, default=0) >= 0, "position", "hold no negative number", position)
     state = np.random.SeedSequence([seed, *words]).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
+    return torch.Generator(device).manual_seed(int(state[0]) << 31 ^ int(state[1]))

@@ -196,14 +196,14 @@ class AssignmentModule(pl.LightningModule):
         environment.progress = self._progress()
         position = (self.current_epoch, num_users)
         observation = environment.reset(
-            self.cell.num_copies, generator(self.seed, "cells", *position)
+            self.cell.num_copies, generator(self.seed, "cells", *position, device=self.device)
         )
         return collect(
             self.policy(num_users),
             _Users(environment),
             observation,
             self.cell.num_steps,
-            generator(self.seed, "actions", *position),
+            generator(self.seed, "actions", *position, device=self.device),
             self.ppo.looks_ahead,
         )
 
@@ -267,7 +267,9 @@ class AssignmentModule(pl.LightningModule):
             own = deterministic(
                 self.policy(num_users), self.cell.layout, self.cell.edges, self._progress()
             )
-            found = score_assignment({"own": own}, environment, num_cells, self.seed, split)["own"]
+            found = score_assignment(
+                {"own": own}, environment, num_cells, self.seed, split, self.device
+            )["own"]
             values = {
                 "share": found.share,
                 "success": float(found.success_rate.mean()),

@@ -52,6 +52,7 @@ def score_assignment(
     num_cells: int,
     seed: int,
     split: str,
+    device: str | torch.device = "cpu",
 ) -> dict[str, AssignmentScore]:
     """Run policies for one episode on the same channels, which do not depend on what they do.
 
@@ -61,10 +62,13 @@ def score_assignment(
         num_cells: Number of cells C.
         seed: Seed of the cells.
         split: ``validation`` or ``test``, which never share a cell.
+        device: Where the cells are.
     """
-    environment.reset(num_cells, generator(seed, "assignment", split))
+    environment.reset(num_cells, generator(seed, "assignment", split, device=device))
     # Each policy draws from its own, so that none changes another's numbers.
-    actions = {name: generator(seed, "assignment actions", split, name) for name in policies}
+    actions = {
+        name: generator(seed, "assignment actions", split, name, device=device) for name in policies
+    }
     rows: dict[str, list[list[Tensor]]] = {name: [] for name in policies}
     for _ in range(environment.num_steps):
         gain_to_noise, uplink = environment.gain_to_noise, environment.uplink

@@ -59,7 +59,7 @@ class BoundedGaussian:
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Unbounded numbers z ``[...]``."""
-        noise = torch.randn(self.mean.shape, generator=generator)
+        noise = torch.randn(self.mean.shape, generator=generator, device=generator.device)
         return self.mean + self.log_std.exp() * noise
 
     def mode(self) -> Tensor:

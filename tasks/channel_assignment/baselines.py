@@ -21,9 +21,13 @@ def random_action(gain_to_noise: Tensor, uplink: Uplink, generator: torch.Genera
         gain_to_noise ``[B, I, N]`` [1/W]; so it is for all baselines.
     """
     shape = tuple(gain_to_noise.shape[:-1])
-    channel = torch.randint(uplink.num_channels, shape, generator=generator)
+    channel = torch.randint(
+        uplink.num_channels, shape, generator=generator, device=generator.device
+    )
     span_db = uplink.power_max_dbm - uplink.power_min_dbm
-    power_dbm = uplink.power_min_dbm + span_db * torch.rand(shape, generator=generator)
+    power_dbm = uplink.power_min_dbm + span_db * torch.rand(
+        shape, generator=generator, device=generator.device
+    )
     return Action(channel, level_to_w(power_dbm))
 
 
@@ -37,8 +41,8 @@ def greedy_action(gain_to_noise: Tensor, uplink: Uplink, generator: torch.Genera
     """Users take the best free subchannel in turn, that of the largest mean gain in dB first."""
     efficiency, power_w = best_efficiency(gain_to_noise, uplink)
     order = gain_to_noise.log().mean(-1).argsort(-1, descending=True)
-    copies = torch.arange(len(efficiency))
-    free = torch.ones(efficiency[:, 0].shape, dtype=torch.bool)
+    copies = torch.arange(len(efficiency), device=order.device)
+    free = torch.ones_like(efficiency[:, 0], dtype=torch.bool)
     channel = torch.empty_like(order)
     for user in order.T:
         chosen = efficiency[copies, user].masked_fill(~free, -1.0).argmax(-1)

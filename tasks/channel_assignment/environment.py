@@ -115,7 +115,7 @@ class ChannelAssignment:
 
         Args:
             batch: Number of cells B.
-            generator: Source of all randomness until the next reset.
+            generator: Source of all randomness until the next reset; the cells are on its device.
         """
         check_count("batch", batch)
         self._generator = generator
@@ -156,16 +156,18 @@ class ChannelAssignment:
         return Step(
             observation,
             reward,
-            terminated=torch.zeros(batch, dtype=torch.bool),
-            truncated=torch.full((batch,), self._steps_done >= self.num_steps),
+            terminated=torch.zeros(batch, dtype=torch.bool, device=reward.device),
+            truncated=torch.full(
+                (batch,), self._steps_done >= self.num_steps, device=reward.device
+            ),
             info=outcome,
         )
 
     def _uniform(self, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=self._generator)
+        return torch.rand(shape, generator=self._generator, device=self._generator.device)
 
     def _normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self._generator)
+        return torch.randn(shape, generator=self._generator, device=self._generator.device)
 
     def _large_scale_gain(self) -> Tensor:
         """Path loss, shadowing and antennas as power gains ``[B, I]`` [1]."""
@@ -194,7 +196,7 @@ class ChannelAssignment:
         batch = len(self._path_gain)
         shape = (batch, self.num_users, self.uplink.num_channels)
         gain = self._path_gain.unsqueeze(-1) * rayleigh_power(shape, self._generator)
-        self.gain_to_noise = gain / self._noise_w
+        self.gain_to_noise = gain / self._noise_w.to(gain)
         return self.observation()
 
     def observation(self) -> DenseGraph:
@@ -237,7 +239,7 @@ def transmit(action: Action, gain_to_noise: Tensor, uplink: Uplink) -> Outcome:
     """
     own = gain_to_noise.gather(-1, action.channel.unsqueeze(-1)).squeeze(-1)
     power_w = permitted_power(action.power_w, own, uplink)
-    bandwidth_hz = torch.tensor(uplink.bandwidth_hz)[action.channel]
+    bandwidth_hz = gain_to_noise.new_tensor(uplink.bandwidth_hz)[action.channel]
     undisturbed = energy_efficiency(power_w, own, bandwidth_hz, uplink.circuit_power_w)
     alone = _sharing(action.channel).sum(-1) == 1
     return Outcome(torch.where(alone, undisturbed, 0.0), undisturbed, alone, alone & (power_w > 0))
@@ -308,6 +310,6 @@ def observe(
         weight = snr.new_zeros(*snr.shape[:-1], num_users)
     else:
         mean_db = 100.0 * mean
-        own = torch.eye(num_users, dtype=torch.bool)
+        own = torch.eye(num_users, dtype=torch.bool, device=snr.device)
         weight = 0.25 * torch.sigmoid(mean_db - mean_db.mT).masked_fill(own, 0.0)
     return DenseGraph(node, weight)

@@ -19,7 +19,7 @@ def best_efficiency(gain_to_noise: Tensor, uplink: Uplink) -> tuple[Tensor, Tens
         same shape, both 0 where the SNR cannot be reached.
     """
     power_w = best_power(gain_to_noise, uplink)
-    bandwidth_hz = torch.tensor(uplink.bandwidth_hz).to(power_w)
+    bandwidth_hz = power_w.new_tensor(uplink.bandwidth_hz)
     return energy_efficiency(power_w, gain_to_noise, bandwidth_hz, uplink.circuit_power_w), power_w
 
 

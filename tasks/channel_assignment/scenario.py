@@ -134,7 +134,9 @@ class Scenario:
     def noise_w(self, bandwidth_hz: tuple[float, ...]) -> Tensor:
         """Noise powers of subchannels ``[N]`` [W] (below Eq. 3)."""
         density, figure_db = self.noise_density_dbm_hz, self.base_noise_figure_db
-        return torch.tensor([thermal_noise_w(w, density, figure_db) for w in bandwidth_hz])
+        return torch.tensor(
+            [thermal_noise_w(w, density, figure_db) for w in bandwidth_hz], device="cpu"
+        )
 
 
 # The shadowing factors of Section IV (8.29, 7.82, 7.8, 8 dB) and its Eq. 1 belong to the optional
