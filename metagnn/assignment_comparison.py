@@ -1,7 +1,7 @@
 """Comparison of trained schemes and baselines of channel assignment, per scenario."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,7 @@ def compare_assignment(
     num_cells: int,
     num_steps: int,
     seed: int,
+    line_of_sight: bool = False,
 ) -> dict[str, dict[str, dict[int | None, AssignmentScore]]]:
     """Scores by scenario, policy and seed of training (None for baselines).
 
@@ -128,6 +129,7 @@ def compare_assignment(
         num_cells: Test cells per scenario.
         num_steps: Steps in each cell.
         seed: Seed of the test cells.
+        line_of_sight: Draw lines of sight with their probability; the paper has none.
 
     Raises:
         ValueError: If ``trained`` holds policies, but none for the scenarios and users, or two of
@@ -137,7 +139,8 @@ def compare_assignment(
     found: dict[str, dict[str, dict[int | None, AssignmentScore]]] = {}
     num_used = 0
     for name in scenarios:
-        environment = ChannelAssignment(scenario(name), num_users, num_steps=num_steps)
+        place = replace(scenario(name), line_of_sight=line_of_sight)
+        environment = ChannelAssignment(place, num_users, num_steps=num_steps)
         mine = _fitting(trained, name, num_users)
         num_used += len(mine)
         policies: dict[str, Decision] = dict(BASELINES)

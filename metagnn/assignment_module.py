@@ -43,6 +43,7 @@ class Cell:
 
     Attributes:
         scenario: Name of the propagation scenario.
+        line_of_sight: Draw lines of sight with their probability; the paper has none.
         num_copies: Cells B that an episode runs side by side.
         num_steps: Steps T of an episode.
         reward: See `ChannelAssignment`; so are the others.
@@ -52,6 +53,7 @@ class Cell:
     """
 
     scenario: str = "urban_micro"
+    line_of_sight: bool = False
     num_copies: int = 256
     num_steps: int = 1
     reward: Reward = "difference"
@@ -66,7 +68,7 @@ class Cell:
     def environment(self, num_users: int) -> ChannelAssignment:
         """Environment of cells with so many users."""
         return ChannelAssignment(
-            scenario(self.scenario),
+            replace(scenario(self.scenario), line_of_sight=self.line_of_sight),
             num_users,
             num_steps=self.num_steps,
             reward=self.reward,

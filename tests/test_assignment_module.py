@@ -323,6 +323,19 @@ def test_averaged_models_run_for_any_users(meta_checkpoint: str, tmp_path: Path)
     torch.testing.assert_close(found.power_w, wanted.power_w, atol=1e-6, rtol=1e-4)
 
 
+def test_lines_of_sight_are_a_setting() -> None:
+    seen, none = (Cell(line_of_sight=sight).environment(3) for sight in (True, False))
+    for environment in (seen, none):
+        environment.reset(50, generator(0))
+    assert float(seen.gain_to_noise.log().mean()) > float(none.gain_to_noise.log().mean())
+    with_sight, without = (
+        compare_assignment([], ["urban_macro"], 3, 20, 2, 0, sight)["urban_macro"]
+        for sight in (True, False)
+    )
+    better = with_sight["optimum"][None].efficiency - without["optimum"][None].efficiency
+    assert float(better.mean()) > 0
+
+
 def test_of_several_numbers_of_users_the_right_one_is_taken(tmp_path: Path) -> None:
     for num_users in (2, 3):
         (tmp_path / str(num_users)).mkdir()

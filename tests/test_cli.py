@@ -383,6 +383,11 @@ def test_options_that_a_comparison_of_schemes_refuses(
     assert "`num_users` must be at most the 10 subchannels, got 11" in error
     error = _error(capsys, "compare", "--config", "power_control_quick", "--runs", "x")
     assert "`--runs` must be left out" in error
+    text = config_path("channel_assignment").read_text()
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(text.replace("line_of_sight: false", "line_of_sight: 1"))
+    error = _error(capsys, "compare", "--config", str(wrong))
+    assert "`compare.line_of_sight` must be true or false, got 1" in error
     error = _error(capsys, "predict", "--config", "channel_assignment_meta")
     assert "`subcommand` must be fit, validate or test with this configuration" in error
     error = _error(capsys, "fit", "--config", "channel_assignment")

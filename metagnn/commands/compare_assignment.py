@@ -17,7 +17,8 @@ from metagnn.commands.options import (
 if TYPE_CHECKING:
     from metagnn.tasks.power_control.metrics import Estimate
 
-_KEYS = ("scenarios", "num_users", "num_cells", "num_steps")
+_COUNTS = ("num_users", "num_cells", "num_steps")
+_KEYS = ("scenarios", *_COUNTS, "line_of_sight")
 _COLUMNS = {
     "sum_efficiency": "sum EE [Mbit/J]",
     "share_of_optimum": "share of optimum",
@@ -52,8 +53,10 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         value = getattr(arguments, option[2:])
         require(value == default, option, "be left out with this configuration", value)
     require(set(settings) == set(_KEYS), "compare", f"have the keys {list(_KEYS)}", list(settings))
-    for key in _KEYS[1:]:
+    for key in _COUNTS:
         check_count(f"compare.{key}", settings[key])
+    sight = settings["line_of_sight"]
+    require(isinstance(sight, bool), "compare.line_of_sight", "be true or false", sight)
     out = None if arguments.out is None else output_folder(arguments.out)
     num_users = [settings["num_users"]] if arguments.num_links is None else arguments.num_links
     require(len(num_users) == 1, "--num-links", "be one number of users", num_users)
@@ -70,6 +73,7 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         num_cells,
         settings["num_steps"],
         arguments.seed,
+        sight,
     )
     metrics = {name: assignment_metrics(of) for name, of in scores.items()}
     better = {name: improvements(of) for name, of in scores.items()}
@@ -77,6 +81,7 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         "num_users": num_users[0],
         "num_cells": num_cells,
         "num_steps": settings["num_steps"],
+        "line_of_sight": sight,
         "seed": arguments.seed,
         "interval": "over seeds (of the inter-quartile mean), over cells where num_seeds is 1",
         "num_seeds": {name: {p: len(s) for p, s in of.items()} for name, of in scores.items()},
