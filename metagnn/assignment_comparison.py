@@ -132,8 +132,8 @@ def compare_assignment(
         line_of_sight: Draw lines of sight with their probability; the paper has none.
 
     Raises:
-        ValueError: If ``trained`` holds policies, but none for the scenarios and users, or two of
-            one scheme and seed that learned with other numbers of users.
+        ValueError: If ``trained`` holds policies, but none for the scenarios and users, or some of
+            one scheme that learned with several numbers of users, none of which is wanted.
     """
     check_count("num_cells", num_cells)
     found: dict[str, dict[str, dict[int | None, AssignmentScore]]] = {}
@@ -156,19 +156,21 @@ def compare_assignment(
 
 
 def _fitting(trained: Sequence[Trained], scenario: str, num_users: int) -> list[Trained]:
-    """Policies for a scenario and number of users; one that learned with it comes before others."""
-    fitting = [
-        t
-        for t in trained
-        if t.scenario in (None, scenario) and (t.shared or t.num_users == num_users)
-    ]
-    found: dict[tuple[str, int], Trained] = {}
-    for t in sorted(fitting, key=lambda t: t.num_users != num_users):
-        first = found.setdefault((t.scheme, t.seed), t)
-        numbers = (first.num_users, t.num_users)
-        rule = f"hold one run of {t.scheme}, seed {t.seed}, to be used for {num_users} users"
-        require(first is t or first.num_users == num_users, "runs", rule, numbers)
-    return list(found.values())
+    """Policies for a scenario and number of users, of a scheme all with one number in training.
+
+    That is the number wanted if there are such, or else another one, of models that all share.
+    """
+    fitting: list[Trained] = []
+    mine = [t for t in trained if t.scenario in (None, scenario)]
+    for scheme in dict.fromkeys(t.scheme for t in mine):
+        of_scheme = [t for t in mine if t.scheme == scheme]
+        exact = [t for t in of_scheme if t.num_users == num_users]
+        others = [t for t in of_scheme if t.shared]
+        numbers = sorted({str(t.num_users) for t in others})
+        rule = f"hold runs of {scheme} with {num_users} users, or of one other number"
+        require(bool(exact) or len(numbers) <= 1, "runs", rule, numbers)
+        fitting += exact or others
+    return fitting
 
 
 def improvements(

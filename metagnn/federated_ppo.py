@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from metagnn.assignment_module import AssignmentModule, Cell, initial_network, successes
@@ -122,13 +121,23 @@ class FederatedPPO(AssignmentModule):
         return loss.sum()
 
     def shorten_gradients(self) -> None:
-        """Bound the norm of each user's gradient."""
+        """Bound the norm of each user's gradient; one that is not finite is left out, by name.
+
+        A model that broke would reach the others with the next features it sends.
+        """
         gradients = [p.grad.flatten(1) for p in self.learned() if p.grad is not None]
         norm = torch.cat(gradients, dim=1).norm(dim=1)
+        broken = ~norm.isfinite()
+        if bool(broken.any()):
+            users = ", ".join(str(user) for user in broken.nonzero().flatten().tolist())
+            message = f"episode {self.current_epoch}: gradients of users {users} are not finite"
+            warnings.warn(f"{message}, and left out", stacklevel=1)
         factor = (self.ppo.max_gradient_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
         for parameter in self.learned():
             if parameter.grad is not None:
-                parameter.grad *= factor.view(-1, *[1] * (parameter.dim() - 1))
+                trailing = [1] * (parameter.dim() - 1)
+                parameter.grad *= factor.view(-1, *trailing)
+                parameter.grad.masked_fill_(broken.view(-1, *trailing), 0.0)
 
     def facts(self) -> dict[str, Any]:
         """Further the scheme and the number of users."""
@@ -157,26 +166,24 @@ class FederatedPPO(AssignmentModule):
 
     @torch.no_grad()
     def receive(self, model: Mapping[str, Tensor]) -> None:
-        """Give every user a global model; where one's moments of Adam broke, they begin anew."""
+        """Give every user a global model."""
         self.network.load_state_dict(model)
         for name, value in self.models().items():
             value.copy_(model[name].expand(value.shape))
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)
-        for state in optimizer.state.values():
-            for moment in (state["exp_avg"], state["exp_avg_sq"]):
-                moment[~moment.flatten(1).isfinite().all(1)] = 0.0
 
     def average(self) -> None:
-        """A round of federated averaging, after which every user has the global model."""
+        """A round of federated averaging, after which every user has the global model.
+
+        Below the quorum that is the old one.
+        """
         updates = [self.update(user) for user in range(self.num_users)]
         found = federated_round(self.network.state_dict(), updates, self.weighting, self.quorum)
         self.log("federated_bytes", float(found.num_bytes), batch_size=1)
         self.log("federated_rejected", float(len(found.rejected)), batch_size=1)
         for client, reason in found.rejected.items():
-            warnings.warn(f"{client} was left out of the average: {reason}", stacklevel=1)
-        if found.averaged:
-            self.receive(found.model)
+            message = f"{client} was left out of the average of episode {self.current_epoch}"
+            warnings.warn(f"{message}: {reason}", stacklevel=1)
+        self.receive(found.model)
 
     def scored_num_users(self) -> Sequence[int]:
         """That of training."""

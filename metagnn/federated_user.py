@@ -45,9 +45,16 @@ def federated_user(config: str, **changed: Any) -> FederatedUser:
         changed: Arguments of `FederatedPPO` that differ; ``scenario`` is that of its cell.
 
     Raises:
-        ValueError: If the configuration has no model, or an argument is out of range.
+        ValueError: If the configuration is of another model or of a scheme that does not average,
+            or an argument is out of range.
     """
-    arguments = dict(read_section(config, "model")["init_args"])
+    model = read_section(config, "model")
+    rule = "have the model metagnn.federated_ppo.FederatedPPO"
+    found = model.get("class_path")
+    require(found == "metagnn.federated_ppo.FederatedPPO", "config", rule, found)
+    arguments = dict(model["init_args"])
+    scheme = arguments.get("scheme", "mfrl")
+    require(scheme in ("mfrl", "frl"), "config", "have a scheme that averages", scheme)
     cell = {**arguments.pop("cell"), "scenario": changed.pop("scenario")}
     shape = dict(arguments.pop("shape"))
     shape["hidden_channels"] = tuple(shape["hidden_channels"])

@@ -45,14 +45,37 @@ def train(message: Message, context: Context) -> Message:
     number = int(message.content["config"]["server-round"])
     received = message.content["arrays"].to_torch_state_dict()
     update = run_round(module, user, received, folder, number, num_rounds)
+    return Message(content=reply_of(update, user), reply_to=message)
+
+
+def reply_of(update: Update, user: int) -> RecordDict:
+    """What a user sends, as records."""
     assert update.model is not None
     facts = {"user": user, "samples": update.num_samples, "success-rate": update.success_rate}
-    content = {"arrays": ArrayRecord(dict(update.model)), "metrics": MetricRecord(facts)}
-    return Message(content=RecordDict(content), reply_to=message)
+    records = {"arrays": ArrayRecord(dict(update.model)), "metrics": MetricRecord(facts)}
+    return RecordDict(records)
+
+
+def updates_of(replies: Iterable[Message]) -> list[Update]:
+    """What users sent, by user; there is no model where a reply lacks it or is a user's second."""
+    found: dict[str, Update] = {}
+    for reply in replies:
+        update = Update(f"node {reply.metadata.src_node_id}", None)
+        if not reply.has_error() and {"arrays", "metrics"} <= set(reply.content):
+            facts = reply.content["metrics"]
+            name = f"user {facts.get('user')}"
+            if {"user", "samples", "success-rate"} <= set(facts) and name not in found:
+                model = reply.content["arrays"].to_torch_state_dict()
+                samples, success_rate = int(facts["samples"]), float(facts["success-rate"])
+                update = Update(name, model, samples, success_rate)
+        found[update.client] = update
+    return [found[name] for name in sorted(found)]
 
 
 class Averaging(FedAvg):
     """`federated_round` as a strategy of Flower: clients at fault are left out by name.
+
+    Every round waits for as many SuperNodes as there are users.
 
     Args:
         module: Whose weighting, quorum and number of users these are.
@@ -68,22 +91,13 @@ class Averaging(FedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, MetricRecord]:
         """The new global model, or the old one below the quorum."""
-        updates = sorted(map(_update, replies), key=lambda update: update.client)
-        found = federated_round(self.model, updates, self.module.weighting, self.module.quorum)
+        module, updates = self.module, updates_of(replies)
+        found = federated_round(self.model, updates, module.weighting, module.quorum)
         for name, reason in found.rejected.items():
-            _LOG.warning("%s was left out of the average: %s", name, reason)
+            _LOG.warning("round %d: %s was left out: %s", server_round, name, reason)
         self.model = found.model
         facts = {"bytes": found.num_bytes, "rejected": len(found.rejected)}
         return ArrayRecord(found.model), MetricRecord(facts)
-
-
-def _update(reply: Message) -> Update:
-    if reply.has_error():
-        return Update(f"node {reply.metadata.src_node_id}", None)
-    facts = reply.content["metrics"]
-    model = reply.content["arrays"].to_torch_state_dict()
-    samples, success_rate = int(facts["samples"]), float(facts["success-rate"])
-    return Update(f"user {int(facts['user'])}", model, samples, success_rate)
 
 
 @server.main()
@@ -91,6 +105,7 @@ def main(grid: Grid, context: Context) -> None:
     """All rounds, from the base station's model or a random one; writes the last global model."""
     module, num_rounds = _user(context)
     start_from, out = str(context.run_config["start-from"]), Path(str(context.run_config["out"]))
+    require(out.parent.is_dir(), "out", "lie in a folder that exists", str(out))
     model = load_network(start_from, module) if start_from else module.network.state_dict()
     strategy = Averaging(module, model)
     strategy.start(grid=grid, initial_arrays=ArrayRecord(model), num_rounds=num_rounds)

@@ -95,7 +95,8 @@ class Trajectories:
         log_prob: Logarithms of their densities when they were drawn ``[T, B, I]``.
         reward: Rewards ``[T, B, I]``.
         value: Values of the observations ``[T, B, I]``.
-        next_value: Values of the observations that followed ``[T, B, I]``.
+        next_value: Values of the observations that followed ``[T, B, I]``; of the last step 0 if
+            they were not wanted.
         terminated: Ends of episodes after which nothing follows ``[T, B]``.
         truncated: Ends of episodes that were cut off ``[T, B]``.
         info: What the environment said of each step.

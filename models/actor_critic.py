@@ -147,7 +147,8 @@ class ActorCritic(nn.Module):
         logits, mean, log_std = (linear(name, x).flatten(-2).movedim(0, -2) for name in HEADS)
         x = x.mean(-2, keepdim=True)
         if self.shape.critic == "graph":
-            x = x.mean(0, keepdim=True).expand(x.shape)
+            others = x.detach() if separate else x
+            x = others.mean(0, keepdim=True) + (x - others) / len(x)
         value = linear("value", functional.leaky_relu(linear("critic_hidden", x)))
         number = BoundedGaussian(mean, _bounded(log_std), self.shape.low, self.shape.high)
         return HybridPolicy(Choice(logits), number), value.flatten(-3).movedim(0, -1)

@@ -29,7 +29,9 @@ from metagnn.assignment_comparison import (
     improvements,
 )
 from metagnn.commands.options import interval_cell
+from metagnn.configs import config_path
 from metagnn.files import write_atomically, write_csv
+from metagnn.graphs.checks import require
 
 RUNS = Path("runs/channel_assignment")
 RESULTS = Path(__file__).parent / "results"
@@ -57,9 +59,17 @@ VALIDATED = ("validation_share_6", "validation_sum_efficiency_mbit_j_6")
 
 
 def fit(folder: Path, config: str, *words: str) -> float:
-    """Run `metagnn fit` into a folder unless it is there, and return the seconds it took."""
+    """Run `metagnn fit` into a folder unless it is there, and return the seconds it took.
+
+    Raises:
+        ValueError: If another configuration ran there.
+    """
+    wanted = "\n".join([config, *words, config_path(config).read_text()])
     if (folder / "done").exists():
-        return float((folder / "done").read_text())
+        seconds, _, found = (folder / "done").read_text().partition("\n")
+        rule = "hold a run of the same configuration, or none"
+        require(found == wanted, "folder", rule, str(folder))
+        return float(seconds)
     shutil.rmtree(folder, ignore_errors=True)
     began = time.monotonic()
     save = f"--trainer.logger.init_args.save_dir={folder.parent}"
@@ -83,7 +93,7 @@ def fit(folder: Path, config: str, *words: str) -> float:
     with (folder / "log").open("w") as log:
         subprocess.run(command, check=True, env=environment, stderr=log)
     seconds = time.monotonic() - began
-    (folder / "done").write_text(f"{seconds:.1f}")
+    (folder / "done").write_text(f"{seconds:.1f}\n{wanted}")
     return seconds
 
 
@@ -154,19 +164,21 @@ def score(num_users: int, suffix: str) -> None:
 
 
 def curves(suffix: str) -> None:
-    """What the runs logged: means over episodes, and the validations."""
+    """What the finished runs logged: means over episodes, and the validations."""
     root = RUNS.with_name(RUNS.name + suffix)
     rows: list[tuple[object, ...]] = []
     for path in sorted(root.glob("*/*/version_0/metrics.csv")):
         folder = path.parent.parent
+        if not (folder / "done").exists():
+            continue
         name, _, seed = f"{folder.parent.name}-{folder.name}".rpartition("-")
         with path.open(newline="") as file:
             logged = list(csv.DictReader(file))
         for column in LOGGED:
             found = [float(row[column]) for row in logged if row.get(column)]
             for first in range(0, len(found), EVERY):
-                value = mean(found[first : first + EVERY])
-                rows.append((name, seed, column, first + EVERY, f"{value:.5g}"))
+                values = found[first : first + EVERY]
+                rows.append((name, seed, column, first + len(values), f"{mean(values):.5g}"))
         for column in VALIDATED:
             for row in logged:
                 if row.get(column):

@@ -33,6 +33,7 @@ from metagnn.update_rule import UpdateRule
 
 STUDIES = (
     "unseen",
+    "fomaml",
     "training_seed",
     "transfer",
     "baselines",
@@ -76,7 +77,7 @@ def unseen(parameters: MetaParameters, num_links: list[int], num_networks: int, 
         networks = [scenario(size, index) for index in range(num_networks)]
         found = compare(networks, ("metagnn", "metagnn_unadapted"), parameters, 20).rates
         rows = [row for policy, rates in found.items() for row in rate_rows(policy, rates)]
-        if name == "unseen":
+        if name in ("unseen", "fomaml"):
             few = [scenario(size, index, 256) for index in range(num_networks)]
             rates = compare(few, ("metagnn",), parameters, 20).rates["metagnn"]
             rows += rate_rows("metagnn_256_samples", rates)
@@ -287,6 +288,8 @@ def main() -> None:
         else:
             scratch_rates(*given)
     else:
+        other = arguments.study == "fomaml"
+        require(not other or arguments.checkpoint is not None, "checkpoint", "be given", None)
         unseen(parameters, arguments.num_links, arguments.networks, arguments.study)
 
 

@@ -21,6 +21,7 @@ from metagnn.assignment_score import deterministic, score_assignment
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.configs import packaged_names
 from metagnn.experiment import read_section
+from metagnn.federated import Update
 from metagnn.federated_ppo import FederatedPPO, load_network
 from metagnn.graphs.randomness import generator
 from metagnn.meta_ppo import MetaPPO
@@ -346,47 +347,55 @@ def test_of_several_numbers_of_users_the_right_one_is_taken(tmp_path: Path) -> N
     alone = [t for t in trained if t.num_users == 3]
     wanted = compare_assignment(alone, ["urban_micro"], 3, 4, 2, 0)["urban_micro"]["frl"][0]
     assert torch.equal(both.efficiency, wanted.efficiency)
-    message = r"`runs` must hold one run of frl, seed 0, to be used for 5 users, got \(2, 3\)"
+    message = r"`runs` must hold runs of frl with 5 users, or of one other number, got \['2', '3'\]"
     with pytest.raises(ValueError, match=message):
         compare_assignment(trained, ["urban_micro"], 5, 4, 2, 0)
 
 
 class _Breaks(FederatedPPO):
-    """User 1's gradients break right before the first average."""
+    """User 1's gradients are not finite in the second of three updates."""
 
     num_updates = 0
 
     def shorten_gradients(self) -> None:
-        super().shorten_gradients()
         self.num_updates += 1
-        if self.num_updates == PPO.num_epochs * PPO.num_batches:
+        if self.num_updates == 2:
             for parameter in self.learned():
-                assert parameter.grad is not None
-                parameter.grad[1] = torch.nan
+                if parameter.grad is not None:
+                    parameter.grad[1] = torch.nan
+        super().shorten_gradients()
 
 
-def test_a_user_left_out_of_an_average_is_named_and_goes_on() -> None:
-    settings = {"num_users": 3, "num_validation_cells": 4, "scheme": "frl", "average_every": 1}
-    module, whole = (
-        _Breaks(SHAPE, CELL, PPO, **settings),
-        FederatedPPO(SHAPE, CELL, PPO, **settings),
-    )
-    message = r"user 1 was left out of the average: `.*` must be finite"
+def test_gradients_that_are_not_finite_are_left_out_by_name() -> None:
+    shape, ppo = replace(SHAPE, hidden_channels=(6, 6)), PPOSettings(num_epochs=3)
+    module = _Breaks(shape, CELL, ppo, num_users=3, scheme="marl", num_validation_cells=4)
+    message = r"episode 0: gradients of users 1 are not finite, and left out"
+    with pytest.warns(UserWarning, match=message):
+        _fit(module, 3)
+    assert module.num_updates == 9
+    assert all(bool(value.isfinite().all()) for value in module.models().values())
+
+
+class _Fails(FederatedPPO):
+    """User 1 never succeeds, as far as the server is told."""
+
+    def update(self, user: int) -> Update:
+        sent = super().update(user)
+        return replace(sent, success_rate=0.0) if user == 1 else sent
+
+
+@pytest.mark.parametrize(("quorum", "stays"), [(2, False), (3, True)])
+def test_a_user_left_out_of_an_average_is_named(quorum: int, stays: bool) -> None:
+    module = _Fails(SHAPE, CELL, PPO, num_users=3, scheme="frl", average_every=1, quorum=quorum)
+    first = {name: value.clone() for name, value in module.network.state_dict().items()}
+    message = r"user 1 was left out of the average of episode 0: weight by success must be"
     with pytest.warns(UserWarning, match=message):
         trainer = _fit(module, 1)
     assert int(trainer.callback_metrics["federated_rejected"]) == 1
-    models = {name: value.clone() for name, value in module.models().items()}
-    _fit(whole, 1)
-    for value in models.values():
-        assert bool(value.isfinite().all())
-        assert torch.equal(value, value[:1].expand(value.shape))
-    assert not _same(models, dict(whole.models()))
-    trainer = _trainer(3)
-    second = _Breaks(SHAPE, CELL, PPO, **settings)
-    with pytest.warns(UserWarning, match=message):
-        trainer.fit(second)
-    assert int(trainer.callback_metrics["federated_rejected"]) == 0
-    assert all(bool(value.isfinite().all()) for value in second.models().values())
+    # Below the quorum the global model stays; in both cases all users have it.
+    last = module.network.state_dict()
+    assert _same(last, first) == stays
+    assert all(torch.equal(v, last[n].expand(v.shape)) for n, v in module.models().items())
 
 
 def test_unfinished_runs_are_refused(tmp_path: Path) -> None:

@@ -81,6 +81,13 @@ def test_a_user_makes_up_for_missed_rounds(tmp_path: Path) -> None:
         run_round(_user(), 0, model, tmp_path / "late", 1, NUM_ROUNDS)
 
 
+def test_configurations_of_other_models_are_refused() -> None:
+    message = r"`config` must have the model metagnn.federated_ppo.FederatedPPO, got 'metagnn.meta"
+    for name in ("power_control", "channel_assignment_meta"):
+        with pytest.raises(ValueError, match=message):
+            federated_user(name, scenario="indoor")
+
+
 def test_unknown_users_are_refused(tmp_path: Path) -> None:
     module = _user()
     with pytest.raises(ValueError, match=r"`user` must lie in \[0, 2\], got 3"):

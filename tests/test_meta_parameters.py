@@ -1,10 +1,13 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import metagnn
 from metagnn.checkpoint import save_weights
+from metagnn.experiment import read_section
 from metagnn.meta_parameters import MetaParameters, load_meta_parameters
 from metagnn.models.primal_dual import PrimalDualNetworks
 from metagnn.pretrained import pretrained_names
@@ -49,3 +52,21 @@ def test_weights_that_are_not_finite_are_refused(value: float, tmp_path: Path) -
     path = _saved(tmp_path / "a.safetensors", **{key: torch.tensor([value])})
     with pytest.raises(ValueError, match=r"`checkpoint` must hold .*`weights` must be finite"):
         load_meta_parameters(path)
+
+
+def _differences(wanted: object, found: object, name: str) -> list[str]:
+    """Where a card lacks a value of a configuration, or has another."""
+    if isinstance(wanted, dict):
+        known = found if isinstance(found, dict) else {}
+        return [d for k, v in wanted.items() for d in _differences(v, known.get(k), f"{name}.{k}")]
+    return [] if wanted == found else [name]
+
+
+def test_the_shipped_card_is_of_the_packaged_configuration() -> None:
+    card = json.loads((Path(metagnn.__file__).parent / "pretrained/power_control.json").read_text())
+    for section in ("trainer", "model", "data"):
+        wanted = read_section("power_control_pretrained", section)
+        if section == "trainer":
+            wanted = {"max_epochs": wanted["max_epochs"]}
+        assert _differences(wanted, card["config"][section], section) == []
+    assert _differences({"a": {"b": 1}}, {"a": {"b": 2}}, "x") == ["x.a.b"]

@@ -141,21 +141,23 @@ def test_models_of_their_own_are_those_of_each_agent(channels: int | None, num_c
         torch.testing.assert_close(logits[:, k], wanted, atol=1e-3, rtol=1e-4)
 
 
-def test_models_of_their_own_learn_from_their_own_loss() -> None:
+@pytest.mark.parametrize(("output", "critic"), [(0, "node"), (3, "node"), (3, "graph")])
+def test_models_of_their_own_learn_from_their_own_loss(output: int, critic: str) -> None:
     """What is heard carries a gradient in a shared model, and none between separate ones."""
-    network, graph = _network(hidden_channels=(6, 6)), _graph(3, 2, channels=3)
+    network = _network(hidden_channels=(6, 6), critic=critic)
+    graph = _graph(3, 2, channels=3)
     models = {
         name: p.detach().expand(3, *p.shape).clone().requires_grad_()
         for name, p in network.named_parameters()
     }
-    logits = _outputs(network, graph, models)[0]
+    found = _outputs(network, graph, models)[output]
     gradients = torch.autograd.grad(
-        logits[:, 1].square().sum(), list(models.values()), allow_unused=True
+        found[:, 1].square().sum(), list(models.values()), allow_unused=True
     )
     moved = torch.stack([g.flatten(1).abs().sum(1) for g in gradients if g is not None]).sum(0)
     assert (moved > 0).nonzero().flatten().tolist() == [1]
     heard = graph.node.clone().requires_grad_()
-    shared = _outputs(network, DenseGraph(heard, graph.edge_weight))[0]
+    shared = _outputs(network, DenseGraph(heard, graph.edge_weight))[output]
     (gradient,) = torch.autograd.grad(shared[:, 1].square().sum(), heard)
     assert bool((gradient.abs().sum((0, 2, 3)) > 0).all())
 
