@@ -364,8 +364,8 @@ def test_users_adapt_what_the_base_station_learned(
     assert indoor["optimum"]["share_of_optimum"] == pytest.approx(1.0)
     assert indoor["greedy"]["share_of_optimum"] > indoor["mfrl"]["share_of_optimum"]
     assert "mfrl" not in document["scenarios"]["urban_macro"]
-    other = ["--model.init_args.shape.hidden_channels=[8]"]
-    assert "`start_from` must have a network with hidden_channels = [8]" in _error(
+    other = ["--model.init_args.shape.hidden_channels=[16]"]
+    assert "`start_from` must have a network with hidden_channels = [16]" in _error(
         capsys, *adapt, *other
     )
 
