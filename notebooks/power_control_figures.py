@@ -52,7 +52,7 @@ def pair(path: Path, draw: Callable[[Axes, str], None]) -> None:
     for axis, (metric, label) in zip(axes, AXES.items(), strict=True):
         draw(axis, metric)
         axis.set_ylabel(label)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0.0, 1.05 * axis.get_ylim()[1])
     axes[0].legend(fontsize=8, frameon=False, loc="lower left")
     save_figure(figure, path)
     print(path)
@@ -66,6 +66,7 @@ def training(axis: Axes, metric: str) -> None:
     for epochs, style in ((0, "--"), (20, "-")):
         values = [float(row[f"validation_{metric}_rate_{epochs}"]) for row in rows]
         axis.plot(loops, values, style, color="#0072B2", label=f"{epochs} epochs of adaptation")
+    axis.locator_params("x", nbins=4)
     axis.set_xlabel("outer loop")
 
 
