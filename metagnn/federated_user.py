@@ -11,7 +11,7 @@ from metagnn.assignment_module import Cell
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.experiment import read_section
 from metagnn.federated import Update
-from metagnn.federated_ppo import FederatedPPO
+from metagnn.federated_ppo import FederatedPPO, Scheme
 from metagnn.graphs.checks import require
 from metagnn.models.actor_critic import ActorCriticShape
 from metagnn.ppo import PPOSettings
@@ -61,6 +61,27 @@ def federated_user(config: str, **changed: Any) -> FederatedUser:
     ppo = PPOSettings(**arguments.pop("ppo"))
     arguments |= {"scheme": "frl", "start_from": None, **changed}
     return FederatedUser(ActorCriticShape(**shape), Cell(**cell), ppo, **arguments)
+
+
+def global_checkpoint(
+    module: FederatedUser, model: Mapping[str, Tensor], scheme: Scheme, num_rounds: int
+) -> dict[str, Any]:
+    """The global model after all rounds as a checkpoint that ``metagnn compare`` reads.
+
+    Args:
+        module: A user, of whose run the model is.
+        model: The global model, which every user has.
+        scheme: ``mfrl`` or ``frl``.
+        num_rounds: Number of rounds.
+    """
+    number = num_rounds * module.average_every
+    ended = {"num_done": number, "num_episodes": number}
+    run = {**module.facts(), "kind": FederatedPPO.__name__, "scheme": scheme, **ended}
+    of_users = {
+        f"local.{name.replace('.', '/')}": value.expand(module.num_users, *value.shape).clone()
+        for name, value in model.items()
+    }
+    return {"run": run, "state_dict": of_users}
 
 
 def run_round(

@@ -12,12 +12,11 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
-from safetensors.torch import save
 
+from metagnn.checkpoint import write_checkpoint
 from metagnn.federated import Update, federated_round
-from metagnn.federated_ppo import load_network
-from metagnn.federated_user import FederatedUser, federated_user, run_round
-from metagnn.files import write_atomically
+from metagnn.federated_ppo import Scheme, load_network
+from metagnn.federated_user import FederatedUser, federated_user, global_checkpoint, run_round
 from metagnn.graphs.checks import require
 
 client = ClientApp()
@@ -102,12 +101,20 @@ class Averaging(FedAvg):
 
 @server.main()
 def main(grid: Grid, context: Context) -> None:
-    """All rounds, from the base station's model or a random one; writes the last global model."""
+    """All rounds, from the base station's model or a random one; keeps the last global model.
+
+    ``metagnn compare --config channel_assignment --runs OUT`` scores it.
+    """
     module, num_rounds = _user(context)
     start_from, out = str(context.run_config["start-from"]), Path(str(context.run_config["out"]))
-    require(out.parent.is_dir(), "out", "lie in a folder that exists", str(out))
+    last = out / "last.ckpt"
+    require(not last.exists(), "out", "hold no last.ckpt yet", str(out))
+    scheme: Scheme = "mfrl" if start_from else "frl"
     model = load_network(start_from, module) if start_from else module.network.state_dict()
     strategy = Averaging(module, model)
     strategy.start(grid=grid, initial_arrays=ArrayRecord(model), num_rounds=num_rounds)
-    write_atomically(out, save(strategy.model))
-    _LOG.info("global model: %s", out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(
+        last, global_checkpoint(module, strategy.model, scheme, num_rounds), name="out"
+    )
+    _LOG.info("global model: %s", last)

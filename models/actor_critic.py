@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metagnn.graphs.checks import check_count, require
-from metagnn.graphs.interference import DenseGraph
+from metagnn.graphs.sparse_interference import Graph
 from metagnn.models.action_heads import BoundedGaussian, Choice, HybridPolicy
+from metagnn.models.agent_edges import agent_edges
 from metagnn.models.fused_stack import fuse
 from metagnn.models.leconv import DenseLEConv
 
@@ -89,7 +90,8 @@ class ActorCritic(nn.Module):
 
     Shapes:
         graph with node ``[..., I, F]``, with ``per_choice`` ``[..., I, N, F]``, and edge_weight
-        ``[..., I, I]``; returns a policy over ``[..., I]`` and values ``[..., I]``.
+        ``[..., I, I]`` or on neighbour lists; returns a policy over ``[..., I]`` and values
+        ``[..., I]``.
     """
 
     def __init__(self, shape: ActorCriticShape) -> None:
@@ -116,7 +118,7 @@ class ActorCritic(nn.Module):
             nn.init.zeros_(self.get_parameter(f"{name}.bias"))
 
     def forward(
-        self, graph: DenseGraph, parameters: Mapping[str, Tensor] | None = None
+        self, graph: Graph, parameters: Mapping[str, Tensor] | None = None
     ) -> tuple[HybridPolicy, Tensor]:
         """Policy and values, with the own parameters or with those given."""
         given = dict(self.named_parameters()) if parameters is None else parameters
@@ -128,14 +130,14 @@ class ActorCritic(nn.Module):
         # first, so that each may have a matrix of its own.
         x = graph.node if self.shape.per_choice else graph.node.unsqueeze(-2)
         x = x.movedim(-3, 0)
-        edges = [graph.edge_weight.mT, graph.edge_weight][: 1 + self.shape.bidirectional]
-        degrees = [edge.sum(-1).movedim(-1, 0)[..., None, None] for edge in edges]
+        edges = agent_edges(graph.edge_weight, self.shape.bidirectional)
+        degrees = [edge.degree for edge in edges]
         separate = given["choice.weight"].dim() == 3
         for layer in range(len(self.convs)):
             pieces = [x]
             sent = x.detach() if separate else x
-            for edge, degree in zip(edges, degrees, strict=True):
-                pieces += [torch.einsum("...ij,j...cf->i...cf", edge, sent), degree * x]
+            for edge in edges:
+                pieces += [edge.hear(sent), edge.degree * x]
             of_bias = [d.expand(*x.shape[:-1], 1) for d in (torch.ones_like(degrees[0]), *degrees)]
             inputs = torch.cat([*pieces, *of_bias], dim=-1)
             x = functional.leaky_relu(_product(inputs, fuse(given, layer)))

@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from metagnn.assignment_comparison import find_trained
+from metagnn.assignment_score import deterministic, score_assignment
+from metagnn.checkpoint import write_checkpoint
 from metagnn.federated import federated_round
 from metagnn.federated_ppo import FederatedPPO
-from metagnn.federated_user import FederatedUser, federated_user, run_round
+from metagnn.federated_user import FederatedUser, federated_user, global_checkpoint, run_round
 
 NUM_USERS, NUM_ROUNDS, EVERY = 3, 3, 2
 
@@ -65,6 +68,22 @@ def test_rounds_of_users_are_those_of_one_process(
     for name, value in model.items():
         assert torch.equal(value, in_one_process[name]), name
     assert not all(torch.equal(first[name], value) for name, value in model.items())
+
+
+def test_the_global_model_is_scored_as_a_finished_run(tmp_path: Path) -> None:
+    module = _user()
+    model = module.network.state_dict()
+    checkpoint = global_checkpoint(module, model, "frl", NUM_ROUNDS)
+    write_checkpoint(tmp_path / "last.ckpt", checkpoint)
+    (trained,) = find_trained(tmp_path)
+    found = (trained.scheme, trained.scenario, trained.num_users, trained.seed, trained.shared)
+    assert found == ("frl", "indoor", NUM_USERS, 3, True)
+    policies = {
+        "found": trained.decide,
+        "own": deterministic(module.policy(NUM_USERS), "channel", "order", 1.0),
+    }
+    scores = score_assignment(policies, module.cell.environment(NUM_USERS), 5, 0, "validation")
+    assert torch.equal(scores["found"].efficiency, scores["own"].efficiency)
 
 
 def test_a_user_makes_up_for_missed_rounds(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metagnn.graphs.interference import DenseGraph
+from metagnn.graphs.neighbours import Neighbours
 from metagnn.graphs.randomness import generator
+from metagnn.graphs.sparse_interference import Graph, SparseGraph, SparseWeight
 from metagnn.models.actor_critic import LOG_STD, WHOLE_CLAIM, ActorCritic, ActorCriticShape
 from metagnn.models.leconv_sparse import SparseLEConvStack
 
@@ -38,7 +40,7 @@ def _graph(num_agents: int, *leading: int, channels: int | None = None) -> Dense
     return DenseGraph(node, weight)
 
 
-def _outputs(network: ActorCritic, graph: DenseGraph, *more: Any) -> list[Tensor]:
+def _outputs(network: ActorCritic, graph: Graph, *more: Any) -> list[Tensor]:
     policy, value = network(graph, *more)
     return [policy.choice.logits, policy.number.mean, policy.number.log_std, value]
 
@@ -184,6 +186,41 @@ def test_the_encoder_is_pygs_leconv() -> None:
         conv.load_state_dict(network.convs[layer].state_dict())
         x = functional.leaky_relu(conv(x, index, graph.edge_weight.flatten()))
     torch.testing.assert_close(_outputs(network, graph)[0], network.choice(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("channels", [None, 3])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("leading", [(), (2,), (2, 3)])
+def test_on_neighbour_lists_it_is_the_dense_one(
+    leading: tuple[int, ...], bidirectional: bool, channels: int | None, separate: bool
+) -> None:
+    """Values and gradients; six edges and self-loops of other weights."""
+    changed = {"per_choice": channels is not None, "number_per_choice": channels is not None}
+    shape = {"hidden_channels": (6, 5), "bidirectional": bidirectional, **changed}
+    network, graph = _network(**shape), _graph(5, *leading, channels=channels)
+    target, source = torch.tensor([[0, 0, 1, 3, 3, 4], [1, 4, 2, 0, 1, 3]])
+    pairs = Neighbours(5, source, target)
+    kept = torch.eye(5)
+    kept[source, target] = 1.0
+    dense = DenseGraph(graph.node, kept * graph.edge_weight)
+    own = graph.edge_weight.diagonal(dim1=-2, dim2=-1)
+    weight = SparseWeight(pairs, graph.edge_weight[..., source, target], own)
+    models = {
+        name: p.detach().expand(*([5] if separate else []), *p.shape).clone().requires_grad_()
+        for name, p in network.named_parameters()
+    }
+    gradients = []
+    found = _outputs(network, SparseGraph(graph.node, weight), models)
+    wanted = _outputs(network, dense, models)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    for outputs in (found, wanted):
+        total = torch.stack([output.square().sum() for output in outputs]).sum()
+        gradients.append(torch.autograd.grad(total, list(models.values())))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
 
 
 def test_a_value_per_graph_is_the_same_for_all_agents() -> None:
