@@ -97,7 +97,8 @@ class AssignmentModule(pl.LightningModule):
         cell: Where episodes take place.
         ppo: Constants of the learning.
         learning_rate: Learning rate of Adam.
-        schedule: ``constant``, or ``linear`` decay to zero at the last epoch.
+        schedule: ``constant``, or ``linear`` decay of learning rate and entropy weight to zero at
+            the last epoch.
         seed: Seed of cells, actions and initial parameters.
         num_validation_cells: Cells per validation.
 
@@ -182,7 +183,7 @@ class AssignmentModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam on what learns."""
-        return torch.optim.Adam(self.learned(), lr=self.learning_rate)
+        return torch.optim.Adam(self.learned(), lr=self.learning_rate, fused=True)
 
     def learned(self) -> list[nn.Parameter]:
         """Parameters that learn."""
@@ -217,9 +218,10 @@ class AssignmentModule(pl.LightningModule):
         """Pass over the episodes of each number of users and log how it went."""
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        if self.schedule == "linear":
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * (1.0 - self._progress())
+        left = 1.0 - self._progress() if self.schedule == "linear" else 1.0
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate * left
+        settings = replace(self.ppo, entropy_weight=self.ppo.entropy_weight * left)
         logged: dict[str, list[Tensor]] = {}
         for number in range(self.ppo.num_epochs):
             source = generator(self.seed, "order", self.current_epoch, number)
@@ -228,7 +230,7 @@ class AssignmentModule(pl.LightningModule):
                 losses = []
                 for num_users, trajectories in episodes.items():
                     batch = make_batch(trajectories, copies, self.ppo)
-                    parts = ppo_loss(self.policy(num_users), batch, self.ppo)
+                    parts = ppo_loss(self.policy(num_users), batch, settings)
                     losses.append(self.total(parts.pop("loss")))
                     for name, value in parts.items():
                         logged.setdefault(name, []).append(value.detach().mean())

@@ -100,11 +100,11 @@ class FederatedPPO(AssignmentModule):
 
     def learned(self) -> list[nn.Parameter]:
         """The users' models."""
-        return list(self.local.values())
+        return list(self.local.parameters())
 
     def models(self) -> dict[str, Tensor]:
         """Named parameters of all users ``[I, ...]``."""
-        return {name.replace("/", "."): value for name, value in self.local.items()}
+        return {name.replace("/", "."): value for name, value in self.local.named_parameters()}
 
     def policy(self, num_users: int) -> Network:
         """The users' own models, user i of a cell with the i-th."""
@@ -117,7 +117,7 @@ class FederatedPPO(AssignmentModule):
         return network
 
     def total(self, loss: Tensor) -> Tensor:
-        """Sum over users, each of whose models only its own loss depends on."""
+        """Sum over users: none of their models learns slower for being one of many."""
         return loss.sum()
 
     def shorten_gradients(self) -> None:

@@ -82,8 +82,9 @@ class ActorCritic(nn.Module):
     all choices and a graph that comes once.
 
     Every parameter may carry a leading axis of I: agent i then computes with the i-th, on its own
-    features and on those that the others made with theirs, as separately trained users do. What is
-    heard of others then carries no gradient, so each agent learns from its own loss alone.
+    features and on those that the others made with theirs, as separately trained users do. What
+    they send each other carries a gradient, as in differentiable inter-agent learning (Foerster et
+    al., 2016), so that an agent also learns to say what the others need.
 
     Args:
         shape: What the network looks like.
@@ -132,12 +133,10 @@ class ActorCritic(nn.Module):
         x = x.movedim(-3, 0)
         edges = agent_edges(graph.edge_weight, self.shape.bidirectional)
         degrees = [edge.degree for edge in edges]
-        separate = given["choice.weight"].dim() == 3
         for layer in range(len(self.convs)):
             pieces = [x]
-            sent = x.detach() if separate else x
             for edge in edges:
-                pieces += [edge.hear(sent), edge.degree * x]
+                pieces += [edge.hear(x), edge.degree * x]
             of_bias = [d.expand(*x.shape[:-1], 1) for d in (torch.ones_like(degrees[0]), *degrees)]
             inputs = torch.cat([*pieces, *of_bias], dim=-1)
             x = functional.leaky_relu(_product(inputs, fuse(given, layer)))
@@ -147,10 +146,12 @@ class ActorCritic(nn.Module):
                 x, lean = x.tensor_split([x.shape[-1] - self.shape.num_claims], dim=-1)
                 x = torch.cat([x, WHOLE_CLAIM * lean.softmax(-2)], dim=-1)
         logits, mean, log_std = (linear(name, x).flatten(-2).movedim(0, -2) for name in HEADS)
-        x = x.mean(-2, keepdim=True)
+        if self.shape.per_choice:
+            # The value is that of what will be chosen.
+            share = logits.softmax(-1).detach().movedim(-2, 0).unsqueeze(-2)
+            x = share @ x
         if self.shape.critic == "graph":
-            others = x.detach() if separate else x
-            x = others.mean(0, keepdim=True) + (x - others) / len(x)
+            x = x.mean(0, keepdim=True).expand_as(x)
         value = linear("value", functional.leaky_relu(linear("critic_hidden", x)))
         number = BoundedGaussian(mean, _bounded(log_std), self.shape.low, self.shape.high)
         return HybridPolicy(Choice(logits), number), value.flatten(-3).movedim(0, -1)

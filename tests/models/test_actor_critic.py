@@ -143,25 +143,44 @@ def test_models_of_their_own_are_those_of_each_agent(channels: int | None, num_c
         torch.testing.assert_close(logits[:, k], wanted, atol=1e-3, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("output", "critic"), [(0, "node"), (3, "node"), (3, "graph")])
-def test_models_of_their_own_learn_from_their_own_loss(output: int, critic: str) -> None:
-    """What is heard carries a gradient in a shared model, and none between separate ones."""
-    network = _network(hidden_channels=(6, 6), critic=critic)
-    graph = _graph(3, 2, channels=3)
+@pytest.mark.parametrize("critic", ["node", "graph"])
+def test_gradients_of_equal_models_add_up_to_the_shared_ones(critic: str) -> None:
+    """What is heard carries a gradient to the model of whoever said it."""
+    network, graph = _network(hidden_channels=(6, 6), critic=critic), _graph(3, 2, channels=3)
+    shared = dict(network.named_parameters())
     models = {
-        name: p.detach().expand(3, *p.shape).clone().requires_grad_()
-        for name, p in network.named_parameters()
+        name: p.detach().expand(3, *p.shape).clone().requires_grad_() for name, p in shared.items()
     }
-    found = _outputs(network, graph, models)[output]
-    gradients = torch.autograd.grad(
-        found[:, 1].square().sum(), list(models.values()), allow_unused=True
-    )
-    moved = torch.stack([g.flatten(1).abs().sum(1) for g in gradients if g is not None]).sum(0)
-    assert (moved > 0).nonzero().flatten().tolist() == [1]
-    heard = graph.node.clone().requires_grad_()
-    shared = _outputs(network, DenseGraph(heard, graph.edge_weight))[output]
-    (gradient,) = torch.autograd.grad(shared[:, 1].square().sum(), heard)
-    assert bool((gradient.abs().sum((0, 2, 3)) > 0).all())
+    for output in range(4):
+        of_shared, of_models = (
+            torch.autograd.grad(
+                _outputs(network, graph, given)[output][:, 1].square().sum(),
+                list(given.values()),
+                allow_unused=True,
+            )
+            for given in (shared, models)
+        )
+        heard = torch.zeros(3)
+        for one, other in zip(of_shared, of_models, strict=True):
+            assert (one is None) == (other is None)
+            if one is not None and other is not None:
+                torch.testing.assert_close(other.sum(0), one, atol=1e-3, rtol=1e-4)
+                heard += other.flatten(1).abs().sum(1)
+        assert bool((heard > 0).all())
+
+
+def test_the_value_is_of_what_will_be_chosen() -> None:
+    """A critic that is the head of the means finds the mean that the policy expects."""
+    network, graph = _network(critic_channels=1), _graph(5, 2, channels=3)
+    with torch.no_grad():
+        network.critic_hidden.weight.copy_(network.mean.weight)
+        network.critic_hidden.bias.fill_(1e3)  # far from where the activation bends
+        network.value.weight.fill_(1.0)
+        network.value.bias.fill_(-1e3)
+        policy, value = network(graph)
+        wanted = (policy.choice.logits.softmax(-1) * policy.number.mean).sum(-1)
+    torch.testing.assert_close(value, wanted, atol=1e-3, rtol=1e-3)
+    assert float((value - policy.number.mean.mean(-1)).abs().max()) > 0.1
 
 
 def test_equal_models_are_the_shared_one() -> None:
