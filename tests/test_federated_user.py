@@ -62,7 +62,7 @@ def test_rounds_of_users_are_those_of_one_process(
             for user in range(NUM_USERS)
         ]
         assert [update.client for update in updates] == ["user 0", "user 1", "user 2"]
-        assert {update.num_samples for update in updates} == {number * EVERY * 128}
+        assert {update.num_samples for update in updates} == {number * EVERY * 64}
         model = federated_round(model, updates).model
     assert set(model) == set(in_one_process)
     for name, value in model.items():
@@ -91,7 +91,7 @@ def test_a_user_makes_up_for_missed_rounds(tmp_path: Path) -> None:
     model = module.network.state_dict()
     update = run_round(module, 0, model, tmp_path / "late", 2, NUM_ROUNDS)
     assert int(module.num_done) == 2 * EVERY
-    assert update.num_samples == 2 * EVERY * 128
+    assert update.num_samples == 2 * EVERY * 64
     message = r"`folder` must hold the state of a round before 2, got .*late"
     with pytest.raises(ValueError, match=message):
         run_round(_user(), 0, model, tmp_path / "late", 2, NUM_ROUNDS)
