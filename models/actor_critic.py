@@ -133,13 +133,19 @@ class ActorCritic(nn.Module):
         x = x.movedim(-3, 0)
         edges = agent_edges(graph.edge_weight, self.shape.bidirectional)
         degrees = [edge.degree for edge in edges]
+        directions = ("convs", "reverse_convs")[: 1 + self.shape.bidirectional]
         for layer in range(len(self.convs)):
-            pieces = [x]
-            for edge in edges:
-                pieces += [edge.hear(x), edge.degree * x]
-            of_bias = [d.expand(*x.shape[:-1], 1) for d in (torch.ones_like(degrees[0]), *degrees)]
-            inputs = torch.cat([*pieces, *of_bias], dim=-1)
-            x = functional.leaky_relu(_product(inputs, fuse(given, layer)))
+            if edges:
+                pieces = [x]
+                for edge in edges:
+                    pieces += [edge.hear(x), edge.degree * x]
+                ones = torch.ones_like(degrees[0])
+                of_bias = [d.expand(*x.shape[:-1], 1) for d in (ones, *degrees)]
+                x = _product(torch.cat([*pieces, *of_bias], dim=-1), fuse(given, layer))
+            else:
+                alone = [linear(f"{name}.{layer}.lin3", x) for name in directions]
+                x = torch.stack(alone).sum(0)
+            x = functional.leaky_relu(x)
             if self.shape.per_choice:
                 x = x + linear(f"mixes.{layer}", x.mean(-2, keepdim=True))
             if self.shape.num_claims > 0:

@@ -24,7 +24,7 @@ class AgentEdges:
 
 
 def agent_edges(edge_weight: Tensor | SparseWeight, bidirectional: bool) -> list[AgentEdges]:
-    """Edges into agents and, with ``bidirectional``, out of them.
+    """Edges into agents and, with ``bidirectional``, out of them; none if all weights are 0.
 
     Args:
         edge_weight: Weights of edges i -> k ``[..., I, I]``, or on neighbour lists.
@@ -32,6 +32,8 @@ def agent_edges(edge_weight: Tensor | SparseWeight, bidirectional: bool) -> list
     """
     num_directions = 1 + bidirectional
     if isinstance(edge_weight, SparseWeight):
+        if not (bool(edge_weight.crossed.any()) or bool(edge_weight.own.any())):
+            return []
         degrees = [edge_weight.incoming_sum(), edge_weight.outgoing_sum()][:num_directions]
         # CSR products know no leading axes: samples are taken one at a time.
         crossed, own = (w.reshape(-1, w.shape[-1]) for w in (edge_weight.crossed, edge_weight.own))
@@ -39,6 +41,8 @@ def agent_edges(edge_weight: Tensor | SparseWeight, bidirectional: bool) -> list
         products = [samples[number].products(num_directions) for number in range(len(samples))]
         hear = [partial(_sparse, direction) for direction in zip(*products, strict=True)]
     else:
+        if not bool(edge_weight.any()):
+            return []
         degrees = [edge_weight.sum(-2), edge_weight.sum(-1)][:num_directions]
         matrices = [edge_weight.mT, edge_weight][:num_directions]
         hear = [partial(torch.einsum, "...ij,j...cf->i...cf", matrix) for matrix in matrices]

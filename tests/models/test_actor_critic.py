@@ -64,6 +64,23 @@ def test_without_edges_it_is_the_papers_perceptron() -> None:
     torch.testing.assert_close(value, network.value(hidden).squeeze(-1))
 
 
+@pytest.mark.parametrize("on_lists", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_edges_that_vanish_are_none(bidirectional: bool, on_lists: bool) -> None:
+    network, graph = _network(bidirectional=bidirectional), _graph(3, 2, channels=3)
+    outputs = []
+    for scale in (1e-12, 0.0):
+        if on_lists:
+            pairs = Neighbours(3, torch.tensor([1, 2]), torch.tensor([0, 1]))
+            own = scale * graph.edge_weight.diagonal(dim1=-2, dim2=-1)
+            weight = SparseWeight(pairs, scale * graph.edge_weight[..., [1, 2], [0, 1]], own)
+            outputs.append(_outputs(network, SparseGraph(graph.node, weight)))
+        else:
+            outputs.append(_outputs(network, DenseGraph(graph.node, scale * graph.edge_weight)))
+    for one, other in zip(*outputs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("channels", [None, 3])
 @pytest.mark.parametrize("critic", ["node", "graph"])
 def test_the_order_of_agents_does_not_matter(channels: int | None, critic: str) -> None:
