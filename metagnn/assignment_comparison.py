@@ -1,7 +1,7 @@
 """Comparison of trained schemes and baselines of channel assignment, per scenario."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from metagnn.tasks.power_control.metrics import Estimate, network_average, ratio
 
 # What the paper claims of its schemes: the first is better than the second.
 CLAIMED = (("mfrl", "frl"), ("mfrl", "mrl"), ("mfrl", "marl"), ("mrl", "marl"), ("frl", "marl"))
+
+# Scheme, scenario and number of users of a run.
+Kind = tuple[str, str | None, int | None]
 
 
 @dataclass(frozen=True)
@@ -47,48 +50,78 @@ class Trained:
 
 
 def find_trained(folder: Path) -> list[Trained]:
-    """Policies of all finished runs under a folder.
+    """Policies of all finished runs under a folder, wherever a run went on after a stop.
 
     Raises:
-        ValueError: If there is none, or one is unfinished, or two are of one kind and seed.
+        ValueError: If there is none, or one is unfinished, or two are of one kind and seed, or
+            runs of one kind differ in more than the seed.
     """
-    paths = sorted(folder.rglob("last.ckpt"))
-    require(len(paths) > 0, "runs", "hold a last.ckpt of a run", str(folder))
-    found: dict[tuple[str, str | None, int | None, int], Path] = {}
-    policies = []
-    for last in paths:
-        for path in [last, *sorted(p for p in last.parent.glob("*.ckpt") if p != last)]:
-            policy = _load(path, path == last)
-            if policy is None:
-                continue
-            key = (policy.scheme, policy.scenario, policy.num_users, policy.seed)
-            rule = f"hold one run of {key} (scheme, scenario, users, seed), as {found.get(key)}"
-            require(key not in found, "runs", rule, str(path))
-            found[key] = path
-            policies.append(policy)
+    paths = sorted(folder.rglob("*.ckpt"))
+    lasting = [path for path in paths if path.name == "last.ckpt"]
+    require(len(lasting) > 0, "runs", "hold a last.ckpt of a run", str(folder))
+    found: dict[Kind, dict[int, Path]] = {}
+    facts: dict[Kind, dict[str, Any]] = {}
+    policies, unfinished = [], []
+    for path in paths:
+        checkpoint = read_checkpoint(path, name="runs")
+        run: dict[str, Any] = checkpoint.get("run", {})
+        known = run.get("kind") in ("MetaPPO", "FederatedPPO")
+        require(known, "runs", "hold runs of MetaPPO or FederatedPPO only", str(path))
+        is_last = path.name == "last.ckpt"
+        scheme = _scheme(run, is_last)
+        if scheme is None:
+            unfinished += [(path, run)] if is_last else []
+            continue
+        policy = _policy(scheme, run, checkpoint["state_dict"], path)
+        kind = (policy.scheme, policy.scenario, policy.num_users)
+        of_kind = found.setdefault(kind, {})
+        rule = f"hold one run of {(*kind, policy.seed)} (scheme, scenario, users, seed), as"
+        fits = policy.seed not in of_kind
+        require(fits, "runs", f"{rule} {of_kind.get(policy.seed)}", str(path))
+        of_kind[policy.seed] = path
+        mine = {name: value for name, value in run.items() if name not in ("seed", "num_done")}
+        first = facts.setdefault(kind, mine)
+        for name in mine.keys() | first.keys():
+            rule = f"hold runs of {kind} with one {name}, {first.get(name)}"
+            require(mine.get(name) == first.get(name), "runs", rule, f"{mine.get(name)} in {path}")
+        policies.append(policy)
+    for path, run in unfinished:
+        kind = (run.get("scheme", "meta"), *_place(run))
+        ended = run["seed"] in found.get(kind, {})
+        rule = f"hold finished runs ({run['num_done']} of {run['num_episodes']} episodes are done)"
+        require(ended, "runs", rule, str(path))
     return policies
 
 
-def _load(path: Path, is_last: bool) -> Trained | None:
-    """Policy of a checkpoint, or None if it lies within a run and is not MFRL at its half."""
-    checkpoint = read_checkpoint(path, name="runs")
-    run: dict[str, Any] = checkpoint.get("run", {})
-    known = run.get("kind") in ("MetaPPO", "FederatedPPO")
-    require(known, "runs", "hold runs of MetaPPO or FederatedPPO only", str(path))
-    done, total = run["num_done"], run["num_episodes"]
-    rule = f"hold finished runs ({done} of {total} episodes are done)"
-    require(done == total or not is_last, "runs", rule, str(path))
-    scheme = run.get("scheme", "meta")
-    early = scheme == "mfrl" and 2 * done == total
-    if not is_last and not early:
-        return None
+def _scheme(run: Mapping[str, Any], is_last: bool) -> str | None:
+    """What a checkpoint is of; None for one within a run that is not MFRL at its half."""
+    scheme: str = run.get("scheme", "meta")
+    if is_last:
+        return scheme if run["num_done"] == run["num_episodes"] else None
+    half = 2 * run["num_done"] == run["num_episodes"]
+    return "mfrl_early" if scheme == "mfrl" and half else None
+
+
+def _place(run: Mapping[str, Any]) -> tuple[str | None, int | None]:
+    """Scenario and number of users to which a run belongs."""
+    if run["kind"] == "MetaPPO":
+        return None, None
+    return run["cell"]["scenario"], run["num_users"]
+
+
+def _policy(
+    scheme: str, run: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
+) -> Trained:
+    names = {field.name for field in fields(ActorCriticShape)}
+    rule = f"hold networks of this version, whose shape has {sorted(names)}"
+    require(set(run["shape"]) <= names, "runs", rule, f"{sorted(run['shape'])} in {path}")
     shape = {**run["shape"], "hidden_channels": tuple(run["shape"]["hidden_channels"])}
     network = ActorCritic(ActorCriticShape(**shape))
     of_users = run["kind"] == "FederatedPPO"
     prefix = "local." if of_users else "network."
     parameters = {
         name.removeprefix(prefix).replace("/", "."): value
-        for name, value in checkpoint["state_dict"].items()
+        for name, value in state.items()
         if name.startswith(prefix)
     }
     shared = not of_users or all(bool((v == v[0]).all()) for v in parameters.values())
@@ -100,14 +133,9 @@ def _load(path: Path, is_last: bool) -> Trained | None:
         return policy
 
     cell = run["cell"]
-    return Trained(
-        "mfrl_early" if early else scheme,
-        cell["scenario"] if of_users else None,
-        run["num_users"] if of_users else None,
-        run["seed"],
-        deterministic(call, cell["layout"], cell["edges"], done / total),
-        shared,
-    )
+    progress = run["num_done"] / run["num_episodes"]
+    decide = deterministic(call, cell["layout"], cell["edges"], progress)
+    return Trained(scheme, *_place(run), run["seed"], decide, shared)
 
 
 def compare_assignment(

@@ -1,5 +1,6 @@
 """What the Lightning modules of channel assignment share: episodes, updates, scores (paper B)."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -7,6 +8,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -97,8 +99,8 @@ class AssignmentModule(pl.LightningModule):
         cell: Where episodes take place.
         ppo: Constants of the learning.
         learning_rate: Learning rate of Adam.
-        schedule: ``constant``, or ``linear`` decay of learning rate and entropy weight to zero at
-            the last epoch.
+        schedule: ``constant``, or ``linear`` decay of learning rate and entropy weight, to zero
+            after the last epoch.
         seed: Seed of cells, actions and initial parameters.
         num_validation_cells: Cells per validation.
 
@@ -153,6 +155,9 @@ class AssignmentModule(pl.LightningModule):
             "kind": type(self).__name__,
             "shape": {**asdict(self.shape), "hidden_channels": list(self.shape.hidden_channels)},
             "cell": asdict(self.cell),
+            "ppo": asdict(self.ppo),
+            "learning_rate": self.learning_rate,
+            "schedule": self.schedule,
             "seed": self.seed,
         }
 
@@ -170,8 +175,10 @@ class AssignmentModule(pl.LightningModule):
         Raises:
             ValueError: If something of it differs.
         """
-        found = checkpoint.get("run", {})
-        for name, value in self.facts().items():
+        found, wanted = checkpoint.get("run", {}), self.facts()
+        if self.schedule == "linear" and self.trainer.state.fn == TrainerFn.FITTING:
+            wanted["num_episodes"] = self.trainer.max_epochs
+        for name, value in wanted.items():
             had, rule = found.get(name), f"be of a run with {name} = {value}"
             require(had == value, "ckpt_path", rule, had)
 
@@ -254,8 +261,13 @@ class AssignmentModule(pl.LightningModule):
         return loss.mean()
 
     def shorten_gradients(self) -> None:
-        """Bound the norm of the gradient."""
-        nn.utils.clip_grad_norm_(self.learned(), self.ppo.max_gradient_norm)
+        """Bound the norm of the gradient; one that is not finite counts as 0, with a warning."""
+        norm = nn.utils.clip_grad_norm_(self.learned(), self.ppo.max_gradient_norm)
+        if not bool(norm.isfinite()):
+            message = f"episode {self.current_epoch}: the gradient is not finite, and left out"
+            warnings.warn(message, stacklevel=1)
+            for parameter in self.learned():
+                parameter.grad = None
 
     def validation_step(self, batch: int, batch_index: int) -> None:
         """Log the share of the optimum and the success rate on validation cells."""

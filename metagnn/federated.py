@@ -21,15 +21,17 @@ class Update:
 
     Attributes:
         client: Name of the client.
-        model: Its named parameters, or None if it did not answer.
+        model: Its named parameters, or None if there is none.
         num_samples: Number of samples it learned from, |B_i| of Eq. 19.
         success_rate: Share of its transmissions without a collision, eta_i of Eq. 20.
+        fault: Why there is no model.
     """
 
     client: str
     model: Model | None
     num_samples: int = 1
     success_rate: float = 1.0
+    fault: str = "did not answer"
 
     def weight(self, weighting: Weighting) -> float:
         """Weight of the client in the mean."""
@@ -101,7 +103,7 @@ def federated_round(
 def _fault(current: Model, update: Update, weighting: Weighting) -> str | None:
     """Why a client cannot be averaged, or None."""
     if update.model is None:
-        return "did not answer"
+        return update.fault
     if set(update.model) != set(current):
         wrong = sorted(set(update.model) ^ set(current))
         return f"`model` must have the parameters of the global model, differs in {wrong}"
@@ -109,7 +111,7 @@ def _fault(current: Model, update: Update, weighting: Weighting) -> str | None:
         value = update.model[name]
         if value.shape != old.shape:
             return f"`{name}` must have the shape {tuple(old.shape)}, got {tuple(value.shape)}"
-        if not bool(value.isfinite().all()):
+        if not bool(value.to(old.dtype).isfinite().all()):
             return f"`{name}` must be finite"
     weight = update.weight(weighting)
     if not 0.0 < weight < float("inf"):

@@ -18,6 +18,8 @@ from metagnn.ppo import Network, PPOSettings
 
 Scheme = Literal["mfrl", "mrl", "frl", "marl"]
 SCHEMES: tuple[Scheme, ...] = ("mfrl", "mrl", "frl", "marl")
+Messages = Literal["differentiable", "detached"]
+MESSAGES: tuple[Messages, ...] = ("differentiable", "detached")
 
 
 class FederatedPPO(AssignmentModule):
@@ -37,6 +39,9 @@ class FederatedPPO(AssignmentModule):
         average_every: Episodes between averagings.
         weighting: Weights of the average: ``uniform``, ``samples`` (Eq. 19), ``success`` (Eq. 20).
         quorum: Fewest clients of an average.
+        messages: ``differentiable``: in training the gradient of what a user hears goes back to
+            whoever said it (Foerster et al., 2016); ``detached``: each model learns from its own
+            user's loss alone.
         learning_rate: Learning rate of Adam.
         schedule: ``constant`` or ``linear``.
         seed: Seed.
@@ -60,6 +65,7 @@ class FederatedPPO(AssignmentModule):
         average_every: int = 100,
         weighting: Weighting = "success",
         quorum: int = 1,
+        messages: Messages = "differentiable",
         learning_rate: float = 1e-3,
         schedule: Literal["constant", "linear"] = "linear",
         seed: int = 0,
@@ -72,9 +78,11 @@ class FederatedPPO(AssignmentModule):
         check_count("quorum", quorum)
         rule = f"be at most the {num_users} users"
         require(quorum <= num_users, "quorum", rule, quorum)
+        require(messages in MESSAGES, "messages", f"be one of {MESSAGES}", messages)
         require(weighting in WEIGHTINGS, "weighting", f"be one of {WEIGHTINGS}", weighting)
         self.num_users, self.scheme, self.average_every = num_users, scheme, average_every
         self.weighting: Weighting = weighting
+        self.messages: Messages = messages
         self.quorum = quorum
         if scheme in ("mfrl", "mrl"):
             rule = f"be a checkpoint of MetaPPO for scheme {scheme!r}"
@@ -111,7 +119,9 @@ class FederatedPPO(AssignmentModule):
         models = self.models()
 
         def network(graph: DenseGraph) -> tuple[HybridPolicy, Tensor]:
-            policy: tuple[HybridPolicy, Tensor] = self.network(graph, models)
+            policy: tuple[HybridPolicy, Tensor] = self.network(
+                graph, models, detached=self.messages == "detached"
+            )
             return policy
 
         return network
@@ -121,9 +131,10 @@ class FederatedPPO(AssignmentModule):
         return loss.sum()
 
     def shorten_gradients(self) -> None:
-        """Bound the norm of each user's gradient; one that is not finite is left out, by name.
+        """Bound the norm of each user's gradient; one that is not finite counts as 0, by name.
 
-        A model that broke would reach the others with the next features it sends.
+        A model that broke would reach the others with the next features it sends. Where messages
+        carry gradients, a loss that is not finite breaks those of all that the user heard.
         """
         gradients = [p.grad.flatten(1) for p in self.learned() if p.grad is not None]
         norm = torch.cat(gradients, dim=1).norm(dim=1)
@@ -140,8 +151,16 @@ class FederatedPPO(AssignmentModule):
                 parameter.grad.masked_fill_(broken.view(-1, *trailing), 0.0)
 
     def facts(self) -> dict[str, Any]:
-        """Further the scheme and the number of users."""
-        return {**super().facts(), "scheme": self.scheme, "num_users": self.num_users}
+        """Further the scheme, and what averages and messages are."""
+        return {
+            **super().facts(),
+            "scheme": self.scheme,
+            "num_users": self.num_users,
+            "average_every": self.average_every,
+            "weighting": self.weighting,
+            "quorum": self.quorum,
+            "messages": self.messages,
+        }
 
     def training_step(self, batch: int, batch_index: int) -> None:
         """One epoch of Algorithm 2, and the averaging that may be due after it."""
@@ -194,20 +213,26 @@ def load_network(path: str, module: AssignmentModule) -> dict[str, Tensor]:
     """Parameters of the network of a `MetaPPO` checkpoint, to be used by another module.
 
     Raises:
-        ValueError: If the file is no such checkpoint, or its network or observations are others.
+        ValueError: If the file is no such checkpoint or unfinished, or its network or observations
+            are others, or its numbers are not finite.
     """
     checkpoint = read_checkpoint(path, name="start_from")
     run, wanted = checkpoint.get("run", {}), module.facts()
     kind = run.get("kind")
     require(kind == "MetaPPO", "start_from", "be a checkpoint of MetaPPO", kind)
+    done, total = run["num_done"], run["num_episodes"]
+    require(done == total, "start_from", f"be of a finished run of {total} episodes", done)
     for name, value in wanted["shape"].items():
         rule = f"have a network with {name} = {value}"
         require(run["shape"].get(name) == value, "start_from", rule, run["shape"].get(name))
     for name in ("layout", "edges"):
         rule = f"have learned with {name} = {wanted['cell'][name]!r}"
         require(run["cell"][name] == wanted["cell"][name], "start_from", rule, run["cell"][name])
-    return {
+    found = {
         name.removeprefix("network."): value
         for name, value in checkpoint["state_dict"].items()
         if name.startswith("network.")
     }
+    for name, value in found.items():
+        require(bool(value.isfinite().all()), "start_from", f"have finite numbers in {name}", path)
+    return found

@@ -55,20 +55,33 @@ def reply_of(update: Update, user: int) -> RecordDict:
     return RecordDict(records)
 
 
-def updates_of(replies: Iterable[Message]) -> list[Update]:
-    """What users sent, by user; there is no model where a reply lacks it or is a user's second."""
+def updates_of(replies: Iterable[Message], num_users: int) -> list[Update]:
+    """What users sent, by user; a reply that is no user's first has no model, and says why."""
     found: dict[str, Update] = {}
     for reply in replies:
-        update = Update(f"node {reply.metadata.src_node_id}", None)
-        if not reply.has_error() and {"arrays", "metrics"} <= set(reply.content):
-            facts = reply.content["metrics"]
-            name = f"user {facts.get('user')}"
-            if {"user", "samples", "success-rate"} <= set(facts) and name not in found:
-                model = reply.content["arrays"].to_torch_state_dict()
-                samples, success_rate = int(facts["samples"]), float(facts["success-rate"])
-                update = Update(name, model, samples, success_rate)
+        node = f"node {reply.metadata.src_node_id}"
+        update = _update_of(reply, num_users)
+        if update.model is not None and update.client in found:
+            update = Update(node, None, fault=f"a second reply of {update.client}")
         found[update.client] = update
     return [found[name] for name in sorted(found)]
+
+
+def _update_of(reply: Message, num_users: int) -> Update:
+    node = f"node {reply.metadata.src_node_id}"
+    if reply.has_error():
+        return Update(node, None)
+    if not {"arrays", "metrics"} <= set(reply.content):
+        return Update(node, None, fault="the reply must have arrays and metrics")
+    facts = reply.content["metrics"]
+    if not {"user", "samples", "success-rate"} <= set(facts):
+        return Update(node, None, fault="the metrics must be user, samples and success-rate")
+    user = facts["user"]
+    if not (isinstance(user, int) and 0 <= user < num_users):
+        rule = f"`user` must be an integer in [0, {num_users - 1}], got {user!r}"
+        return Update(node, None, fault=rule)
+    model = reply.content["arrays"].to_torch_state_dict()
+    return Update(f"user {user}", model, int(facts["samples"]), float(facts["success-rate"]))
 
 
 class Averaging(FedAvg):
@@ -85,16 +98,19 @@ class Averaging(FedAvg):
         number = module.num_users
         super().__init__(fraction_evaluate=0.0, min_train_nodes=number, min_available_nodes=number)
         self.module, self.model = module, model
+        self.num_averaged = 0
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, MetricRecord]:
         """The new global model, or the old one below the quorum."""
-        module, updates = self.module, updates_of(replies)
+        module = self.module
+        updates = updates_of(replies, module.num_users)
         found = federated_round(self.model, updates, module.weighting, module.quorum)
         for name, reason in found.rejected.items():
             _LOG.warning("round %d: %s was left out: %s", server_round, name, reason)
         self.model = found.model
+        self.num_averaged += found.averaged
         facts = {"bytes": found.num_bytes, "rejected": len(found.rejected)}
         return ArrayRecord(found.model), MetricRecord(facts)
 
@@ -113,8 +129,10 @@ def main(grid: Grid, context: Context) -> None:
     model = load_network(start_from, module) if start_from else module.network.state_dict()
     strategy = Averaging(module, model)
     strategy.start(grid=grid, initial_arrays=ArrayRecord(model), num_rounds=num_rounds)
+    averaged = strategy.num_averaged
+    require(averaged > 0, "num-rounds", "hold one in which enough users answered", num_rounds)
     out.mkdir(parents=True, exist_ok=True)
     write_checkpoint(
         last, global_checkpoint(module, strategy.model, scheme, num_rounds), name="out"
     )
-    _LOG.info("global model: %s", last)
+    _LOG.info("global model, averaged in %d of %d rounds: %s", averaged, num_rounds, last)

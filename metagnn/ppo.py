@@ -1,11 +1,11 @@
 """Proximal policy optimisation of graph actor-critics (paper B, Eq. 8 to 18), top to bottom.
 
-Departures from the paper, of which the first four are undone by an argument:
+Departures from the paper, of which the first three are undone by an argument:
 
 - The critic's target is the discounted return, ``A + V`` of generalised advantages. Eq. 17 as
   printed lets the critic descend ``(r + V(o') - V(o))^2``, without the discount: ``value_target``.
 - Advantages are normalised per batch and agent (``normalise``); the paper does not say.
-- Gradients are shortened (``max_gradient_norm``); the paper does not say.
+- Gradients are shortened (``max_gradient_norm``, ``inf`` for none); the paper does not say.
 - A pass learns from all transitions of an episode, cut into ``num_batches``; the paper samples
   batches of 256 from a memory. Meta-training weighs its tasks equally.
 - Eq. 18 as printed is an arg min of what must be maximised: its negative is descended.
@@ -45,7 +45,7 @@ class PPOSettings:
         gae_lambda: Discount lambda of the advantages' multi-step errors (Eq. 14).
         clip: Clip range epsilon (Eq. 16).
         value_weight: Weight c_1 of the critic's loss.
-        entropy_weight: Weight c_2 of the entropy.
+        entropy_weight: Weight c_2 of the entropy; a ``linear`` schedule lets it fall to 0.
         num_epochs: Passes over an episode's transitions.
         num_batches: Batches into which a pass cuts the copies.
         normalise: Advantages of a batch get zero mean and unit deviation.
@@ -71,8 +71,9 @@ class PPOSettings:
         for name in ("discount", "gae_lambda", "clip"):
             value = getattr(self, name)
             require(0.0 <= value <= 1.0, name, "lie in [0, 1]", value)
-        for name in ("value_weight", "entropy_weight", "max_gradient_norm"):
+        for name in ("value_weight", "entropy_weight"):
             check_non_negative(name, getattr(self, name))
+        require(self.max_gradient_norm > 0.0, "max_gradient_norm", "be > 0", self.max_gradient_norm)
         check_count("num_epochs", self.num_epochs)
         check_count("num_batches", self.num_batches)
         targets = ("return", "as_printed")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metagnn.graphs.checks import check_count, require
-from metagnn.graphs.sparse_interference import Graph
+from metagnn.graphs.sparse_interference import Graph, SparseWeight
 from metagnn.models.action_heads import BoundedGaussian, Choice, HybridPolicy
 from metagnn.models.agent_edges import agent_edges
 from metagnn.models.fused_stack import fuse
@@ -83,8 +83,9 @@ class ActorCritic(nn.Module):
 
     Every parameter may carry a leading axis of I: agent i then computes with the i-th, on its own
     features and on those that the others made with theirs, as separately trained users do. What
-    they send each other carries a gradient, as in differentiable inter-agent learning (Foerster et
-    al., 2016), so that an agent also learns to say what the others need.
+    they send each other carries a gradient unless it is ``detached``, as in differentiable
+    inter-agent learning (Foerster et al., 2016), so that an agent also learns to say what the
+    others need.
 
     Args:
         shape: What the network looks like.
@@ -119,9 +120,21 @@ class ActorCritic(nn.Module):
             nn.init.zeros_(self.get_parameter(f"{name}.bias"))
 
     def forward(
-        self, graph: Graph, parameters: Mapping[str, Tensor] | None = None
+        self,
+        graph: Graph,
+        parameters: Mapping[str, Tensor] | None = None,
+        detached: bool = False,
     ) -> tuple[HybridPolicy, Tensor]:
-        """Policy and values, with the own parameters or with those given."""
+        """Policy and values.
+
+        Args:
+            graph: Graph of the agents.
+            parameters: Parameters in place of the own ones.
+            detached: What agents hear of each other carries no gradient.
+
+        Raises:
+            ValueError: If nodes and edges are not of the same graphs.
+        """
         given = dict(self.named_parameters()) if parameters is None else parameters
 
         def linear(name: str, x: Tensor) -> Tensor:
@@ -130,15 +143,19 @@ class ActorCritic(nn.Module):
         # Features [I, ..., C, F], where C is N or, for a graph that comes once, 1. Agents come
         # first, so that each may have a matrix of its own.
         x = graph.node if self.shape.per_choice else graph.node.unsqueeze(-2)
+        nodes, weight = tuple(x.shape[:-2]), graph.edge_weight
+        of_edges = tuple((weight.own if isinstance(weight, SparseWeight) else weight[..., 0]).shape)
+        require(of_edges == nodes, "edge_weight", f"be of the agents {nodes} of `node`", of_edges)
         x = x.movedim(-3, 0)
-        edges = agent_edges(graph.edge_weight, self.shape.bidirectional)
+        edges = agent_edges(weight, self.shape.bidirectional)
         degrees = [edge.degree for edge in edges]
         directions = ("convs", "reverse_convs")[: 1 + self.shape.bidirectional]
         for layer in range(len(self.convs)):
             if edges:
                 pieces = [x]
+                sent = x.detach() if detached else x
                 for edge in edges:
-                    pieces += [edge.hear(x), edge.degree * x]
+                    pieces += [edge.hear(sent), edge.degree * x]
                 ones = torch.ones_like(degrees[0])
                 of_bias = [d.expand(*x.shape[:-1], 1) for d in (ones, *degrees)]
                 x = _product(torch.cat([*pieces, *of_bias], dim=-1), fuse(given, layer))
@@ -157,7 +174,8 @@ class ActorCritic(nn.Module):
             share = logits.softmax(-1).detach().movedim(-2, 0).unsqueeze(-2)
             x = share @ x
         if self.shape.critic == "graph":
-            x = x.mean(0, keepdim=True).expand_as(x)
+            others = x.detach() if detached else x
+            x = others.mean(0, keepdim=True) + (x - others) / len(x)
         value = linear("value", functional.leaky_relu(linear("critic_hidden", x)))
         number = BoundedGaussian(mean, _bounded(log_std), self.shape.low, self.shape.high)
         return HybridPolicy(Choice(logits), number), value.flatten(-3).movedim(0, -1)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from channel_assignment_study import RESULTS, fit
+from channel_assignment_study import RESULTS, SEEDS, fit
 
 from metagnn.commands.options import interval_cell
 from metagnn.files import write_atomically, write_csv
@@ -55,7 +55,7 @@ def share(folder: Path) -> list[float]:
 def main() -> None:
     """Train what is missing and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     arguments = parser.parse_args()

@@ -18,6 +18,7 @@ from metagnn.assignment_comparison import (
 )
 from metagnn.assignment_module import AssignmentModule, Cell, explained_variance, initial_network
 from metagnn.assignment_score import deterministic, score_assignment
+from metagnn.checkpoint import read_checkpoint, write_checkpoint
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.configs import packaged_names
 from metagnn.experiment import read_section
@@ -26,7 +27,7 @@ from metagnn.federated_ppo import FederatedPPO, load_network
 from metagnn.graphs.randomness import generator
 from metagnn.meta_ppo import MetaPPO
 from metagnn.models.actor_critic import ActorCriticShape
-from metagnn.ppo import PPOSettings
+from metagnn.ppo import Batch, Network, PPOSettings, ppo_loss
 from metagnn.tasks.channel_assignment.baselines import BASELINES
 from metagnn.tasks.channel_assignment.environment import ChannelAssignment
 from metagnn.tasks.channel_assignment.scenario import Uplink, scenario
@@ -61,10 +62,24 @@ def _trainer(num_epochs: int, **changed: Any) -> pl.Trainer:
 
 
 class _Stop(pl.Callback):
-    """Stops after the second episode."""
+    """Stops after some episodes."""
+
+    def __init__(self, after: int = 2) -> None:
+        self.after = after
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.should_stop = trainer.current_epoch == 1
+        trainer.should_stop = trainer.current_epoch + 1 == self.after
+
+
+class _Keep(pl.Callback):
+    """Keeps every episode."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for name in (f"epoch={trainer.current_epoch}", "last"):
+            trainer.save_checkpoint(self.folder / f"{name}.ckpt")
 
 
 def _fit(module: AssignmentModule, num_epochs: int, **changed: Any) -> pl.Trainer:
@@ -379,7 +394,77 @@ def test_gradients_that_are_not_finite_are_left_out_by_name() -> None:
     with pytest.warns(UserWarning, match=message):
         _fit(module, 3)
     assert module.num_updates == 9
-    assert all(bool(value.isfinite().all()) for value in module.models().values())
+    first = dict(initial_network(shape, 0, 0).named_parameters())
+    moved = torch.zeros(3)
+    for name, value in module.models().items():
+        assert bool(value.isfinite().all())
+        moved[0] += (value[0] - first[name]).detach().abs().sum()
+        start = dict(initial_network(shape, 0, 2).named_parameters())[name]
+        moved[2] += (value[2] - start).detach().abs().sum()
+    assert float(moved[0]) > 0
+    assert float(moved[2]) > 0
+
+
+class _MetaBreaks(MetaPPO):
+    """The first gradient is not finite."""
+
+    def shorten_gradients(self) -> None:
+        if int(self.num_done) == 0:
+            self.network.choice.weight.grad = torch.full((1, 6), torch.inf)
+        super().shorten_gradients()
+
+
+def test_a_gradient_of_the_base_station_that_is_not_finite_is_left_out() -> None:
+    module = _MetaBreaks(SHAPE, CELL, PPOSettings(), num_users=(2,), num_validation_cells=4)
+    with pytest.warns(UserWarning, match="episode 0: the gradient is not finite, and left out"):
+        _fit(module, 1)
+    first = initial_network(SHAPE, 0).state_dict()
+    assert _same(module.network.state_dict(), first)
+    _fit(module, 2)
+    assert not _same(module.network.state_dict(), first)
+    assert all(bool(value.isfinite().all()) for value in module.network.state_dict().values())
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_the_schedule_is_of_learning_rate_and_entropy(
+    schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metagnn import assignment_module
+
+    seen: list[tuple[float, float]] = []
+
+    def loss(network: Network, batch: Batch, settings: PPOSettings) -> dict[str, Tensor]:
+        optimizer = module.optimizers()
+        seen.append((optimizer.param_groups[0]["lr"], settings.entropy_weight))
+        return ppo_loss(network, batch, settings)
+
+    monkeypatch.setattr(assignment_module, "ppo_loss", loss)
+    module = FederatedPPO(
+        SHAPE,
+        CELL,
+        PPOSettings(entropy_weight=0.08),
+        num_users=2,
+        scheme="frl",
+        learning_rate=4e-3,
+        schedule=schedule,
+    )
+    _fit(module, 4)
+    left = (1.0, 0.75, 0.5, 0.25) if schedule == "linear" else (1.0,) * 4
+    assert seen == [pytest.approx((4e-3 * x, 0.08 * x)) for x in left]
+
+
+@pytest.mark.parametrize(
+    ("messages", "learning"), [("detached", [1]), ("differentiable", [0, 1, 2])]
+)
+def test_messages_carry_gradients_or_not(messages: str, learning: list[int]) -> None:
+    shape = replace(SHAPE, hidden_channels=(6, 6))
+    module = FederatedPPO(shape, CELL, PPO, num_users=3, scheme="frl", messages=messages)
+    graph = CELL.environment(3).reset(4, generator(0))
+    policy, value = module.policy(3)(graph)
+    loss = policy.choice.logits[:, 1].square().sum() + value[:, 1].square().sum()
+    gradients = torch.autograd.grad(loss, module.learned(), allow_unused=True)
+    moved = torch.stack([g.flatten(1).abs().sum(1) for g in gradients if g is not None]).sum(0)
+    assert (moved > 0).nonzero().flatten().tolist() == learning
 
 
 class _Fails(FederatedPPO):
@@ -414,6 +499,35 @@ def test_unfinished_runs_are_refused(tmp_path: Path) -> None:
         find_trained(tmp_path / "none")
 
 
+def test_a_run_that_went_on_elsewhere_is_found(meta_checkpoint: str, tmp_path: Path) -> None:
+    """Stopped after three of four episodes: MFRL_early is in the first folder."""
+    first, second = tmp_path / "version_0", tmp_path / "version_1"
+    trainer = _trainer(4, callbacks=[_Keep(first), _Stop(3)])
+    trainer.fit(_federated(scheme="mfrl", start_from=meta_checkpoint))
+    with pytest.raises(ValueError, match=r"must hold finished runs \(3 of 4 episodes are done"):
+        find_trained(tmp_path)
+    again = _trainer(4)
+    module = _federated(scheme="mfrl", start_from=meta_checkpoint)
+    again.fit(module, ckpt_path=str(first / "last.ckpt"))
+    again.save_checkpoint(second / "last.ckpt")
+    assert {t.scheme for t in find_trained(tmp_path)} == {"mfrl", "mfrl_early"}
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_not_pooled(tmp_path: Path) -> None:
+    for seed, changed in ((0, {}), (1, {"learning_rate": 0.5})):
+        (tmp_path / str(seed)).mkdir()
+        trainer = _fit(_federated(seed=seed, **changed), 2)
+        trainer.save_checkpoint(tmp_path / f"{seed}/last.ckpt")
+    message = r"`runs` must hold runs of \('frl', 'urban_micro', 3\) with one learning_rate, 0.001"
+    with pytest.raises(ValueError, match=message):
+        find_trained(tmp_path)
+    other = read_checkpoint(tmp_path / "1/last.ckpt")
+    other["run"]["shape"]["colour"] = 1
+    write_checkpoint(tmp_path / "1/last.ckpt", other)
+    with pytest.raises(ValueError, match=r"`runs` must hold networks of this version"):
+        find_trained(tmp_path)
+
+
 def test_the_base_stations_model_runs_for_any_users(meta_checkpoint: str, tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").write_bytes(Path(meta_checkpoint).read_bytes())
     trained = find_trained(tmp_path)
@@ -427,6 +541,10 @@ def test_the_base_stations_model_runs_for_any_users(meta_checkpoint: str, tmp_pa
     [
         ({"seed": 1}, "`ckpt_path` must be of a run with seed = 1, got 0"),
         ({"scheme": "marl"}, "`ckpt_path` must be of a run with scheme = marl, got 'frl'"),
+        ({"learning_rate": 0.5}, "`ckpt_path` must be of a run with learning_rate = 0.5, got"),
+        ({"quorum": 2}, "`ckpt_path` must be of a run with quorum = 2, got 1"),
+        ({"messages": "detached"}, "`ckpt_path` must be of a run with messages = detached, got"),
+        ({}, "`ckpt_path` must be of a run with num_episodes = 2, got 1"),
     ],
 )
 def test_a_run_does_not_go_on_from_another(
@@ -442,6 +560,22 @@ def test_users_start_from_the_base_stations_model_only(tmp_path: Path) -> None:
     _fit(_federated(), 1).save_checkpoint(path)
     message = r"`start_from` must be a checkpoint of MetaPPO, got 'FederatedPPO'"
     with pytest.raises(ValueError, match=message):
+        _federated(scheme="mfrl", start_from=path)
+
+
+def test_users_start_from_a_finished_and_finite_model_only(
+    meta_checkpoint: str, tmp_path: Path
+) -> None:
+    found = read_checkpoint(meta_checkpoint)
+    path = str(tmp_path / "changed.ckpt")
+    total = found["run"]["num_episodes"]
+    write_checkpoint(path, {**found, "run": {**found["run"], "num_done": total - 1}})
+    message = rf"`start_from` must be of a finished run of {total} episodes, got {total - 1}"
+    with pytest.raises(ValueError, match=message):
+        _federated(scheme="mfrl", start_from=path)
+    state = {**found["state_dict"], "network.value.bias": torch.tensor([torch.nan])}
+    write_checkpoint(path, {**found, "state_dict": state})
+    with pytest.raises(ValueError, match=r"`start_from` must have finite numbers in value.bias"):
         _federated(scheme="mfrl", start_from=path)
 
 
@@ -465,6 +599,7 @@ def test_checkpoints_of_other_networks_are_refused(meta_checkpoint: str, tmp_pat
         ({"num_users": 11}, r"`num_users` must be at most the 10 subchannels, got 11"),
         ({"average_every": 0}, r"`average_every` must be an integer >= 1, got 0"),
         ({"quorum": 4}, r"`quorum` must be at most the 3 users, got 4"),
+        ({"messages": "x"}, r"`messages` must be one of .*, got 'x'"),
         ({"weighting": "x"}, r"`weighting` must be one of .*, got 'x'"),
         ({"learning_rate": float("nan")}, r"`learning_rate` must be finite and > 0, got nan"),
         ({"schedule": "x"}, r"`schedule` must be one of .*, got 'x'"),

@@ -41,10 +41,15 @@ def test_weighted_means_by_hand(weighting: Weighting, wanted: float) -> None:
     ("bad", "reason"),
     [
         (Update("d", None), "did not answer"),
+        (Update("d", None, fault="came too late"), "came too late"),
         (Update("d", {**_model(1.0), "b": torch.full((3,), math.nan)}), "`b` must be finite"),
         (
             Update("d", {**_model(1.0), "w": torch.zeros(3, 2)}),
             r"`w` must have the shape (2, 3), got (3, 2)",
+        ),
+        (
+            Update("d", {**_model(1.0), "b": torch.full((3,), 1e300, dtype=torch.float64)}),
+            "`b` must be finite",
         ),
         (
             Update("d", {"w": torch.zeros(2, 3)}),
@@ -67,7 +72,9 @@ def test_a_bad_client_is_left_out_by_name(bad: Update, reason: str) -> None:
     for name, value in found.model.items():
         assert torch.equal(value, wanted[name])
     answered = 3 if bad.model is None else 4
-    sent = 0 if bad.model is None else sum(4 * v.numel() for v in bad.model.values())
+    sent = 0
+    if bad.model is not None:
+        sent = sum(v.element_size() * v.numel() for v in bad.model.values())
     assert found.num_bytes == (3 + 4) * 36 + (sent if answered == 4 else 0)
 
 

@@ -66,7 +66,7 @@ def test_replies_of_all_users_are_averaged_whatever_their_order() -> None:
         _Reply(node, reply_of(_sent(module, user, weights[user]), user))
         for node, user in ((7, 2), (8, 0), (9, 1))
     ]
-    assert [update.client for update in updates_of(replies)] == ["user 0", "user 1", "user 2"]
+    assert [update.client for update in updates_of(replies, 3)] == ["user 0", "user 1", "user 2"]
     arrays, metrics = strategy.aggregate_train(1, replies)
     assert metrics["rejected"] == 0
     for name, value in _averaged(module, weights).items():
@@ -85,15 +85,23 @@ def test_clients_at_fault_are_left_out_by_name(caplog: pytest.LogCaptureFixture)
         _Reply(7, None),
         _Reply(8, RecordDict()),
         _Reply(9, reply_of(Update("user 2", nan, 10, 0.5), 2)),
+        _Reply(10, reply_of(_sent(module, 3), 3)),
     ]
     with caplog.at_level(logging.WARNING, logger="flwr"):
         logging.getLogger("flwr").propagate = True
         arrays, metrics = strategy.aggregate_train(4, replies)
-    assert metrics["rejected"] == 4
+    assert metrics["rejected"] == 5
+    assert strategy.num_averaged == 1
     for name, value in module.network.state_dict().items():
         assert torch.equal(arrays.to_torch_state_dict()[name], value)
-    for name in ("node 6", "node 7", "node 8", "user 2"):
-        assert f"round 4: {name} was left out" in caplog.text
+    for name, reason in (
+        ("node 6", "a second reply of user 0"),
+        ("node 7", "did not answer"),
+        ("node 8", "the reply must have arrays and metrics"),
+        ("user 2", "`convs.0.lin1.weight` must be finite"),
+        ("node 10", "`user` must be an integer in [0, 2], got 3"),
+    ):
+        assert f"round 4: {name} was left out: {reason}" in caplog.text
 
 
 def test_below_the_quorum_the_global_model_stays() -> None:
@@ -101,5 +109,6 @@ def test_below_the_quorum_the_global_model_stays() -> None:
     strategy = Averaging(module, module.network.state_dict())
     replies = [_Reply(5, reply_of(_sent(module, 1), 1)), _Reply(7, None)]
     arrays, _ = strategy.aggregate_train(1, replies)
+    assert strategy.num_averaged == 0
     for name, value in module.network.state_dict().items():
         assert torch.equal(arrays.to_torch_state_dict()[name], value)

@@ -276,6 +276,7 @@ def test_the_printed_target_has_no_discount() -> None:
         ({"clip": float("nan")}, r"`clip` must lie in \[0, 1\], got nan"),
         ({"value_weight": -1.0}, r"`value_weight` must be finite and >= 0, got -1.0"),
         ({"entropy_weight": float("nan")}, r"`entropy_weight` must be finite and >= 0, got nan"),
+        ({"max_gradient_norm": 0.0}, r"`max_gradient_norm` must be > 0, got 0.0"),
         ({"num_epochs": 0}, r"`num_epochs` must be an integer >= 1, got 0"),
         ({"num_batches": 0}, r"`num_batches` must be an integer >= 1, got 0"),
         ({"value_target": "td"}, r"`value_target` must be one of .*, got 'td'"),

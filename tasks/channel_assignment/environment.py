@@ -20,6 +20,8 @@ Layout = Literal["user", "channel"]
 
 # Paper B, Table I: fading changes every millisecond, path loss and shadowing every 100.
 STEP_S, STEPS_PER_MOVE = 1e-3, 100
+# A user nearer to the base station than this has hardly a smaller path loss.
+NEAREST_M = 10.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,11 @@ class ChannelAssignment:
         self.progress = progress
         self._noise_w = scenario.noise_w(uplink.bandwidth_hz)
         self._steps_done = 0
+        loss_db = scenario.model.nlos_db(torch.tensor(NEAREST_M), scenario.site)
+        gain = 10.0 ** ((scenario.antenna_gain_db - float(loss_db)) / 10.0)
+        best_db = 10.0 * math.log10(uplink.power_max_w * gain / float(self._noise_w.min()))
+        rule = f"be at most {best_db:.0f}, which a user at full power has {NEAREST_M:g} m away"
+        require(uplink.snr_min_db <= best_db, "snr_min_db", rule, uplink.snr_min_db)
 
     @property
     def num_features(self) -> int:

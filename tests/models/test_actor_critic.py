@@ -274,6 +274,15 @@ def test_standard_deviations_keep_to_their_range() -> None:
     assert float(log_std.detach().max()) <= LOG_STD[1]
 
 
+@pytest.mark.parametrize("leading", [(), (3,), (2, 2)])
+def test_edges_of_other_graphs_are_refused(leading: tuple[int, ...]) -> None:
+    graph = _graph(4, 4, channels=3)
+    weight = torch.rand(*leading, 4, 4)
+    message = r"`edge_weight` must be of the agents \(4, 4\) of `node`, got \("
+    with pytest.raises(ValueError, match=message):
+        _network()(DenseGraph(graph.node, weight))
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
