@@ -225,10 +225,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--num-users", type=int, default=6)
-    parser.add_argument("--paper", action="store_true", help="the paper's own networks and rates")
+    parser.add_argument(
+        "--variant",
+        choices=("local", "paper"),
+        help="the paper's local networks, with rates that work or with its own",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    suffix = "_paper" if arguments.paper else ""
+    suffix = "" if arguments.variant is None else f"_{arguments.variant}"
     if arguments.step == "train":
         train(arguments.seeds, arguments.jobs, suffix)
     elif arguments.step == "curves":
