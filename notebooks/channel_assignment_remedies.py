@@ -1,18 +1,22 @@
-"""Which choices matter for channel assignment: meta-trainings that differ in one thing.
+"""Which choices matter for channel assignment: trainings that differ in one thing.
 
-``python notebooks/channel_assignment_remedies.py`` runs every variant of `channel_assignment_meta`
-from every seed under ``runs/channel_assignment_remedies``, goes on where it stopped, and writes
-``notebooks/results/channel_assignment_remedies.csv`` and ``.md``: what each reaches on validation
-cells of the scenario and numbers of users it learned with.
+``python notebooks/channel_assignment_remedies.py meta`` runs every variant of
+`channel_assignment_meta` from every seed under ``runs/channel_assignment_remedies``, goes on where
+it stopped, and writes ``notebooks/results/channel_assignment_remedies_meta.csv`` and ``.md``: what
+each reaches on validation cells of the scenario and numbers of users it learned with. ``... adapt``
+does the same for variants of `channel_assignment_adapt` (MFRL of six users indoors), from the base
+stations' models of `channel_assignment_study.py`.
 """
 
 import argparse
 import csv
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from channel_assignment_study import RESULTS, SEEDS, fit
+from channel_assignment_study import RESULTS, SEEDS, checkpoint, fit
+from channel_assignment_study import RUNS as STUDY
 
 from metagnn.commands.options import interval_cell
 from metagnn.files import write_atomically, write_csv
@@ -20,14 +24,13 @@ from metagnn.seed_statistics import interquartile_mean, probability_of_improveme
 
 RUNS = Path("runs/channel_assignment_remedies")
 MODEL = "--model.init_args"
-USERS = (2, 4, 8)
 PER_USER = {
     "cell.layout": "user",
     "shape.in_channels": "12",
     "shape.per_choice": "false",
     "shape.num_claims": "0",
 }
-VARIANTS: dict[str, dict[str, str]] = {
+META: dict[str, dict[str, str]] = {
     "as configured": {},
     "no claims": {"shape.num_claims": "0"},
     "no edges": {"cell.edges": "none"},
@@ -43,55 +46,103 @@ VARIANTS: dict[str, dict[str, str]] = {
     "constant rate and entropy": {"schedule": "constant"},
     "a tenth of the learning rate": {"learning_rate": "2.0e-4"},
 }
+ADAPTATIONS: dict[str, dict[str, str]] = {
+    "as configured": {},
+    "messages without gradient": {"messages": "detached"},
+    "never averaged": {"scheme": "mrl"},
+    "averaged uniformly": {"weighting": "uniform"},
+    "reward of Eq. 6": {"cell.reward": "sum"},
+    "a tenth of the learning rate": {"learning_rate": "1.0e-4"},
+}
 
 
-def share(folder: Path) -> list[float]:
+@dataclass(frozen=True)
+class Step:
+    """Trainings of one kind.
+
+    Attributes:
+        config: Their configuration.
+        variants: What each changes.
+        num_users: Numbers of users on whose cells they are scored.
+        num_episodes: Their length.
+        title: What the table is of.
+        note: What else a reader must know.
+    """
+
+    config: str
+    variants: dict[str, dict[str, str]]
+    num_users: tuple[int, ...]
+    num_episodes: int
+    title: str
+    note: str = ""
+
+
+STEPS = {
+    "meta": Step(
+        "channel_assignment_meta",
+        META,
+        (2, 4, 8),
+        300,
+        "meta-training",
+        " With one\nobservation per user there can be no claims: to be compared with the row without.",
+    ),
+    "adapt": Step("channel_assignment_adapt", ADAPTATIONS, (6,), 1000, "adaptation indoors, MFRL"),
+}
+
+
+def share(folder: Path, num_users: tuple[int, ...]) -> list[float]:
     """Shares of the optimum at the last validation, for each number of users."""
+    columns = [f"validation_share_{number}" for number in num_users]
     with (folder / "version_0/metrics.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get(f"validation_share_{USERS[0]}")]
-    return [float(rows[-1][f"validation_share_{number}"]) for number in USERS]
+        rows = [row for row in csv.DictReader(file) if row.get(columns[0])]
+    return [float(rows[-1][column]) for column in columns]
 
 
 def main() -> None:
     """Train what is missing and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", choices=STEPS)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     arguments = parser.parse_args()
+    step = STEPS[arguments.step]
     torch.set_num_threads(1)
 
     def run(task: tuple[int, str]) -> tuple[str, int, list[float]]:
         seed, name = task
-        folder = RUNS / f"{arguments.episodes}/{name.replace(' ', '_')}/{seed}"
-        words = [f"{MODEL}.{key}={value}" for key, value in VARIANTS[name].items()]
-        words += [f"{MODEL}.seed={seed}", f"--trainer.max_epochs={arguments.episodes}"]
-        words += [f"--trainer.check_val_every_n_epoch={arguments.episodes}"]
+        folder = RUNS / f"{arguments.step}/{name.replace(' ', '_')}/{seed}"
+        words = [f"{MODEL}.{key}={value}" for key, value in step.variants[name].items()]
+        words += [f"{MODEL}.seed={seed}", f"--trainer.max_epochs={step.num_episodes}"]
+        words += [f"--trainer.check_val_every_n_epoch={step.num_episodes}"]
         words += [f"{MODEL}.num_validation_cells=1000"]
-        fit(folder, "channel_assignment_meta", *words)
-        return name, seed, share(folder)
+        start = None
+        if arguments.step == "adapt":
+            words += [f"{MODEL}.cell.scenario=indoor"]
+            start = checkpoint(STUDY / f"meta/{seed}")
+        fit(folder, step.config, *words, start=start)
+        return name, seed, share(folder, step.num_users)
 
-    tasks = [(seed, name) for seed in arguments.seeds for name in VARIANTS]
+    tasks = [(seed, name) for seed in arguments.seeds for name in step.variants]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         found = list(pool.map(run, tasks))
     shares = {
         name: torch.tensor([values for other, _, values in found if other == name])
-        for name in VARIANTS
+        for name in step.variants
     }
     rows = [(name, seed, *(f"{v:.5f}" for v in values)) for name, seed, values in found]
-    header = ["variant", "seed", *(f"share_{number}" for number in USERS)]
-    write_csv(RESULTS / "channel_assignment_remedies.csv", header, rows)
-    users = " | ".join(f"{number} users" for number in USERS)
+    header = ["variant", "seed", *(f"share_{number}" for number in step.num_users)]
+    path = RESULTS / f"channel_assignment_remedies_{arguments.step}.csv"
+    write_csv(path, header, rows)
+    users = " | ".join(f"{number} users" for number in step.num_users)
     lines = [
-        f"# Channel assignment: {arguments.episodes} episodes of meta-training, one thing changed",
+        f"# Channel assignment: {step.num_episodes} episodes of {step.title}, one thing changed",
         "",
         "Share of the optimum's sum energy efficiency on 1000 validation cells: inter-quartile",
         f"mean over {len(arguments.seeds)} seeds with 95 % bootstrap interval, and the probability",
-        "that a run is better than one as configured, averaged over the numbers of users. With one",
-        "observation per user there can be no claims: to be compared with the row without.",
+        f"that a run is better than one as configured, averaged over all columns.{step.note}",
         "",
         f"| variant | {users} | P(better than as configured) |",
-        "|" + "---|" * (len(USERS) + 2),
+        "|" + "---|" * (len(step.num_users) + 2),
     ]
     for name, values in shares.items():
         cells = [interval_cell(interquartile_mean(column.unsqueeze(-1))) for column in values.T]
@@ -99,7 +150,7 @@ def main() -> None:
         better = "" if name == "as configured" else interval_cell(chance, 2)
         lines.append(f"| {name} | {' | '.join(cells)} | {better} |")
     text = "\n".join([*lines, ""])
-    write_atomically(RESULTS / "channel_assignment_remedies.md", text.encode())
+    write_atomically(path.with_suffix(".md"), text.encode())
     print(text)
 
 
