@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metagnn.assignment_score import AssignmentScore, deterministic, score_assignment
 from metagnn.checkpoint import read_checkpoint
+from metagnn.federated_ppo import models_in, network_in
 from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.interference import DenseGraph
 from metagnn.models.action_heads import HybridPolicy
@@ -118,12 +119,7 @@ def _policy(
     shape = {**run["shape"], "hidden_channels": tuple(run["shape"]["hidden_channels"])}
     network = ActorCritic(ActorCriticShape(**shape))
     of_users = run["kind"] == "FederatedPPO"
-    prefix = "local." if of_users else "network."
-    parameters = {
-        name.removeprefix(prefix).replace("/", "."): value
-        for name, value in state.items()
-        if name.startswith(prefix)
-    }
+    parameters = models_in(state) if of_users else network_in(state)
     shared = not of_users or all(bool((v == v[0]).all()) for v in parameters.values())
     if of_users and shared:
         parameters = {name: value[0] for name, value in parameters.items()}

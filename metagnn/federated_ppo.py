@@ -92,12 +92,9 @@ class FederatedPPO(AssignmentModule):
             initial_network(shape, seed, user) if scheme == "marl" else self.network
             for user in range(num_users)
         ]
-        # ParameterDict allows no dots in names.
         self.local = nn.ParameterDict(
             {
-                name.replace(".", "/"): torch.stack(
-                    [m.get_parameter(name) for m in models]
-                ).detach()
+                stored(name): torch.stack([m.get_parameter(name) for m in models]).detach()
                 for name, _ in self.network.named_parameters()
             }
         )
@@ -228,11 +225,24 @@ def load_network(path: str, module: AssignmentModule) -> dict[str, Tensor]:
     for name in ("layout", "edges"):
         rule = f"have learned with {name} = {wanted['cell'][name]!r}"
         require(run["cell"][name] == wanted["cell"][name], "start_from", rule, run["cell"][name])
-    found = {
-        name.removeprefix("network."): value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith("network.")
-    }
+    found = network_in(checkpoint["state_dict"])
     for name, value in found.items():
         require(bool(value.isfinite().all()), "start_from", f"have finite numbers in {name}", path)
     return found
+
+
+def network_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The shared network in the state of a module."""
+    prefix = "network."
+    return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+
+
+def models_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The users' models ``[I, ...]`` in the state of a `FederatedPPO`."""
+    found = {n.removeprefix("local."): v for n, v in state.items() if n.startswith("local.")}
+    return {name.replace("/", "."): value for name, value in found.items()}
+
+
+def stored(name: str) -> str:
+    """Name of a parameter among the users' models, where a dot is not allowed."""
+    return name.replace(".", "/")

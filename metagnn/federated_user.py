@@ -11,7 +11,7 @@ from metagnn.assignment_module import Cell
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.experiment import read_section
 from metagnn.federated import Update
-from metagnn.federated_ppo import FederatedPPO, Scheme
+from metagnn.federated_ppo import FederatedPPO, Scheme, stored
 from metagnn.graphs.checks import require
 from metagnn.models.actor_critic import ActorCriticShape
 from metagnn.ppo import PPOSettings
@@ -78,7 +78,7 @@ def global_checkpoint(
     ended = {"num_done": number, "num_episodes": number}
     run = {**module.facts(), "kind": FederatedPPO.__name__, "scheme": scheme, **ended}
     of_users = {
-        f"local.{name.replace('.', '/')}": value.expand(module.num_users, *value.shape).clone()
+        f"local.{stored(name)}": value.expand(module.num_users, *value.shape).clone()
         for name, value in model.items()
     }
     return {"run": run, "state_dict": of_users}

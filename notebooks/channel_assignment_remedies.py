@@ -84,7 +84,7 @@ STEPS = {
         (2, 4, 8),
         300,
         "meta-training",
-        " With one\nobservation per user there can be no claims: to be compared with the row without.",
+        "\nWith one observation per user there can be no claims: compare with the row without.",
     ),
     "adapt": Step("channel_assignment_adapt", ADAPTATIONS, (6,), 1000, "adaptation indoors, MFRL"),
 }
