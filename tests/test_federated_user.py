@@ -4,28 +4,42 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from metagnn.assignment_comparison import find_trained
 from metagnn.assignment_score import deterministic, score_assignment
 from metagnn.checkpoint import write_checkpoint
+from metagnn.configs import config_path
 from metagnn.federated import federated_round
 from metagnn.federated_ppo import FederatedPPO
 from metagnn.federated_user import FederatedUser, federated_user, global_checkpoint, run_round
 
-NUM_USERS, NUM_ROUNDS, EVERY = 3, 3, 2
+NUM_USERS, NUM_ROUNDS, EVERY, NUM_COPIES = 3, 3, 2, 8
 
 
-def _user() -> FederatedUser:
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The packaged configuration with a smaller network and fewer cells."""
+    config = yaml.safe_load(config_path("channel_assignment_adapt").read_text())
+    arguments = config["model"]["init_args"]
+    arguments["shape"] |= {"hidden_channels": [6, 6], "num_claims": 2}
+    arguments["cell"] |= {"num_copies": NUM_COPIES}
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+def _user(config: str) -> FederatedUser:
     changed = {"num_users": NUM_USERS, "average_every": EVERY, "num_validation_cells": 2}
-    return federated_user("channel_assignment_adapt", scenario="indoor", seed=3, **changed)
+    return federated_user(config, scenario="indoor", seed=3, **changed)
 
 
 @pytest.fixture
-def in_one_process() -> dict[str, Tensor]:
+def in_one_process(small: str) -> dict[str, Tensor]:
     import lightning.pytorch as pl
 
-    user = _user()
+    user = _user(small)
     module = FederatedPPO(
         user.shape,
         user.cell,
@@ -52,17 +66,17 @@ def in_one_process() -> dict[str, Tensor]:
 
 
 def test_rounds_of_users_are_those_of_one_process(
-    in_one_process: dict[str, Tensor], tmp_path: Path
+    in_one_process: dict[str, Tensor], small: str, tmp_path: Path
 ) -> None:
-    model = {name: value.clone() for name, value in _user().network.state_dict().items()}
+    model = {name: value.clone() for name, value in _user(small).network.state_dict().items()}
     first = model
     for number in range(1, NUM_ROUNDS + 1):
         updates = [
-            run_round(_user(), user, model, tmp_path / str(user), number, NUM_ROUNDS)
+            run_round(_user(small), user, model, tmp_path / str(user), number, NUM_ROUNDS)
             for user in range(NUM_USERS)
         ]
         assert [update.client for update in updates] == ["user 0", "user 1", "user 2"]
-        assert {update.num_samples for update in updates} == {number * EVERY * 64}
+        assert {update.num_samples for update in updates} == {number * EVERY * NUM_COPIES}
         model = federated_round(model, updates).model
     assert set(model) == set(in_one_process)
     for name, value in model.items():
@@ -70,8 +84,8 @@ def test_rounds_of_users_are_those_of_one_process(
     assert not all(torch.equal(first[name], value) for name, value in model.items())
 
 
-def test_the_global_model_is_scored_as_a_finished_run(tmp_path: Path) -> None:
-    module = _user()
+def test_the_global_model_is_scored_as_a_finished_run(small: str, tmp_path: Path) -> None:
+    module = _user(small)
     model = module.network.state_dict()
     checkpoint = global_checkpoint(module, model, "frl", NUM_ROUNDS)
     write_checkpoint(tmp_path / "last.ckpt", checkpoint)
@@ -86,18 +100,18 @@ def test_the_global_model_is_scored_as_a_finished_run(tmp_path: Path) -> None:
     assert torch.equal(scores["found"].efficiency, scores["own"].efficiency)
 
 
-def test_a_user_makes_up_for_missed_rounds(tmp_path: Path) -> None:
-    module = _user()
+def test_a_user_makes_up_for_missed_rounds(small: str, tmp_path: Path) -> None:
+    module = _user(small)
     model = module.network.state_dict()
     update = run_round(module, 0, model, tmp_path / "late", 2, NUM_ROUNDS)
     assert int(module.num_done) == 2 * EVERY
-    assert update.num_samples == 2 * EVERY * 64
+    assert update.num_samples == 2 * EVERY * NUM_COPIES
     message = r"`folder` must hold the state of a round before 2, got .*late"
     with pytest.raises(ValueError, match=message):
-        run_round(_user(), 0, model, tmp_path / "late", 2, NUM_ROUNDS)
+        run_round(_user(small), 0, model, tmp_path / "late", 2, NUM_ROUNDS)
     message = r"`folder` must hold no last.ckpt in round 1, got .*late"
     with pytest.raises(ValueError, match=message):
-        run_round(_user(), 0, model, tmp_path / "late", 1, NUM_ROUNDS)
+        run_round(_user(small), 0, model, tmp_path / "late", 1, NUM_ROUNDS)
 
 
 def test_configurations_of_other_models_are_refused() -> None:
@@ -107,8 +121,8 @@ def test_configurations_of_other_models_are_refused() -> None:
             federated_user(name, scenario="indoor")
 
 
-def test_unknown_users_are_refused(tmp_path: Path) -> None:
-    module = _user()
+def test_unknown_users_are_refused(small: str, tmp_path: Path) -> None:
+    module = _user(small)
     with pytest.raises(ValueError, match=r"`user` must lie in \[0, 2\], got 3"):
         run_round(module, 3, module.network.state_dict(), tmp_path, 1, NUM_ROUNDS)
     assert list(tmp_path.iterdir()) == []

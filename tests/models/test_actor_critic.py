@@ -227,7 +227,7 @@ def test_the_encoder_is_pygs_leconv() -> None:
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("channels", [None, 3])
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("leading", [(), (2,), (2, 3)])
+@pytest.mark.parametrize("leading", [(), (2, 3)])
 def test_on_neighbour_lists_it_is_the_dense_one(
     leading: tuple[int, ...], bidirectional: bool, channels: int | None, separate: bool
 ) -> None:
