@@ -87,11 +87,11 @@ def test_rounds_of_users_are_those_of_one_process(
 def test_the_global_model_is_scored_as_a_finished_run(small: str, tmp_path: Path) -> None:
     module = _user(small)
     model = module.network.state_dict()
-    checkpoint = global_checkpoint(module, model, "frl", NUM_ROUNDS)
+    checkpoint = global_checkpoint(module, model, "mfrl", NUM_ROUNDS)
     write_checkpoint(tmp_path / "last.ckpt", checkpoint)
     (trained,) = find_trained(tmp_path)
     found = (trained.scheme, trained.scenario, trained.num_users, trained.seed, trained.shared)
-    assert found == ("frl", "indoor", NUM_USERS, 3, True)
+    assert found == ("mfrl", "indoor", NUM_USERS, 3, True)
     policies = {
         "found": trained.decide,
         "own": deterministic(module.policy(NUM_USERS), "channel", "order", 1.0),
