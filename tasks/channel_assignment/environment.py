@@ -20,8 +20,8 @@ Layout = Literal["user", "channel"]
 
 # Paper B, Table I: fading changes every millisecond, path loss and shadowing every 100.
 STEP_S, STEPS_PER_MOVE = 1e-3, 100
-# A user nearer to the base station than this has hardly a smaller path loss.
-NEAREST_M = 10.0
+# No user is thought to have a better channel: so near, shadowed by minus so many deviations.
+NEAREST_M, FEWEST_DEVIATIONS = 1.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,17 @@ class ChannelAssignment:
         self.progress = progress
         self._noise_w = scenario.noise_w(uplink.bandwidth_hz)
         self._steps_done = 0
-        loss_db = scenario.model.nlos_db(torch.tensor(NEAREST_M), scenario.site)
-        gain = 10.0 ** ((scenario.antenna_gain_db - float(loss_db)) / 10.0)
-        best_db = 10.0 * math.log10(uplink.power_max_w * gain / float(self._noise_w.min()))
-        rule = f"be at most {best_db:.0f}, which a user at full power has {NEAREST_M:g} m away"
+        best_db = self._best_snr_db()
+        rule = f"be at most {best_db:.0f}, the best that a user can hope for"
         require(uplink.snr_min_db <= best_db, "snr_min_db", rule, uplink.snr_min_db)
+
+    def _best_snr_db(self) -> float:
+        model, site = self.scenario.model, self.scenario.site
+        loss_db = float(model.nlos_db(torch.tensor(NEAREST_M), site))
+        gain_db = self.scenario.antenna_gain_db - loss_db
+        gain_db += FEWEST_DEVIATIONS * model.nlos_shadowing_db
+        noise_dbm = 10.0 * math.log10(float(self._noise_w.min())) + 30.0
+        return self.uplink.power_max_dbm + gain_db - noise_dbm
 
     @property
     def num_features(self) -> int:

@@ -279,7 +279,7 @@ def test_actions_of_another_shape_are_refused() -> None:
 
 
 def test_a_floor_that_nobody_can_meet_is_refused() -> None:
-    message = r"`snr_min_db` must be at most \d+, which a user at full power has 10 m away, got 300"
+    message = r"`snr_min_db` must be at most \d+, the best that a user can hope for, got 300"
     for name in SCENARIOS:
         with pytest.raises(ValueError, match=message):
             ChannelAssignment(scenario(name), 2, Uplink(snr_min_db=300.0))
