@@ -1,6 +1,5 @@
 """Tables of links: a CSV with both ends' coordinates and the frequency, checked line by line."""
 
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from metagnn.graphs.coordinates import MAX_EXTENT_M, Row, number, project_m, read_rows
+
 REQUIRED_COLUMNS = ("site_0_lat", "site_0_lon", "site_1_lat", "site_1_lon", "frequency")
 MAX_LINKS = 20_000
-MAX_EXTENT_M = 200e3
 MIN_LENGTH_M = 1.0
-_EARTH_RADIUS_M = 6_371_008.8
 _POLARIZATIONS = ("", "h", "v")
 
 
@@ -54,8 +53,7 @@ def read_link_table(
     empty) are optional; all others are ignored, among them ``length``, which follows from the
     coordinates. Blank lines are skipped. Every row is checked, also those out of the range.
 
-    Coordinates are projected on the plane that touches the earth at the mean site
-    (equirectangular); over a city its distances are right to about 0.1 %.
+    Coordinates are projected on the plane of `coordinates.project_m`.
 
     Args:
         path: The file, UTF-8, comma separated, with a header.
@@ -71,7 +69,7 @@ def read_link_table(
             in ``frequency_range_mhz``.
     """
     path = Path(path)
-    rows = _read_rows(path)
+    rows = read_rows(path, REQUIRED_COLUMNS, "link", MAX_LINKS)
     seen: dict[tuple[str, str], int] = {}
     sites: list[tuple[float, float, float, float]] = []
     frequency_mhz: list[float] = []
@@ -79,10 +77,10 @@ def read_link_table(
         where = f"{path.name}, line {line}"
         sites.append(
             (
-                _number(where, row, "site_0_lat", -90.0, 90.0),
-                _number(where, row, "site_0_lon", -180.0, 180.0),
-                _number(where, row, "site_1_lat", -90.0, 90.0),
-                _number(where, row, "site_1_lon", -180.0, 180.0),
+                number(where, row, "site_0_lat", -90.0, 90.0),
+                number(where, row, "site_0_lon", -180.0, 180.0),
+                number(where, row, "site_1_lat", -90.0, 90.0),
+                number(where, row, "site_1_lon", -180.0, 180.0),
             )
         )
         frequency_mhz.append(_frequency_mhz(where, row))
@@ -97,7 +95,7 @@ def read_link_table(
             )
         seen[key] = line
     degrees = torch.tensor(sites, dtype=torch.float64).reshape(-1, 2, 2)
-    position_m = _project_m(degrees.reshape(-1, 2)).reshape(-1, 2, 2)
+    position_m = project_m(degrees.reshape(-1, 2)).reshape(-1, 2, 2)
     for (line, _), ends, length in zip(
         rows, degrees, (position_m[:, 0] - position_m[:, 1]).norm(dim=1), strict=True
     ):
@@ -136,63 +134,7 @@ def read_link_table(
     )
 
 
-def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    if not path.exists():
-        raise FileNotFoundError(f"`path` must name an existing file, got {str(path)!r}")
-    rows: list[tuple[int, dict[str, str]]] = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            _check_header(path.name, header)
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise ValueError(
-                        f"{path.name}, line {reader.line_num}: a row must have as many fields "
-                        f"as the header ({len(header)}), got {len(row)}"
-                    )
-                if len(rows) == MAX_LINKS:
-                    raise ValueError(
-                        f"{path.name} must hold at most {MAX_LINKS} links (gains of all "
-                        f"pairs are looked at), got more in line {reader.line_num}"
-                    )
-                fields = (field.strip() for field in row)
-                rows.append((reader.line_num, dict(zip(header, fields, strict=True))))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} must be UTF-8 text, got {error}") from error
-    except (csv.Error, OSError) as error:
-        raise ValueError(f"{path.name} must be a readable CSV, got {error}") from error
-    if not rows:
-        raise ValueError(f"{path.name} must hold at least one link, got only a header")
-    return rows
-
-
-def _check_header(name: str, header: list[str]) -> None:
-    if not any(header):
-        raise ValueError(f"{name} must begin with a header line, got an empty file or line")
-    for column in REQUIRED_COLUMNS:
-        if column not in header:
-            raise ValueError(f"{name} must have the column `{column}`, got only {header}")
-    for column in header:
-        if header.count(column) > 1:
-            raise ValueError(f"{name} must name each column once, got {column!r} twice")
-
-
-def _number(where: str, row: dict[str, str], column: str, low: float, high: float) -> float:
-    try:
-        value = float(row[column])
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        raise ValueError(
-            f"{where}: `{column}` must be a number in [{low:g}, {high:g}], got {row[column]!r}"
-        )
-    return value
-
-
-def _frequency_mhz(where: str, row: dict[str, str]) -> float:
+def _frequency_mhz(where: str, row: Row) -> float:
     try:
         value = float(row["frequency"])
     except ValueError:
@@ -202,14 +144,3 @@ def _frequency_mhz(where: str, row: dict[str, str]) -> float:
             f"{where}: `frequency` must be > 0 and at most 300000 MHz, got {row['frequency']!r}"
         )
     return value
-
-
-def _project_m(degrees: Tensor) -> Tensor:
-    """Latitudes and longitudes ``[N, 2]`` [deg] to the local plane ``[N, 2]``, east, north [m]."""
-    latitude, longitude = degrees.unbind(dim=1)
-    # Sites on both sides of the 180th meridian are neighbours.
-    east_deg = torch.remainder(longitude - longitude[0] + 180.0, 360.0) - 180.0
-    east_deg = east_deg - east_deg.mean()
-    north_deg = latitude - latitude.mean()
-    shrink = torch.cos(torch.deg2rad(latitude.mean()))
-    return _EARTH_RADIUS_M * torch.deg2rad(torch.stack([east_deg * shrink, north_deg], dim=1))

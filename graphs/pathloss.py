@@ -47,3 +47,14 @@ def short_range_itu_db(
     ratio = torch.log10(distance_m / break_m)
     slope = torch.where(distance_m <= break_m, 20.0, 40.0)
     return at_break_db + 6.0 + slope * ratio
+
+
+def okumura_hata_db(distance_m: Tensor) -> Tensor:
+    r"""Okumura-Hata path loss with the constants of paper D (Section V-A).
+
+    .. math:: L(d) = 137.74 + 35.22 \log_{10}(d / 1\,\mathrm{km})
+
+    Args:
+        distance_m: Distances [m], > 0; any shape, which is the shape of the result [dB].
+    """
+    return 137.74 + 35.22 * torch.log10(distance_m / 1e3)

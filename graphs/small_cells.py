@@ -1,0 +1,171 @@
+"""Small cells: sites and the users that they serve, dropped at random or from a deployment."""
+
+import math
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metagnn.graphs.checks import check_count, check_positive, require
+from metagnn.graphs.coordinates import MAX_EXTENT_M, number, project_m, read_rows
+from metagnn.graphs.pathloss import okumura_hata_db
+
+# No receiver is nearer than this to a transmitter, whatever the coordinates say.
+NEAREST_M = 10.0
+MAX_SITES = 20_000
+
+
+@dataclass(frozen=True)
+class SmallCells:
+    """Sites and users of one or more networks, with the same users per cell in all of them.
+
+    Attributes:
+        site_m: Positions of the sites ``[..., M, 2]`` [m].
+        user_m: Positions of the users ``[..., I, 2]`` [m].
+        cell: Site that serves each user ``[I]``, 0 to M - 1; a site may serve none.
+    """
+
+    site_m: Tensor
+    user_m: Tensor
+    cell: Tensor
+
+    @property
+    def num_cells(self) -> int:
+        """Number of cells M."""
+        return self.site_m.shape[-2]
+
+    @property
+    def num_users(self) -> int:
+        """Number of users I."""
+        return self.user_m.shape[-2]
+
+    def large_scale_gain(self) -> Tensor:
+        """Power gains from users to sites by path loss alone ``[..., I, M]`` [1] (paper D, V-A).
+
+        Distances below 10 m count as 10 m.
+        """
+        distance_m = torch.cdist(
+            self.user_m, self.site_m, compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        loss_db = okumura_hata_db(distance_m.clamp(min=NEAREST_M))
+        return 10.0 ** (-loss_db / 10.0)
+
+
+def drop_small_cells(
+    batch: int,
+    generator: torch.Generator,
+    num_cells: int = 6,
+    users_per_cell: int = 10,
+    area_m: tuple[float, float] = (1500.0, 1000.0),
+    radius_m: float = 250.0,
+) -> SmallCells:
+    """Networks of paper D: sites uniform on a rectangle, users uniform on the disc of their site.
+
+    Discs may overlap and reach beyond the rectangle; users keep 10 m from their own site.
+
+    Args:
+        batch: Number of networks B.
+        generator: Source of randomness; the networks are on its device.
+        num_cells: Number of cells M.
+        users_per_cell: Users of each cell; user i belongs to cell ``i // users_per_cell``.
+        area_m: Sides of the rectangle [m].
+        radius_m: Radius of a cell [m].
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    for name, value in {
+        "batch": batch,
+        "num_cells": num_cells,
+        "users_per_cell": users_per_cell,
+    }.items():
+        check_count(name, value)
+    for side in area_m:
+        check_positive("area_m", side)
+    require(radius_m > NEAREST_M and math.isfinite(radius_m), "radius_m", "be > 10 m", radius_m)
+    device = generator.device
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator, device=device)
+
+    site_m = uniform(batch, num_cells, 2) * torch.tensor(area_m, device=device)
+    shape = (batch, num_cells, users_per_cell)
+    squared_m = NEAREST_M**2 + (radius_m**2 - NEAREST_M**2) * uniform(*shape)
+    angle = 2.0 * math.pi * uniform(*shape)
+    from_site_m = squared_m.sqrt().unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], dim=-1)
+    user_m = (site_m.unsqueeze(-2) + from_site_m).flatten(1, 2)
+    cell = torch.arange(num_cells, device=device).repeat_interleave(users_per_cell)
+    return SmallCells(site_m, user_m, cell)
+
+
+def read_small_cells(sites: str | Path, users: str | Path) -> SmallCells:
+    """Network of a deployment, each user served by the site of the strongest gain.
+
+    Both files are CSV with a header that has ``latitude`` and ``longitude`` (WGS-84 degrees; in
+    ``LATITUDE`` or ``Latitude`` too); other columns are ignored.
+
+    Args:
+        sites: Base-station sites.
+        users: Users.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file breaks a rule of `coordinates.read_rows`, a coordinate is out of
+            range, two sites have the same coordinates, or a point is farther than 200 km from
+            the middle of all sites.
+    """
+    found = [_read_degrees(Path(path), noun) for path, noun in ((sites, "site"), (users, "user"))]
+    (site_lines, site_deg), (user_lines, user_deg) = found
+    first: dict[tuple[float, float], int] = {}
+    for line, point in zip(site_lines, site_deg, strict=True):
+        if point in first:
+            raise ValueError(
+                f"{Path(sites).name}, line {line}: `latitude`, `longitude` must differ between "
+                f"sites, got {point} again (first in line {first[point]})"
+            )
+        first[point] = line
+    position_m = project_m(torch.tensor([*site_deg, *user_deg], dtype=torch.float64))
+    far = (position_m - position_m[: len(site_deg)].median(dim=0).values).norm(dim=1)
+    names = [(Path(sites).name, n) for n in site_lines] + [
+        (Path(users).name, n) for n in user_lines
+    ]
+    for (name, line), distance_m in zip(names, far.tolist(), strict=True):
+        rule = f"lie within {MAX_EXTENT_M / 1e3:g} km of the middle of all sites"
+        if distance_m > MAX_EXTENT_M:
+            raise ValueError(f"{name}, line {line}: it must {rule}, got {distance_m / 1e3:.0f} km")
+    site_m, user_m = position_m.float().split([len(site_deg), len(user_deg)])
+    everyone = torch.zeros(len(user_deg), dtype=torch.long)
+    gain = SmallCells(site_m, user_m, everyone).large_scale_gain()
+    return SmallCells(site_m, user_m, gain.argmax(-1))
+
+
+def _read_degrees(path: Path, noun: str) -> tuple[list[int], list[tuple[float, float]]]:
+    """Lines and coordinates of a file."""
+    rows = read_rows(path, (), noun, MAX_SITES)
+    lines, points = [], []
+    for line, row in rows:
+        lower = {name.lower(): value for name, value in row.items()}
+        where = f"{path.name}, line {line}"
+        for column in ("latitude", "longitude"):
+            if column not in lower:
+                raise ValueError(f"{path.name} must have the column `{column}`, got {list(row)}")
+        lines.append(line)
+        points.append(
+            (
+                number(where, lower, "latitude", -90.0, 90.0),
+                number(where, lower, "longitude", -180.0, 180.0),
+            )
+        )
+    return lines, points
+
+
+def melbourne_cells() -> SmallCells:
+    """Network of 125 registered base-station sites and 816 users in Melbourne's centre.
+
+    The points are shipped with the package; ``graphs/data/eua_melbourne/ATTRIBUTION.md`` says
+    where they come from. The sites are real, the users drawn at random by the data's authors.
+    """
+    with as_file(files("metagnn.graphs") / "data" / "eua_melbourne") as folder:
+        return read_small_cells(folder / "sites.csv", folder / "users.csv")

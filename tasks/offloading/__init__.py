@@ -1,0 +1,1 @@
+"""Computation offloading in small cells (paper D)."""

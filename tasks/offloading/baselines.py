@@ -1,0 +1,163 @@
+"""Baselines of offloading, each a function of a slot, with the signature of a policy."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from metagnn.tasks.offloading.construction import construct, divide_server, members
+from metagnn.tasks.offloading.cost import NO_CHANNEL, Decision, Slot, received_w
+from metagnn.tasks.offloading.least_energy import least_energy
+from metagnn.tasks.offloading.scenario import Radio
+
+# What a baseline is, and a trained policy can be.
+Policy = Callable[[Slot, Radio, torch.Generator], Decision]
+
+# The heuristic expects so much more noise and interference than was measured [dB], because it
+# knows the interference of the slot before only. Chosen on validation networks.
+MARGIN_DB = 3.0
+_ROUNDS = 5
+_POWER_STEPS = 20
+
+
+def local_computing(slot: Slot, radio: Radio, generator: torch.Generator) -> Decision:
+    """Every user computes its task itself (paper D, Section V)."""
+    nothing = torch.zeros_like(slot.tasks.size_bit)
+    channel = torch.full(nothing.shape, NO_CHANNEL, device=nothing.device)
+    return Decision(nothing, channel, nothing, nothing)
+
+
+def full_offloading(slot: Slot, radio: Radio, generator: torch.Generator) -> Decision:
+    """All tasks are offloaded on random channels at full power, with equal shares (Section V).
+
+    Channels of a cell differ (C5). Where there are more users than channels, random ones wait.
+    """
+    scores = _uniform((*slot.tasks.size_bit.shape, radio.num_channels), generator)
+    whole = torch.ones_like(slot.tasks.size_bit)
+    power_w = torch.full_like(scores, radio.power_max_w)
+    return construct(
+        whole, scores, power_w, torch.zeros_like(whole), slot.cell, slot.gain.shape[-1]
+    )
+
+
+def random_decision(slot: Slot, radio: Radio, generator: torch.Generator) -> Decision:
+    """Ratios and needs are uniform, channels random, powers uniform in dBm."""
+    shape = tuple(slot.tasks.size_bit.shape)
+    ratio, need = _uniform(shape, generator), _uniform(shape, generator)
+    scores = _uniform((*shape, radio.num_channels), generator)
+    span_db = radio.power_max_dbm - radio.power_min_dbm
+    power_dbm = radio.power_min_dbm + span_db * _uniform((*shape, 1), generator)
+    power_w = 10.0 ** ((power_dbm - 30.0) / 10.0)
+    need = need.clamp(min=1e-2).log()
+    return construct(ratio, scores, power_w, need, slot.cell, slot.gain.shape[-1])
+
+
+def heuristic(
+    slot: Slot, radio: Radio, generator: torch.Generator, margin_db: float = MARGIN_DB
+) -> Decision:
+    """Channels, shares and powers one after another, from what each site can measure.
+
+    1. In every cell the channels with the least sum of (noise + interference) x size / gain, to
+       which energies of slow transmissions are proportional, by the Hungarian method.
+    2. Shares of the server in proportion to cycles over deadline.
+    3. Ratio and power of the least energy that meets the deadline (`least_energy`), if noise and
+       interference are ``margin_db`` above those of the slot before.
+    """
+    margin = 10.0 ** (margin_db / 10.0)
+    disturbance_w = margin * (radio.noise_w + slot.interference_at_own)
+    channel = _cheapest_channels(disturbance_w / slot.own_gain, slot)
+    return _with_least_energy(channel, disturbance_w, slot, radio)
+
+
+def coordinated_heuristic(slot: Slot, radio: Radio, generator: torch.Generator) -> Decision:
+    """The heuristic with all gains of the slot known, which no site can measure.
+
+    Cells take turns to choose their best answer to the interference of the others, and at the end
+    all powers are raised until they meet what interferes (Yates' standard iteration).
+    """
+    num_cells = slot.gain.shape[-1]
+    decision = local_computing(slot, radio, generator)
+    for turn in range(_ROUNDS * num_cells):
+        now = replace(slot, interference_w=received_w(slot, decision))
+        answer = heuristic(now, radio, generator, margin_db=0.0)
+        mine = slot.cell == turn % num_cells
+        decision = _mix(mine, answer, decision)
+    channel = decision.channel
+    for _ in range(_POWER_STEPS):
+        now = replace(slot, interference_w=received_w(slot, decision))
+        disturbance_w = radio.noise_w + now.interference_at_own
+        decision = _with_least_energy(channel, disturbance_w, slot, radio)
+    return decision
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _mix(mine: Tensor, answer: Decision, old: Decision) -> Decision:
+    """The answer for some users ``[I]``, the old decision for the others."""
+    return Decision(
+        torch.where(mine, answer.ratio, old.ratio),
+        torch.where(mine, answer.channel, old.channel),
+        torch.where(mine, answer.power_w, old.power_w),
+        torch.where(mine, answer.share, old.share),
+    )
+
+
+def _cheapest_channels(noise_to_gain_w: Tensor, slot: Slot) -> Tensor:
+    """Channels ``[B, I]`` of the least sum of sizes times ``noise_to_gain_w [B, I, K]``."""
+    price = (noise_to_gain_w * slot.tasks.size_bit.unsqueeze(-1)).double().cpu().numpy()
+    channel = np.full(price.shape[:-1], NO_CHANNEL)
+    for row in members(slot.cell, slot.gain.shape[-1]).cpu().numpy():
+        users = row[row >= 0]
+        for copy in range(len(price)):
+            rows, columns = linear_sum_assignment(price[copy, users])
+            channel[copy, users[rows]] = columns
+    return torch.from_numpy(channel).to(slot.cell.device)
+
+
+def _with_least_energy(
+    channel: Tensor, disturbance_w: Tensor, slot: Slot, radio: Radio
+) -> Decision:
+    """Shares by need, ratios and powers of the least energy, on given channels ``[B, I]``."""
+    tasks, devices = slot.tasks, slot.devices
+    index = channel.clamp(min=0).unsqueeze(-1)
+    noise_to_gain_w = (disturbance_w / slot.own_gain).gather(-1, index).squeeze(-1)
+    log_need = (tasks.cycles / tasks.deadline_s).log()
+    log_need = log_need - log_need.mean()
+
+    def share_of(offloads: Tensor) -> Tensor:
+        return divide_server(log_need, offloads, slot.cell, slot.gain.shape[-1])
+
+    has_channel = channel != NO_CHANNEL
+    share = share_of(has_channel)
+    _, ratio, power_w, _ = least_energy(
+        tasks.size_bit,
+        tasks.cycles,
+        tasks.deadline_s,
+        devices.user_hz,
+        devices.user_j_per_cycle,
+        share.clamp(min=1e-9) * slot.server_hz,
+        slot.server_j_per_cycle,
+        noise_to_gain_w,
+        radio,
+    )
+    offloads = has_channel & (ratio > 0.0)
+    return Decision(
+        torch.where(offloads, ratio, 0.0),
+        torch.where(offloads, channel, NO_CHANNEL),
+        torch.where(offloads, power_w, 0.0),
+        torch.where(offloads, share, 0.0),
+    )
+
+
+BASELINES: dict[str, Policy] = {
+    "coordinated": coordinated_heuristic,
+    "heuristic": heuristic,
+    "full offloading": full_offloading,
+    "local computing": local_computing,
+    "random": random_decision,
+}
