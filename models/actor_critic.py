@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -10,18 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metagnn.graphs.checks import check_count, require
-from metagnn.graphs.sparse_interference import Graph, SparseWeight
+from metagnn.graphs.sparse_interference import Graph
 from metagnn.models.action_heads import BoundedGaussian, Choice, HybridPolicy
-from metagnn.models.agent_edges import agent_edges
-from metagnn.models.fused_stack import fuse
-from metagnn.models.leconv import DenseLEConv
+from metagnn.models.encoder import Encoder, linear
 
 Critic = Literal["node", "graph"]
 HEADS = ("choice", "mean", "log_std")
 # Range of the logarithm of the number's unbounded standard deviation.
 LOG_STD = (-2.0, 0.5)
-# A claim on one alternative alone; edges of a quarter then carry it as a feature of order one.
-WHOLE_CLAIM = 4.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ class ActorCriticShape:
         require(self.num_claims <= most, "num_claims", rule, self.num_claims)
 
 
-class ActorCritic(nn.Module):
+class ActorCritic(Encoder):
     r"""Policy and value of the agents on the nodes of a graph, for any number of them.
 
     Without edges a layer is :math:`L_3 x`, and the network is one perceptron per agent: the
@@ -97,18 +92,16 @@ class ActorCritic(nn.Module):
     """
 
     def __init__(self, shape: ActorCriticShape) -> None:
-        super().__init__()
+        super().__init__(
+            shape.in_channels,
+            shape.hidden_channels,
+            shape.per_choice,
+            shape.bidirectional,
+            shape.num_claims,
+        )
         self.shape = shape
-        pairs = list(pairwise([shape.in_channels, *shape.hidden_channels]))
         width, outputs = shape.hidden_channels[-1], 1 if shape.per_choice else shape.num_choices
         numbers = outputs if shape.number_per_choice else 1
-        self.convs = nn.ModuleList(DenseLEConv(*pair) for pair in pairs)
-        self.reverse_convs = nn.ModuleList(
-            DenseLEConv(*pair) for pair in pairs if shape.bidirectional
-        )
-        self.mixes = nn.ModuleList(
-            nn.Linear(outgoing, outgoing, bias=False) for _, outgoing in pairs if shape.per_choice
-        )
         self.choice = nn.Linear(width, outputs)
         self.mean = nn.Linear(width, numbers)
         self.log_std = nn.Linear(width, numbers)
@@ -136,39 +129,10 @@ class ActorCritic(nn.Module):
             ValueError: If nodes and edges are not of the same graphs.
         """
         given = dict(self.named_parameters()) if parameters is None else parameters
-
-        def linear(name: str, x: Tensor) -> Tensor:
-            return _product(x, given[f"{name}.weight"].mT, given.get(f"{name}.bias"))
-
-        # Features [I, ..., C, F], where C is N or, for a graph that comes once, 1. Agents come
-        # first, so that each may have a matrix of its own.
-        x = graph.node if self.shape.per_choice else graph.node.unsqueeze(-2)
-        nodes, weight = tuple(x.shape[:-2]), graph.edge_weight
-        of_edges = tuple((weight.own if isinstance(weight, SparseWeight) else weight[..., 0]).shape)
-        require(of_edges == nodes, "edge_weight", f"be of the agents {nodes} of `node`", of_edges)
-        x = x.movedim(-3, 0)
-        edges = agent_edges(weight, self.shape.bidirectional)
-        degrees = [edge.degree for edge in edges]
-        directions = ("convs", "reverse_convs")[: 1 + self.shape.bidirectional]
-        for layer in range(len(self.convs)):
-            if edges:
-                pieces = [x]
-                sent = x.detach() if detached else x
-                for edge in edges:
-                    pieces += [edge.hear(sent), edge.degree * x]
-                ones = torch.ones_like(degrees[0])
-                of_bias = [d.expand(*x.shape[:-1], 1) for d in (ones, *degrees)]
-                x = _product(torch.cat([*pieces, *of_bias], dim=-1), fuse(given, layer))
-            else:
-                alone = [linear(f"{name}.{layer}.lin3", x) for name in directions]
-                x = torch.stack(alone).sum(0)
-            x = functional.leaky_relu(x)
-            if self.shape.per_choice:
-                x = x + linear(f"mixes.{layer}", x.mean(-2, keepdim=True))
-            if self.shape.num_claims > 0:
-                x, lean = x.tensor_split([x.shape[-1] - self.shape.num_claims], dim=-1)
-                x = torch.cat([x, WHOLE_CLAIM * lean.softmax(-2)], dim=-1)
-        logits, mean, log_std = (linear(name, x).flatten(-2).movedim(0, -2) for name in HEADS)
+        x = self.encode(graph, given, detached)
+        logits, mean, log_std = (
+            linear(given, name, x).flatten(-2).movedim(0, -2) for name in HEADS
+        )
         if self.shape.per_choice:
             # The value is that of what will be chosen.
             share = logits.softmax(-1).detach().movedim(-2, 0).unsqueeze(-2)
@@ -176,7 +140,7 @@ class ActorCritic(nn.Module):
         if self.shape.critic == "graph":
             others = x.detach() if detached else x
             x = others.mean(0, keepdim=True) + (x - others) / len(x)
-        value = linear("value", functional.leaky_relu(linear("critic_hidden", x)))
+        value = linear(given, "value", functional.leaky_relu(linear(given, "critic_hidden", x)))
         number = BoundedGaussian(mean, _bounded(log_std), self.shape.low, self.shape.high)
         return HybridPolicy(Choice(logits), number), value.flatten(-3).movedim(0, -1)
 
@@ -185,15 +149,3 @@ def _bounded(log_std: Tensor) -> Tensor:
     """Logarithms of standard deviations, kept where neither density nor noise takes over."""
     low, high = LOG_STD
     return low + (high - low) * torch.sigmoid(log_std)
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``[I, ..., F]`` to ``[I, ..., H]``, by one weight ``[F, H]`` or ``[I, F, H]``."""
-    rows = x.flatten(0 if weight.dim() == 2 else 1, -2)
-    if bias is None:
-        product = rows @ weight
-    elif weight.dim() == 2:
-        product = torch.addmm(bias, rows, weight)
-    else:
-        product = torch.baddbmm(bias.unsqueeze(-2), rows, weight)
-    return product.view(*x.shape[:-1], weight.shape[-1])

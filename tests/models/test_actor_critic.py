@@ -11,7 +11,8 @@ from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.neighbours import Neighbours
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.sparse_interference import Graph, SparseGraph, SparseWeight
-from metagnn.models.actor_critic import LOG_STD, WHOLE_CLAIM, ActorCritic, ActorCriticShape
+from metagnn.models.actor_critic import LOG_STD, ActorCritic, ActorCriticShape
+from metagnn.models.encoder import WHOLE_CLAIM
 from metagnn.models.leconv_sparse import SparseLEConvStack
 
 PAPER = {

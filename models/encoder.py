@@ -1,0 +1,111 @@
+"""Encoder of agents on a graph: LEConv layers, over alternatives side by side where wanted."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metagnn.graphs.checks import require
+from metagnn.graphs.sparse_interference import Graph, SparseWeight
+from metagnn.models.agent_edges import agent_edges
+from metagnn.models.fused_stack import fuse
+from metagnn.models.leconv import DenseLEConv
+
+# A claim on one alternative alone; edges of a quarter then carry it as a feature of order one.
+WHOLE_CLAIM = 4.0
+
+
+class Encoder(nn.Module):
+    """Layers of LEConv over the edges and, with ``bidirectional``, over the reversed ones.
+
+    Without edges a layer is :math:`L_3 x`: a perceptron per agent. Every parameter may carry a
+    leading axis of I: agent i then computes with the i-th.
+
+    Args:
+        in_channels: Node features F.
+        hidden_channels: Widths of the layers.
+        per_choice: Agents have features for each of N alternatives: one network encodes all of
+            them, and hears the mean over all in every layer.
+        bidirectional: Also convolve over the reversed edges.
+        num_claims: So many features of every layer are shares over the alternatives (softmax).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: Sequence[int],
+        per_choice: bool,
+        bidirectional: bool,
+        num_claims: int,
+    ) -> None:
+        super().__init__()
+        self.per_choice, self.bidirectional, self.num_claims = per_choice, bidirectional, num_claims
+        pairs = list(pairwise([in_channels, *hidden_channels]))
+        self.convs = nn.ModuleList(DenseLEConv(*pair) for pair in pairs)
+        self.reverse_convs = nn.ModuleList(DenseLEConv(*pair) for pair in pairs if bidirectional)
+        self.mixes = nn.ModuleList(
+            nn.Linear(outgoing, outgoing, bias=False) for _, outgoing in pairs if per_choice
+        )
+
+    def encode(self, graph: Graph, given: Mapping[str, Tensor], detached: bool = False) -> Tensor:
+        """Features of the agents.
+
+        Args:
+            graph: Graph of the agents.
+            given: Parameters by name.
+            detached: What agents hear of each other carries no gradient.
+
+        Shapes:
+            graph with node ``[..., I, F]``, with ``per_choice`` ``[..., I, N, F]``; returns
+            ``[I, ..., C, F']``, where C is N or, for a graph that comes once, 1.
+
+        Raises:
+            ValueError: If nodes and edges are not of the same graphs.
+        """
+        # Agents come first, so that each may have a matrix of its own.
+        x = graph.node if self.per_choice else graph.node.unsqueeze(-2)
+        nodes, weight = tuple(x.shape[:-2]), graph.edge_weight
+        of_edges = tuple((weight.own if isinstance(weight, SparseWeight) else weight[..., 0]).shape)
+        require(of_edges == nodes, "edge_weight", f"be of the agents {nodes} of `node`", of_edges)
+        x = x.movedim(-3, 0)
+        edges = agent_edges(weight, self.bidirectional)
+        degrees = [edge.degree for edge in edges]
+        directions = ("convs", "reverse_convs")[: 1 + self.bidirectional]
+        for layer in range(len(self.convs)):
+            if edges:
+                pieces = [x]
+                sent = x.detach() if detached else x
+                for edge in edges:
+                    pieces += [edge.hear(sent), edge.degree * x]
+                ones = torch.ones_like(degrees[0])
+                of_bias = [d.expand(*x.shape[:-1], 1) for d in (ones, *degrees)]
+                x = product(torch.cat([*pieces, *of_bias], dim=-1), fuse(given, layer))
+            else:
+                alone = [linear(given, f"{name}.{layer}.lin3", x) for name in directions]
+                x = torch.stack(alone).sum(0)
+            x = functional.leaky_relu(x)
+            if self.per_choice:
+                x = x + linear(given, f"mixes.{layer}", x.mean(-2, keepdim=True))
+            if self.num_claims > 0:
+                x, lean = x.tensor_split([x.shape[-1] - self.num_claims], dim=-1)
+                x = torch.cat([x, WHOLE_CLAIM * lean.softmax(-2)], dim=-1)
+        return x
+
+
+def linear(given: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    """Linear layer of a name on features ``[I, ..., F]``, one for all agents or one for each."""
+    return product(x, given[f"{name}.weight"].mT, given.get(f"{name}.bias"))
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``[I, ..., F]`` to ``[I, ..., H]``, by one weight ``[F, H]`` or ``[I, F, H]``."""
+    rows = x.flatten(0 if weight.dim() == 2 else 1, -2)
+    if bias is None:
+        found = rows @ weight
+    elif weight.dim() == 2:
+        found = torch.addmm(bias, rows, weight)
+    else:
+        found = torch.baddbmm(bias.unsqueeze(-2), rows, weight)
+    return found.view(*x.shape[:-1], weight.shape[-1])
