@@ -149,8 +149,9 @@ def _read_degrees(path: Path, noun: str) -> tuple[list[int], list[tuple[float, f
         lower = {name.lower(): value for name, value in row.items()}
         where = f"{path.name}, line {line}"
         for column in ("latitude", "longitude"):
-            if column not in lower:
-                raise ValueError(f"{path.name} must have the column `{column}`, got {list(row)}")
+            number_of = [name.lower() for name in row].count(column)
+            if number_of != 1:
+                raise ValueError(f"{path.name} must have one column `{column}`, got {list(row)}")
         lines.append(line)
         points.append(
             (

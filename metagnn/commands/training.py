@@ -16,12 +16,17 @@ from metagnn.commands.config_guard import checked_words, model_class
 from metagnn.data import ConfigurationData
 from metagnn.graphs.checks import require
 from metagnn.graphs.units import dbm_to_w, thermal_noise_w
+from metagnn.offloading_learner import OffloadingLearner
 from metagnn.policy_module import PolicyModule
 from metagnn.prediction_writer import PowerWriter
 from metagnn.progress import EpochProgress
 
-# Models that bring their own data, as they learn from an environment.
-AGENTS = ("metagnn.meta_ppo.MetaPPO", "metagnn.federated_ppo.FederatedPPO")
+# Models that bring their own data, as they learn from an environment, and what they derive from.
+AGENTS: dict[str, type[LightningModule]] = {
+    "metagnn.meta_ppo.MetaPPO": AssignmentModule,
+    "metagnn.federated_ppo.FederatedPPO": AssignmentModule,
+    "metagnn.offloading_learner.OffloadingLearner": OffloadingLearner,
+}
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -45,6 +50,13 @@ class _CLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration as given: a checkpoint holds weights, not settings."""
+
+
+class _AgentsCLI(_CLI):
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        help_text = "what `metagnn compare` scores; not used here"
+        parser.add_argument("--compare", type=dict[str, Any] | None, default=None, help=help_text)
 
 
 class _PowerControlCLI(_CLI):
@@ -93,10 +105,11 @@ def main(words: Sequence[str]) -> None:
         "args": words,
     }
     try:
-        if model_class(words) in AGENTS:
+        agents = AGENTS.get(model_class(words))
+        if agents is not None:
             rule = "be fit, validate or test with this configuration (decisions: compare)"
             require(words[0] != "predict", "subcommand", rule, words[0])
-            _CLI(AssignmentModule, **settings)
+            _AgentsCLI(agents, **settings)
         else:
             callbacks.append(PowerWriter())
             _PowerControlCLI(PolicyModule, ConfigurationData, **settings)

@@ -127,7 +127,7 @@ def _with_least_energy(
     index = channel.clamp(min=0).unsqueeze(-1)
     noise_to_gain_w = (disturbance_w / slot.own_gain).gather(-1, index).squeeze(-1)
     log_need = (tasks.cycles / tasks.deadline_s).log()
-    log_need = log_need - log_need.mean()
+    log_need = log_need - log_need.mean(-1, keepdim=True)
 
     def share_of(offloads: Tensor) -> Tensor:
         return divide_server(log_need, offloads, slot.cell, slot.gain.shape[-1])

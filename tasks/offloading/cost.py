@@ -203,8 +203,8 @@ def cost(
         return torch.where(decision.offloads, value, 0.0)
 
     local_s = (1.0 - ratio) * tasks.cycles / devices.user_hz
-    transmission_s = where_offloaded(ratio * tasks.size_bit / rate)
-    transmission_s = torch.minimum(transmission_s, patience * tasks.deadline_s)
+    wanted_s = where_offloaded(ratio * tasks.size_bit / rate)
+    transmission_s = torch.minimum(wanted_s, patience * tasks.deadline_s)
     execution_s = where_offloaded(ratio * tasks.cycles / (decision.share * slot.server_hz))
     edge_s = transmission_s + execution_s
     # A power or share chosen to meet the deadline exactly may miss it by rounding.
@@ -215,7 +215,7 @@ def cost(
         local_j=(1.0 - ratio) * tasks.cycles * devices.user_j_per_cycle,
         transmission_j=decision.power_w * transmission_s,
         edge_j=ratio * tasks.cycles * slot.server_j_per_cycle,
-        met=torch.maximum(local_s, edge_s) <= latest_s,
+        met=torch.maximum(local_s, wanted_s + execution_s) <= latest_s,
     )
 
 
@@ -228,7 +228,7 @@ def latency_value(cost: Cost, deadline_s: Tensor, revenue: float) -> Tensor:
     return torch.where(cost.met, revenue, deadline_s - cost.latency_s)
 
 
-def check_decision(decision: Decision, slot: Slot, power_max_w: float) -> None:
+def check_decision(decision: Decision, slot: Slot, power_min_w: float, power_max_w: float) -> None:
     """Require C2 to C7 of paper D's problem P0.
 
     Raises:
@@ -242,7 +242,7 @@ def check_decision(decision: Decision, slot: Slot, power_max_w: float) -> None:
         found = tuple(value.shape)
         rule = f"have the shape {(batch, num_users)}"
         require(found == (batch, num_users), name, rule, found)
-        low, high = (float(bound) for bound in value.aminmax())
+        low, high = (bound.item() for bound in value.aminmax())
         most = {"channel": num_channels - 1, "power_w": power_max_w * (1.0 + 1e-5)}.get(name, 1.0)
         least = NO_CHANNEL if name == "channel" else 0.0
         rule = f"lie in [{least:g}, {most:g}]"
@@ -255,7 +255,10 @@ def check_decision(decision: Decision, slot: Slot, power_max_w: float) -> None:
         value = getattr(decision, name)
         fits = bool(((value > 0.0) == offloads).all())
         rule = "be > 0 for users with a channel and 0 for those without"
-        require(fits, name, rule, value[(value > 0.0) != offloads].tolist())
+        require(fits, name, rule, value[(value > 0.0) != offloads][:3].tolist())
+    weakest_w = float(decision.power_w.masked_fill(~offloads, power_max_w).min())
+    fits = weakest_w >= power_min_w * (1.0 - 1e-5)
+    require(fits, "power_w", f"be at least {power_min_w:g} W", weakest_w)
     key = slot.cell * num_channels + decision.channel
     users = torch.zeros(batch, num_cells * num_channels, dtype=torch.long, device=key.device)
     users.scatter_add_(1, key.clamp(min=0).masked_fill(~offloads, 0), offloads.long())

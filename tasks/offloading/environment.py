@@ -116,7 +116,7 @@ class Offloading:
         """
         require(hasattr(self, "slot"), "step", "follow a reset", "none")
         slot, radio = self.slot, self.radio
-        check_decision(decision, slot, radio.power_max_w)
+        check_decision(decision, slot, radio.power_min_w, radio.power_max_w)
         found = cost(slot, decision, radio.bandwidth_hz, radio.noise_w, self.patience)
         worth = latency_value(found, slot.tasks.deadline_s, self.revenue)
         value = worth - found.energy_j
@@ -148,17 +148,19 @@ class Offloading:
 
 
 NUM_FEATURES = 8
+# Of these so many differ between channels, and come first.
+NUM_PER_CHANNEL = 4
 
 
 def observe(slot: Slot, radio: Radio) -> DenseGraph:
     r"""Local observations of the sites (paper D, Section III-A) as a graph of all users.
 
-    A user has features for each channel, all of order one: its SNR at full power and that over
-    its mean of all channels, and the interference over the noise that its site measured in the
-    slot before, in decades; whether it had the channel then; the logarithms of the spectral
-    efficiency that sends its task within the deadline, and of the times of edge computing with the
-    whole server and of local computing over the deadline; and its cell's users per channel.
-    Whether it had the channel is not in the paper's state, but is no news to its site.
+    A user has features for each channel, all of order one: its SNR at full power, that over the
+    mean of all channels, and the interference over the noise that its site measured in the slot
+    before, in decades; whether it had the channel then; the logarithms of the spectral efficiency
+    that sends its task within the deadline, and of the times of edge computing with the whole
+    server and of local computing over the deadline; and its cell's users per channel. Whether it
+    had the channel is not in the paper's state, but is no news to its site.
 
     Edges run within cells only, so a site sees its own users only: the weight of i -> k is
     :math:`\sigma((\bar h_i - \bar h_k) / 1\,\mathrm{dB}) / 4` of the gains' means in dB over the
@@ -169,7 +171,6 @@ def observe(slot: Slot, radio: Radio) -> DenseGraph:
     """
     tasks = slot.tasks
     snr = torch.log10(radio.power_max_w / radio.noise_w * slot.own_gain)
-    mean = snr.mean(-1, keepdim=True)
     inr = torch.log10(1.0 + slot.interference_at_own / radio.noise_w)
     channels = torch.arange(radio.num_channels, device=snr.device)
     held = (slot.held.unsqueeze(-1) == channels).to(snr)
@@ -180,10 +181,20 @@ def observe(slot: Slot, radio: Radio) -> DenseGraph:
     load = counts[slot.cell].to(snr) / radio.num_channels
     # The offsets of the logarithms are those of the paper's tasks and devices.
     per_user = (efficiency.log() + 2.0, edge.log() + 4.0, local.log(), load.expand_as(edge))
-    per_channel = (snr, snr - mean, inr, held)
-    columns = torch.broadcast_tensors(*per_channel, *(value.unsqueeze(-1) for value in per_user))
-    together = slot.cell.unsqueeze(-1) == slot.cell
-    together = together & ~torch.eye(len(slot.cell), dtype=torch.bool, device=together.device)
-    mean_db = 10.0 * mean
+    per_channel = (snr, snr - snr.mean(-1, keepdim=True), inr, held)
+    return graph_of(torch.stack(per_channel, dim=-1), torch.stack(per_user, dim=-1), slot.cell)
+
+
+def graph_of(per_channel: Tensor, per_user: Tensor, cell: Tensor) -> DenseGraph:
+    """Graph of features per channel and per user; see `observe`.
+
+    Shapes:
+        per_channel ``[B, I, K, 4]``, of which the first is the SNR, per_user ``[B, I, 4]``, cell
+        ``[I]``.
+    """
+    repeated = per_user.unsqueeze(-2).expand(*per_channel.shape[:-1], per_user.shape[-1])
+    together = cell.unsqueeze(-1) == cell
+    together = together & ~torch.eye(len(cell), dtype=torch.bool, device=cell.device)
+    mean_db = 10.0 * per_channel[..., 0].mean(-1, keepdim=True)
     weight = 0.25 * torch.sigmoid(mean_db - mean_db.mT) * together
-    return DenseGraph(torch.stack(columns, dim=-1), weight)
+    return DenseGraph(torch.cat([per_channel, repeated], dim=-1), weight)

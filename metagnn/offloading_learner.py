@@ -1,0 +1,476 @@
+"""Learning to offload (paper D): MA-DRL, F-DRL and IL-DRL as one Lightning module."""
+
+import copy
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from metagnn.federated import Update, federated_round
+from metagnn.graphs.checks import check_count, check_non_negative, check_positive, require
+from metagnn.graphs.interference import DenseGraph
+from metagnn.graphs.randomness import generator
+from metagnn.maddpg import (
+    Agents,
+    Target,
+    Transitions,
+    deviance,
+    soft_update,
+    squared_error,
+    target_value,
+)
+from metagnn.models.offloading import JointAction
+from metagnn.offloading_action import as_decision, joint_action
+from metagnn.offloading_agents import (
+    PARTS,
+    AgentShape,
+    OffloadingAgents,
+    interference_edges,
+    met_error,
+    worth,
+)
+from metagnn.offloading_place import Place
+from metagnn.offloading_score import score_offloading, trained_policy
+from metagnn.replay import Replay
+from metagnn.site_clusters import clusters_of_sites
+from metagnn.tasks.offloading.cost import NO_CHANNEL, Cost, Slot
+from metagnn.tasks.offloading.environment import NUM_FEATURES, NUM_PER_CHANNEL, Offloading, graph_of
+
+Algorithm = Literal["maddpg", "federated", "independent"]
+ALGORITHMS: tuple[Algorithm, ...] = ("maddpg", "federated", "independent")
+Credit = Literal["user", "site"]
+# Absolute precision of the parts but the first: 0.1 s, 0.1 mJ and 10 mJ.
+_FLOORS = (0.1, 1e-4, 1e-2)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Constants of the learning.
+
+    Attributes:
+        num_copies: Networks that an episode runs side by side.
+        num_steps: Slots of an episode; each is followed by an update.
+        discount: Discount gamma of what follows; 0 makes the value that of the slot alone.
+        soft_rate: Rate tau of the targets (Eq. 20).
+        actor_batch: Transitions of an actor's update, the first ones of the critic's last batch.
+        critic_batch: Transitions of a critic's update (W).
+        critic_updates: Updates of the critics per update of the actors.
+        actor_rate: Learning rate of the actors.
+        critic_rate: Learning rate of the critics.
+        capacity: Transitions in the replay.
+        warm_up: Transitions before the first update.
+        noise: Scale of the exploration's noise, at first and at the end.
+        credit: The critics learn the rewards of ``user`` by user, part by part, or of each ``site``
+            (Eq. 15 and 24).
+        target: ``next``, or ``as_printed`` (Eq. 16).
+
+    Raises:
+        ValueError: If a constant is out of range.
+    """
+
+    num_copies: int = 8
+    num_steps: int = 10
+    discount: float = 0.0
+    soft_rate: float = 0.01
+    actor_batch: int = 8
+    critic_batch: int = 64
+    critic_updates: int = 2
+    actor_rate: float = 1e-3
+    critic_rate: float = 2e-3
+    capacity: int = 2000
+    warm_up: int = 200
+    noise: tuple[float, float] = (0.25, 0.1)
+    credit: Credit = "user"
+    target: Target = "next"
+
+    def __post_init__(self) -> None:
+        for name in ("num_copies", "num_steps", "actor_batch", "critic_batch", "critic_updates"):
+            check_count(name, getattr(self, name))
+        for name in ("discount", "soft_rate"):
+            value = getattr(self, name)
+            require(0.0 <= value <= 1.0, name, "lie in [0, 1]", value)
+        require(self.discount < 1.0, "discount", "be < 1", self.discount)
+        for name in ("actor_rate", "critic_rate"):
+            check_positive(name, getattr(self, name))
+        for value in self.noise:
+            check_non_negative("noise", value)
+        rule = f"be at most critic_batch = {self.critic_batch}"
+        require(self.actor_batch <= self.critic_batch, "actor_batch", rule, self.actor_batch)
+        check_count("capacity", self.capacity)
+        rule = f"lie in [num_copies, capacity] = [{self.num_copies}, {self.capacity}]"
+        fits = self.num_copies <= self.warm_up <= self.capacity
+        require(fits, "warm_up", rule, self.warm_up)
+        require(self.credit in ("user", "site"), "credit", "be 'user' or 'site'", self.credit)
+        targets = ("next", "as_printed")
+        require(self.target in targets, "target", f"be one of {targets}", self.target)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the learners keep of an observation.
+
+    Attributes:
+        graph: What the sites saw.
+        edges: Weights of the edges between cells, which central critics know.
+    """
+
+    graph: DenseGraph
+    edges: Tensor
+
+
+class OffloadingLearner(pl.LightningModule):
+    """Sites that learn to offload. One Lightning epoch is one episode of copies side by side.
+
+    ``maddpg`` (MA-DRL, Algorithm 1): critics see what all sites see and do. ``federated`` (F-DRL,
+    Algorithm 2): each site learns from its own users alone, and models are averaged every so many
+    episodes. ``independent`` (IL-DRL): they are not averaged.
+
+    Args:
+        place: Where episodes take place.
+        shape: What the agents look like. Federated and independent sites have models of their
+            own, whatever ``shared`` says.
+        learning: Constants of the learning.
+        algorithm: ``maddpg``, ``federated`` or ``independent``.
+        average_every: Episodes between averagings.
+        num_clusters: Models are averaged within so many clusters of neighbouring sites; more than
+            1 need a network that is the same in all episodes.
+        seed: Seed of networks, actions and initial parameters.
+        num_validation_networks: Networks per validation.
+
+    Raises:
+        ValueError: If an argument is out of range, or does not go with another.
+    """
+
+    num_done: Tensor
+    signalling_bytes: Tensor
+
+    def __init__(
+        self,
+        place: Place,
+        shape: AgentShape,
+        learning: Learning,
+        algorithm: Algorithm = "maddpg",
+        average_every: int = 10,
+        num_clusters: int = 1,
+        seed: int = 0,
+        num_validation_networks: int = 50,
+    ) -> None:
+        super().__init__()
+        require(algorithm in ALGORITHMS, "algorithm", f"be one of {ALGORITHMS}", algorithm)
+        check_count("average_every", average_every)
+        check_count("seed", seed, minimum=0)
+        check_count("num_validation_networks", num_validation_networks)
+        printed = learning.target == "as_printed"
+        rule = "be 'site' for perceptrons, which have one value"
+        fits = shape.kind == "graph" or learning.credit == "site"
+        require(fits, "learning.credit", rule, learning.credit)
+        rule = "be > 0 for the target as printed"
+        require(learning.discount > 0.0 or not printed, "learning.discount", rule, 0.0)
+        cells = place.cells()
+        rule = "be 1 where every episode has other networks"
+        require(num_clusters == 1 or place.network != "random", "num_clusters", rule, num_clusters)
+        self.clusters = [list(range(cells.num_cells))]
+        if num_clusters > 1:
+            self.clusters = clusters_of_sites(cells.site_m.view(-1, 2), num_clusters)
+        self.place, self.shape, self.learning = place, shape, learning
+        self.algorithm, self.average_every = algorithm, average_every
+        self.num_clusters, self.seed = num_clusters, seed
+        self.num_validation_networks = num_validation_networks
+        self.automatic_optimization = False
+        radio = place.environment(1).radio
+        central = algorithm == "maddpg"
+        own = AgentShape(**{**asdict(shape), "shared": shape.shared and central})
+        self.agents = OffloadingAgents(own, cells.cell, cells.num_cells, radio, central, seed)
+        if learning.discount > 0.0:
+            self.target = copy.deepcopy(self.agents).requires_grad_(False)
+        self.replay = Replay(
+            learning.capacity, self._entries(cells.num_users, cells.num_cells, radio.num_channels)
+        )
+        self.register_buffer("num_done", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("signalling_bytes", torch.zeros((), dtype=torch.float64))
+
+    def _entries(self, users: int, cells: int, channels: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of what the replay keeps."""
+        by_user = (users, NUM_FEATURES - NUM_PER_CHANNEL)
+        by_channel = (users, channels, NUM_PER_CHANNEL)
+        found: dict[str, tuple[int, ...]] = {
+            "per_channel": by_channel,
+            "per_user": by_user,
+            "gain": (users, cells),
+            "channel": (users,),
+            "ratio": (users,),
+            "level": (users,),
+            "share": (users,),
+            "parts": (users, len(PARTS)),
+        }
+        if self.learning.discount > 0.0:
+            found |= {"next_per_channel": by_channel, "next_per_user": by_user}
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """What the run is, as plain values: a checkpoint of another run is refused by it."""
+        plain = {
+            "place": asdict(self.place),
+            "shape": asdict(self.shape),
+            "learning": asdict(self.learning),
+        }
+        lists = {
+            name: {key: list(v) if isinstance(v, tuple) else v for key, v in of.items()}
+            for name, of in plain.items()
+        }
+        return {
+            "kind": type(self).__name__,
+            **lists,
+            "algorithm": self.algorithm,
+            "average_every": self.average_every,
+            "num_clusters": self.num_clusters,
+            "seed": self.seed,
+            "num_episodes": self.trainer.max_epochs,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the run is and how far it has come."""
+        checkpoint["run"] = {**self.facts(), "num_done": int(self.num_done)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the checkpoint is of this run.
+
+        Raises:
+            ValueError: If something of it differs.
+        """
+        found = checkpoint.get("run", {})
+        for name, value in self.facts().items():
+            had, rule = found.get(name), f"be of a run with {name} = {value}"
+            require(had == value, "ckpt_path", rule, had)
+
+    def train_dataloader(self) -> DataLoader[int]:
+        """One item: every epoch is one step."""
+        return DataLoader([0], batch_size=None)  # type: ignore[arg-type]
+
+    val_dataloader = test_dataloader = train_dataloader
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam on the actors and on the critics."""
+        pairs = (
+            (self.agents.actors, self.learning.actor_rate),
+            (self.agents.critics, self.learning.critic_rate),
+        )
+        return [torch.optim.Adam(m.parameters(), lr=rate, fused=True) for m, rate in pairs]
+
+    def _left(self) -> float:
+        total = self.trainer.max_epochs
+        return 1.0 - int(self.num_done) / total if total is not None and total > 0 else 1.0
+
+    def training_step(self, batch: int, batch_index: int) -> None:
+        """One episode, with an update after each slot (Algorithms 1 and 2)."""
+        settings, left = self.learning, self._left()
+        environment = self.place.environment(settings.num_steps)
+        source = generator(self.seed, "networks", self.current_epoch, device=self.device)
+        actions = generator(self.seed, "noise", self.current_epoch, device=self.device)
+        observation = environment.reset(settings.num_copies, source)
+        first, last = settings.noise
+        scale = last + (first - last) * left
+        logged: dict[str, list[Tensor]] = {}
+        for number in range(settings.num_steps):
+            with torch.no_grad():
+                wishes = self.agents.wishes(observation).disturbed(scale, actions)
+                cells = environment.cells
+                action = joint_action(wishes, cells.cell, cells.num_cells)
+            slot = environment.slot
+            step = environment.step(as_decision(action, environment.radio))
+            parts = parts_of(step.info.cost, slot)
+            self._remember(environment, observation, action, parts, step.observation)
+            observation = step.observation
+            self._count_signalling(environment)
+            values = {
+                "reward": step.info.value.mean(),
+                "met": step.info.cost.met.float().mean(),
+                "energy_mj": 1e3 * step.info.cost.energy_j.mean(),
+            }
+            if len(self.replay) >= settings.warm_up:
+                values |= self._update(number, left)
+            for name, value in values.items():
+                logged.setdefault(name, []).append(value.detach())
+        self.num_done += 1
+        averages = self.algorithm == "federated"
+        if averages and (self.current_epoch + 1) % self.average_every == 0:
+            self.average()
+        means = {name: torch.stack(column).mean() for name, column in logged.items()}
+        means["signalling_bytes"] = self.signalling_bytes.float()
+        self.log_dict(means, batch_size=1)
+
+    def _remember(
+        self,
+        environment: Offloading,
+        before: DenseGraph,
+        action: JointAction,
+        parts: Tensor,
+        after: DenseGraph,
+    ) -> None:
+        offloads = action.place.sum(-1) > 0.5
+        kept = {
+            "gain": environment.large_scale_gain,
+            "channel": torch.where(offloads, action.place.argmax(-1), NO_CHANNEL),
+            "ratio": action.ratio,
+            "level": (action.place * action.level).sum(-1),
+            "share": action.share,
+            "parts": parts,
+            "per_channel": before.node[..., :NUM_PER_CHANNEL],
+            "per_user": before.node[:, :, 0, NUM_PER_CHANNEL:],
+        }
+        if self.learning.discount > 0.0:
+            kept["next_per_channel"] = after.node[..., :NUM_PER_CHANNEL]
+            kept["next_per_user"] = after.node[:, :, 0, NUM_PER_CHANNEL:]
+        self.replay.add(kept)
+
+    def _update(self, number: int, left: float) -> dict[str, Tensor]:
+        """Updates of critics, actors and targets after a slot, and what is logged of them."""
+        settings = self.learning
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        of_actors, of_critics = optimizers
+        rates = (settings.actor_rate, settings.critic_rate)
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            assert isinstance(optimizer, LightningOptimizer)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * left
+        functions = Agents(
+            actor=lambda seen: self._act(self.agents, seen),
+            critic=lambda seen, action: self._value(self.agents, seen, action),
+            target_actor=lambda seen: self._act(self.target, seen),
+            target_critic=lambda seen, action: self._value(self.target, seen, action),
+        )
+        for turn in range(settings.critic_updates):
+            source = generator(self.seed, "replay", self.current_epoch, number, turn + 1)
+            batch = self._transitions(self.replay.sample(settings.critic_batch, source))
+            target = target_value(batch, functions, settings.discount, settings.target)
+            error = self._error(functions.critic(batch.observation, batch.action), target)
+            of_critics.zero_grad()
+            self.manual_backward(error)
+            of_critics.step()
+        seen = self._part(batch.observation)
+        objective = self._worth(functions.critic(seen, functions.actor(seen)))
+        of_actors.zero_grad()
+        self.manual_backward(-objective)
+        of_actors.step()
+        if settings.discount > 0.0:
+            soft_update(self.target.parameters(), self.agents.parameters(), settings.soft_rate)
+        return {"critic_error": error, "value": objective}
+
+    def _act(self, agents: OffloadingAgents, seen: Seen) -> JointAction:
+        return joint_action(agents.wishes(seen.graph), agents.cell, agents.num_cells)
+
+    def _value(self, agents: OffloadingAgents, seen: Seen, action: JointAction) -> Tensor:
+        """Values per slot: parts of users ``[N, I, P]``, or of sites ``[N, M]``."""
+        if self.shape.kind == "perceptron":
+            return agents.site_values(seen.graph, action)
+        parts = agents.parts(seen.graph, seen.edges, action)
+        return parts if self.learning.credit == "user" else self._of_sites(parts)
+
+    def _of_sites(self, parts: Tensor) -> Tensor:
+        """Rewards of the sites ``[N, M]``: of all users (Eq. 12), or of their own (Eq. 23)."""
+        of_users = worth(parts, self.place.revenue)
+        sites = of_users.new_zeros(len(of_users), self.agents.num_cells)
+        sites = sites.index_add(1, self.agents.cell, of_users)
+        if self.algorithm == "maddpg":
+            return sites.sum(-1, keepdim=True).expand_as(sites)
+        return sites
+
+    def _error(self, value: Tensor, target: Tensor) -> Tensor:
+        if self.learning.credit == "site":
+            return squared_error(value, target).mean()
+        floor = value.new_tensor(_FLOORS)
+        errors = [
+            met_error(value[..., :1], target[..., :1]),
+            deviance(value[..., 1:], target[..., 1:], floor),
+        ]
+        return torch.cat(errors, dim=-1).sum(-1).mean()
+
+    def _worth(self, value: Tensor) -> Tensor:
+        """What the actors raise: the mean value of a user, or of a site."""
+        return (
+            worth(value, self.place.revenue) if self.learning.credit == "user" else value
+        ).mean()
+
+    def _transitions(self, kept: dict[str, Tensor]) -> Transitions[Seen, JointAction]:
+        """A batch as the replay kept it, its rewards as values per slot."""
+        cell, radio = self.agents.cell, self.place.environment(1).radio
+        edges = interference_edges(kept["gain"], cell, radio)
+        channels = torch.arange(radio.num_channels, device=self.device)
+        place = (kept["channel"].unsqueeze(-1) == channels).float()
+        level = kept["level"].unsqueeze(-1).expand_as(place)
+        action = JointAction(place, kept["ratio"], level, kept["share"])
+        reward = kept["parts"]
+        if self.learning.credit == "site":
+            reward = self._of_sites(reward)
+        after = None
+        if self.learning.discount > 0.0:
+            graph = graph_of(kept["next_per_channel"], kept["next_per_user"], cell)
+            after = Seen(graph, edges)
+        before = Seen(graph_of(kept["per_channel"], kept["per_user"], cell), edges)
+        return Transitions(before, action, (1.0 - self.learning.discount) * reward, after)
+
+    def _part(self, seen: Seen) -> Seen:
+        """The transitions of the actors' update."""
+        number = self.learning.actor_batch
+        return Seen(seen.graph[:number], seen.edges[:number])
+
+    def _count_signalling(self, environment: Offloading) -> None:
+        """Bytes that the sites of all copies broadcast in a slot (Section III-C).
+
+        Central critics need each site's gains, interference, tasks and action, as float32.
+        """
+        if self.algorithm != "maddpg":
+            return
+        users, channels = environment.cells.num_users, environment.radio.num_channels
+        state = users * channels + channels * environment.cells.num_cells + 3 * users
+        self.signalling_bytes += 4.0 * self.learning.num_copies * (state + 4 * users)
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """A round of federated averaging within each cluster (Eq. 26, Section IV).
+
+        All batches are of one size, so all weights are equal.
+        """
+        pairs = [
+            nn.ModuleList(p) for p in zip(self.agents.actors, self.agents.critics, strict=True)
+        ]
+        for cluster in self.clusters:
+            updates = [Update(f"site {site}", pairs[site].state_dict()) for site in cluster]
+            found = federated_round(pairs[cluster[0]].state_dict(), updates, "samples")
+            self.signalling_bytes += found.num_bytes
+            for client, reason in found.rejected.items():
+                message = f"{client} was left out of the average of episode {self.current_epoch}"
+                warnings.warn(f"{message}: {reason}", stacklevel=1)
+            for site in cluster:
+                pairs[site].load_state_dict(found.model)
+
+    def validation_step(self, batch: int, batch_index: int) -> None:
+        """Log deadlines and energies on validation networks."""
+        self._score("validation", self.num_validation_networks, 5)
+
+    def test_step(self, batch: int, batch_index: int) -> None:
+        """Log the same on test networks."""
+        self._score("test", 100, 20)
+
+    def _score(self, split: str, num_networks: int, num_steps: int) -> None:
+        policies = {"own": trained_policy(self.agents)}
+        environment = self.place.environment(num_steps)
+        found = score_offloading(
+            policies, environment, num_networks, self.seed, split, with_bound=split == "test"
+        )["own"]
+        self.log(f"{split}_met", float(found.met.mean()), prog_bar=True, batch_size=1)
+        energy_mj = 1e3 * float(found.energy_j.mean())
+        self.log(f"{split}_energy_mj", energy_mj, prog_bar=True, batch_size=1)
+
+
+def parts_of(cost: Cost, slot: Slot) -> Tensor:
+    """Parts of the users' rewards ``[B, I, P]`` (see `offloading_agents.PARTS`)."""
+    late_s = torch.where(cost.met, 0.0, cost.latency_s - slot.tasks.deadline_s)
+    columns = (cost.met.float(), late_s, cost.transmission_j, cost.local_j + cost.edge_j)
+    return torch.stack(columns, dim=-1)
