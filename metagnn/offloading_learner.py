@@ -44,6 +44,7 @@ from metagnn.tasks.offloading.environment import NUM_FEATURES, NUM_PER_CHANNEL, 
 Algorithm = Literal["maddpg", "federated", "independent"]
 ALGORITHMS: tuple[Algorithm, ...] = ("maddpg", "federated", "independent")
 Credit = Literal["user", "site"]
+Schedule = Literal["linear", "constant"]
 # Absolute precision of the parts but the first: 0.1 s, 0.1 mJ and 10 mJ.
 _FLOORS = (0.1, 1e-4, 1e-2)
 
@@ -64,6 +65,8 @@ class Learning:
         critic_rate: Learning rate of the critics.
         capacity: Transitions in the replay.
         warm_up: Transitions before the first update.
+        schedule: ``linear`` decay of the learning rates to zero after the last episode, or
+            ``constant``.
         noise: Scale of the exploration's noise, at first and at the end.
         credit: The critics learn the rewards of ``user`` by user, part by part, or of each ``site``
             (Eq. 15 and 24).
@@ -84,6 +87,7 @@ class Learning:
     critic_rate: float = 2e-3
     capacity: int = 2000
     warm_up: int = 200
+    schedule: Schedule = "linear"
     noise: tuple[float, float] = (0.25, 0.1)
     credit: Credit = "user"
     target: Target = "next"
@@ -106,6 +110,8 @@ class Learning:
         fits = self.num_copies <= self.warm_up <= self.capacity
         require(fits, "warm_up", rule, self.warm_up)
         require(self.credit in ("user", "site"), "credit", "be 'user' or 'site'", self.credit)
+        schedules = ("linear", "constant")
+        require(self.schedule in schedules, "schedule", f"be one of {schedules}", self.schedule)
         targets = ("next", "as_printed")
         require(self.target in targets, "target", f"be one of {targets}", self.target)
 
@@ -338,8 +344,8 @@ class OffloadingLearner(pl.LightningModule):
         for optimizer, rate in zip(optimizers, rates, strict=True):
             assert isinstance(optimizer, LightningOptimizer)
             for group in optimizer.param_groups:
-                group["lr"] = rate * left
-        functions = Agents(
+                group["lr"] = rate * (left if settings.schedule == "linear" else 1.0)
+        functions: Agents[Seen, JointAction] = Agents(
             actor=lambda seen: self._act(self.agents, seen),
             critic=lambda seen, action: self._value(self.agents, seen, action),
             target_actor=lambda seen: self._act(self.target, seen),

@@ -13,49 +13,33 @@ from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
 from metagnn.tasks.channel_assignment.energy_efficiency import level_to_w
 from metagnn.tasks.channel_assignment.environment import Action, ChannelAssignment
+from metagnn.tasks.environment import Step
+from metagnn.tasks.offloading.construction import MAX_LOG_NEED, construct, members
+from metagnn.tasks.offloading.environment import NUM_FEATURES, Offloading
 
 Answers = dict[str, Any]
+# Scores of channels are compared with each other only.
+MAX_SCORE = 10.0
 
 
-class ParallelChannelAssignment(ParallelEnv):  # type: ignore[misc]
-    """`ChannelAssignment` with a PettingZoo agent per user.
+class _Parallel(ParallelEnv):  # type: ignore[misc]
+    """What the adapters share: episodes by seed, actions that are checked, answers by agent.
 
-    An agent sees its own features (``node``) and the weights of the edges into it (``incoming``);
-    it chooses a ``channel`` and a ``power_dbm``. Without a seed, `reset` goes on to the next
-    episode of the seed before.
-
-    Args:
-        environment: The environment, of which one copy is run.
+    Without a seed, `reset` goes on to the next episode of the seed before.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"name": "channel_assignment_v0", "render_modes": []}
     render_mode = None
 
-    def __init__(self, environment: ChannelAssignment) -> None:
+    def __init__(self, environment: Any, observed: Answers, allowed: Answers) -> None:
         self.environment = environment
-        self.possible_agents = [f"user_{i}" for i in range(environment.num_users)]
+        self.possible_agents = list(allowed)
         self.agents: list[str] = []
         self._seed, self._episode = 0, 0
-        uplink = environment.uplink
-        shape: tuple[int, ...] = (environment.num_features,)
-        if environment.layout == "channel":
-            shape = (uplink.num_channels, *shape)
-        self._observation_space = spaces.Dict(
-            {
-                "node": spaces.Box(-np.inf, np.inf, shape, np.float32),
-                "incoming": spaces.Box(0.0, 1.0, (environment.num_users,), np.float32),
-            }
-        )
-        power = spaces.Box(uplink.power_min_dbm, uplink.power_max_dbm, (1,), np.float32)
-        channel = spaces.Discrete(uplink.num_channels)
-        self._action_spaces = {
-            agent: spaces.Dict({"channel": channel, "power_dbm": power})
-            for agent in self.possible_agents
-        }
+        self._observation_spaces, self._action_spaces = observed, allowed
 
     def observation_space(self, agent: str) -> spaces.Dict:
         """What an agent sees."""
-        return self._observation_space
+        return self._observation_spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Dict:
         """What an agent does."""
@@ -84,23 +68,73 @@ class ParallelChannelAssignment(ParallelEnv):  # type: ignore[misc]
             action = actions.get(agent)
             space = self.action_space(agent)
             require(space.contains(action), f"actions[{agent!r}]", f"lie in {space}", action)
-        channel = torch.tensor([[int(actions[a]["channel"]) for a in self.agents]])
-        power_dbm = torch.tensor([[float(actions[a]["power_dbm"][0]) for a in self.agents]])
-        step = self.environment.step(Action(channel, level_to_w(power_dbm)))
+        step = self.environment.step(self._action(actions))
         observations = self._observations(step.observation)
-        rewards = dict(zip(self.agents, step.reward[0].tolist(), strict=True))
+        rewards = dict(zip(self.agents, self._rewards(step), strict=True))
         terminations, truncations = (
             dict.fromkeys(self.agents, bool(value[0]))
             for value in (step.terminated, step.truncated)
         )
-        efficiency = step.info.energy_efficiency[0].tolist()
-        infos = {
-            agent: {"energy_efficiency": value}
-            for agent, value in zip(self.agents, efficiency, strict=True)
-        }
+        infos = dict(zip(self.agents, self._infos(step), strict=True))
         if any(terminations.values()) or any(truncations.values()):
             self.agents = []
         return observations, rewards, terminations, truncations, infos
+
+    def _action(self, actions: Answers) -> Any:
+        """Action of the environment for those of its agents."""
+        raise NotImplementedError
+
+    def _observations(self, graph: DenseGraph) -> Answers:
+        """What each agent sees."""
+        raise NotImplementedError
+
+    def _rewards(self, step: Step[Any]) -> list[float]:
+        """Rewards of the agents."""
+        rewards: list[float] = step.reward[0].tolist()
+        return rewards
+
+    def _infos(self, step: Step[Any]) -> list[Answers]:
+        """What else is known, agent by agent."""
+        raise NotImplementedError
+
+
+class ParallelChannelAssignment(_Parallel):
+    """`ChannelAssignment` with a PettingZoo agent per user.
+
+    An agent sees its own features (``node``) and the weights of the edges into it (``incoming``);
+    it chooses a ``channel`` and a ``power_dbm``.
+
+    Args:
+        environment: The environment, of which one copy is run.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "channel_assignment_v0", "render_modes": []}
+
+    def __init__(self, environment: ChannelAssignment) -> None:
+        uplink = environment.uplink
+        shape: tuple[int, ...] = (environment.num_features,)
+        if environment.layout == "channel":
+            shape = (uplink.num_channels, *shape)
+        seen = spaces.Dict(
+            {
+                "node": spaces.Box(-np.inf, np.inf, shape, np.float32),
+                "incoming": spaces.Box(0.0, 1.0, (environment.num_users,), np.float32),
+            }
+        )
+        power = spaces.Box(uplink.power_min_dbm, uplink.power_max_dbm, (1,), np.float32)
+        channel = spaces.Discrete(uplink.num_channels)
+        agents = [f"user_{i}" for i in range(environment.num_users)]
+        allowed = {a: spaces.Dict({"channel": channel, "power_dbm": power}) for a in agents}
+        super().__init__(environment, dict.fromkeys(agents, seen), allowed)
+
+    def _action(self, actions: Answers) -> Action:
+        channel = torch.tensor([[int(actions[a]["channel"]) for a in self.agents]])
+        power_dbm = torch.tensor([[float(actions[a]["power_dbm"][0]) for a in self.agents]])
+        return Action(channel, level_to_w(power_dbm))
+
+    def _infos(self, step: Step[Any]) -> list[Answers]:
+        efficiency = step.info.energy_efficiency[0].tolist()
+        return [{"energy_efficiency": value} for value in efficiency]
 
     def _observations(self, graph: DenseGraph) -> Answers:
         node, incoming = graph.node[0], graph.edge_weight[0].mT
@@ -108,6 +142,88 @@ class ParallelChannelAssignment(ParallelEnv):  # type: ignore[misc]
             agent: {"node": _array(node[i]), "incoming": _array(incoming[i])}
             for i, agent in enumerate(self.agents)
         }
+
+
+class ParallelOffloading(_Parallel):
+    """`Offloading` with a PettingZoo agent per site that has users.
+
+    A site sees its users' features (``node``) and the edges between them (``edges``). It says of
+    each user an offloading ``ratio``, ``score`` of the channels, ``power_dbm`` and ``need`` of the
+    server (a logarithm), of which `construct` makes a decision.
+
+    Args:
+        environment: The environment, of which one copy is run.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "offloading_v0", "render_modes": []}
+
+    def __init__(self, environment: Offloading) -> None:
+        cells = environment.networks(1, generator(0))
+        table = members(cells.cell, cells.num_cells)
+        self._users = {f"site_{m}": row[row >= 0] for m, row in enumerate(table) if row[0] >= 0}
+        radio = environment.radio
+        observed, allowed = {}, {}
+        for agent, users in self._users.items():
+            size, channels = len(users), radio.num_channels
+            observed[agent] = spaces.Dict(
+                {
+                    "node": _box(-np.inf, np.inf, size, channels, NUM_FEATURES),
+                    "edges": _box(0.0, 1.0, size, size),
+                }
+            )
+            allowed[agent] = spaces.Dict(
+                {
+                    "ratio": _box(0.0, 1.0, size),
+                    "score": _box(-MAX_SCORE, MAX_SCORE, size, channels),
+                    "power_dbm": _box(radio.power_min_dbm, radio.power_max_dbm, size),
+                    "need": _box(-MAX_LOG_NEED, MAX_LOG_NEED, size),
+                }
+            )
+        super().__init__(environment, observed, allowed)
+
+    def _action(self, actions: Answers) -> Any:
+        cells, radio = self.environment.cells, self.environment.radio
+        shape = (1, cells.num_users)
+
+        def gather(name: str, *trailing: int) -> Tensor:
+            found = torch.zeros(*shape, *trailing)
+            for agent in self.agents:
+                found[0, self._users[agent]] = torch.from_numpy(np.array(actions[agent][name]))
+            return found
+
+        power_w = level_to_w(gather("power_dbm")).clamp(radio.power_min_w, radio.power_max_w)
+        return construct(
+            gather("ratio"),
+            gather("score", radio.num_channels),
+            power_w.unsqueeze(-1),
+            gather("need"),
+            cells.cell,
+            cells.num_cells,
+        )
+
+    def _rewards(self, step: Step[Any]) -> list[float]:
+        return [float(step.reward[0, int(a.removeprefix("site_"))]) for a in self.agents]
+
+    def _infos(self, step: Step[Any]) -> list[Answers]:
+        cost = step.info.cost
+        return [
+            {
+                "deadlines_met": float(cost.met[0, users].float().mean()),
+                "energy_j": float(cost.energy_j[0, users].sum()),
+            }
+            for users in (self._users[agent] for agent in self.agents)
+        ]
+
+    def _observations(self, graph: DenseGraph) -> Answers:
+        node, weight = graph.node[0], graph.edge_weight[0]
+        return {
+            agent: {"node": _array(node[users]), "edges": _array(weight[users][:, users])}
+            for agent, users in self._users.items()
+        }
+
+
+def _box(low: float, high: float, *shape: int) -> spaces.Box:
+    return spaces.Box(low, high, shape, np.float32)
 
 
 def _array(value: Tensor) -> np.ndarray:

@@ -162,9 +162,9 @@ class OffloadingCritic(nn.Module):
         heard = torch.log10(1.0 + weight.mT @ sent)
         share = 0.5 * action.share.clamp(min=LEAST_SHARE).log()
         own = torch.stack([action.ratio, share], dim=-1).unsqueeze(-2)
-        columns = (graph.node, own.expand(*action.level.shape, 2))
-        columns = (*columns, action.level.unsqueeze(-1), heard.unsqueeze(-1))
-        on_channels = torch.cat(columns, dim=-1)
+        of_user = own.expand(*action.level.shape, 2)
+        per_channel = torch.stack([action.level, heard], dim=-1)
+        on_channels = torch.cat([graph.node, of_user, per_channel], dim=-1)
         # Without a channel all is computed locally.
         nothing = functional.pad(graph.node.mean(-2, keepdim=True), (0, 4))
         rows = torch.cat([on_channels, nothing], dim=-2)

@@ -25,7 +25,7 @@ def unit(x: Tensor) -> Tensor:
     At a bound a gradient passes if descending it leads inwards, as with the inverted gradients
     of bounded actions (Hausknecht and Stone, 2016).
     """
-    found: Tensor = _Unit.apply(x)
+    found: Tensor = _Unit.apply(x)  # type: ignore[no-untyped-call]
     return found
 
 

@@ -1,5 +1,6 @@
 """PettingZoo's own tests, equal seeds at every step, and the same numbers as the environment."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,13 @@ import torch
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from metagnn.graphs.randomness import generator
-from metagnn.pettingzoo_adapter import ParallelChannelAssignment
+from metagnn.graphs.small_cells import SmallCells, drop_small_cells, melbourne_cells
+from metagnn.pettingzoo_adapter import ParallelChannelAssignment, ParallelOffloading
 from metagnn.tasks.channel_assignment.environment import Action, ChannelAssignment
 from metagnn.tasks.channel_assignment.scenario import scenario
+from metagnn.tasks.offloading.construction import construct, members
+from metagnn.tasks.offloading.environment import Offloading
+from metagnn.tasks.offloading.scenario import Radio
 
 
 def _parallel(layout: Any = "channel", num_steps: int = 30) -> ParallelChannelAssignment:
@@ -82,3 +87,72 @@ def test_actions_that_are_refused() -> None:
     bad = {**good, "user_1": {"channel": 10, "power_dbm": np.array([1.0], np.float32)}}
     with pytest.raises(ValueError, match=r"`actions\['user_1'\]` must lie in"):
         env.step(bad)
+
+
+def _offloading(num_steps: int = 20, **changed: Any) -> ParallelOffloading:
+    sizes = {"num_cells": 3, "users_per_cell": 2, **changed}
+    networks = partial(drop_small_cells, **sizes)
+    return ParallelOffloading(Offloading(networks, Radio(num_channels=3), num_steps=num_steps))
+
+
+def test_pettingzoos_own_tests_pass_for_sites() -> None:
+    parallel_api_test(_offloading(), num_cycles=100)
+    parallel_seed_test(_offloading, num_cycles=30)
+
+
+def test_sites_of_equal_seeds_are_equal_at_every_step() -> None:
+    first, second = _offloading(), _offloading()
+    for seed in (3, None, 7):
+        seen = [one.reset(seed=seed)[0] for one in (first, second)]
+        for space in first._action_spaces.values():
+            space.seed(0)
+        while first.agents:
+            for agent in first.agents:
+                for key in ("node", "edges"):
+                    np.testing.assert_array_equal(seen[0][agent][key], seen[1][agent][key])
+            actions = {agent: first.action_space(agent).sample() for agent in first.agents}
+            answers = [one.step(actions) for one in (first, second)]
+            seen = [answer[0] for answer in answers]
+            assert answers[0][1:] == answers[1][1:]
+        assert second.agents == []
+
+
+def _melbourne(batch: int, source: torch.Generator) -> SmallCells:
+    return melbourne_cells()
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_numbers_of_sites_are_those_of_the_batched_environment(real: bool) -> None:
+    environment = Offloading(_melbourne) if real else Offloading(drop_small_cells)
+    env = ParallelOffloading(environment)
+    # Sites without users are no agents.
+    assert len(env.possible_agents) == (120 if real else 6)
+    env.reset(seed=5)
+    batched = Offloading(_melbourne) if real else Offloading(drop_small_cells)
+    batched.reset(1, generator(5, "pettingzoo", 0))
+    actions = {agent: env.action_space(agent).sample() for agent in env.agents}
+    users = members(batched.cells.cell, batched.cells.num_cells)
+    columns: dict[str, Any] = {}
+    for name, shape in {"ratio": (), "score": (16,), "power_dbm": (), "need": ()}.items():
+        columns[name] = torch.zeros(1, batched.cells.num_users, *shape)
+        for agent, action in actions.items():
+            row = users[int(agent.removeprefix("site_"))]
+            for user, value in zip(row[row >= 0].tolist(), action[name], strict=True):
+                columns[name][0, user] = torch.as_tensor(value)
+    power_w = 10 ** ((columns["power_dbm"] - 30) / 10)
+    decision = construct(
+        columns["ratio"],
+        columns["score"],
+        power_w.unsqueeze(-1).clamp(1e-6, 0.2),
+        columns["need"],
+        batched.cells.cell,
+        batched.cells.num_cells,
+    )
+    wanted = batched.step(decision)
+    _, rewards, _, _, infos = env.step(actions)
+    for agent in actions:
+        site = int(agent.removeprefix("site_"))
+        assert rewards[agent] == pytest.approx(float(wanted.reward[0, site]), rel=1e-5)
+        mine = batched.cells.cell == site
+        energy_j = float(wanted.info.cost.energy_j[0, mine].sum())
+        assert infos[agent]["energy_j"] == pytest.approx(energy_j, rel=1e-5)

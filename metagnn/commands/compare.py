@@ -34,11 +34,18 @@ def main(words: Sequence[str]) -> None:
     if (arguments.gain is None) == (arguments.config is None):
         raise ValueError("`GAIN` or `--config` must be given, and not both")
     if arguments.config is not None and has_section(arguments.config, "compare"):
+        settings = read_section(arguments.config, "compare")
+        if settings.get("task") == "offloading":
+            from metagnn.commands.compare_offloading import compare as compare_algorithms
+
+            compare_algorithms(arguments, settings, read_section(arguments.config, "model"))
+            return
+        refuse(arguments, ("--network",), "with this configuration")
         from metagnn.commands.compare_assignment import compare as compare_schemes
 
-        compare_schemes(arguments, read_section(arguments.config, "compare"))
+        compare_schemes(arguments, settings)
         return
-    refuse(arguments, ("--runs",), "without a configuration of trained schemes")
+    refuse(arguments, ("--runs", "--network"), "without a configuration of trained agents")
     policies = arguments.policies.split(",") if arguments.policies is not None else None
     policies = list(DEFAULT_POLICIES) if policies is None else policies
     out = None if arguments.out is None else output_folder(arguments.out)
@@ -157,7 +164,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the test networks (0)")
     parser.add_argument(
-        "--runs", metavar="DIR", help="folder of trained runs (channel_assignment: all schemes)"
+        "--runs", metavar="DIR", help="folder of trained runs (channel_assignment, offloading)"
+    )
+    parser.add_argument(
+        "--network", metavar="NAME", help="offloading: melbourne, or cells x users such as 12x10"
     )
     parser.add_argument("--policies", metavar="LIST", help="names separated by commas")
     parser.add_argument(

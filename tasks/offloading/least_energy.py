@@ -61,13 +61,14 @@ def least_energy(
     def power_w(ratio: Tensor) -> Tensor:
         left_s = (deadline - ratio * omega / served).clamp(min=1e-12)
         exponent = (ratio * d / (radio.bandwidth_hz * left_s)).clamp(max=1000.0)
-        power = ratio_w * torch.expm1(math.log(2.0) * exponent)
+        power: Tensor = ratio_w * torch.expm1(math.log(2.0) * exponent)
         return power.clamp(radio.power_min_w, radio.power_max_w)
 
     def energy_j(ratio: Tensor, power: Tensor) -> Tensor:
         rate = radio.bandwidth_hz * torch.log1p(power / ratio_w) / math.log(2.0)
         computing_j = (1.0 - ratio) * omega * e_user + ratio * omega * e_server
-        return computing_j + power * ratio * d / rate
+        total: Tensor = computing_j + power * ratio * d / rate
+        return total
 
     possible = lowest <= highest
     left, right = lowest, torch.maximum(lowest, highest)

@@ -1,0 +1,146 @@
+"""``metagnn compare`` for offloading: trained algorithms, baselines and the relaxation."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metagnn.commands.options import (
+    interval_cell,
+    output_folder,
+    refuse,
+    text_table,
+    to_json,
+)
+
+if TYPE_CHECKING:
+    from metagnn.offloading_place import Place
+    from metagnn.tasks.power_control.metrics import Estimate
+
+_KEYS = ("task", "num_networks", "num_steps")
+_COLUMNS = {
+    "met": ("deadlines met", 4, 1.0),
+    "met_of_allowed": ("of those possible", 4, 1.0),
+    "energy_j": ("energy [mJ]", 2, 1e3),
+    "local_j": ("local", 2, 1e3),
+    "transmission_j": ("transmission", 2, 1e3),
+    "edge_j": ("edge", 2, 1e3),
+    "energy_over_bound": ("over the bound", 3, 1.0),
+    "reward": ("reward", 3, 1.0),
+}
+
+
+def compare(
+    arguments: argparse.Namespace, settings: Mapping[str, Any], model: Mapping[str, Any]
+) -> None:
+    """Score every run found under ``--runs`` and the baselines, and print a table.
+
+    Args:
+        arguments: Options of ``metagnn compare``.
+        settings: Section ``compare`` of the configuration.
+        model: Section ``model`` of the configuration, whose networks are scored on.
+
+    Raises:
+        ValueError: If an option or a setting breaks its rule.
+    """
+    from metagnn.files import write_json, written_together
+    from metagnn.graphs.checks import check_count, require
+    from metagnn.offloading_comparison import (
+        compare_offloading,
+        find_sites,
+        improvements,
+        offloading_metrics,
+    )
+
+    options = ("--policies", "--steps", "--power_max_dbm", "--noise_dbm", "--adapt-to")
+    refuse(arguments, (*options, "--num-neighbours", "--num-links"), "with this configuration")
+    idle = (("--bf16", False), ("--device", "cpu"), ("--checkpoint", "power_control"))
+    for option, default in idle:
+        value = getattr(arguments, option[2:])
+        require(value == default, option, "be left out with this configuration", value)
+    require(set(settings) == set(_KEYS), "compare", f"have the keys {list(_KEYS)}", list(settings))
+    for key in _KEYS[1:]:
+        check_count(f"compare.{key}", settings[key])
+    out = None if arguments.out is None else output_folder(arguments.out)
+    place = _place(model, arguments.network)
+    wanted = settings["num_networks"] if arguments.networks is None else arguments.networks
+    trained = []
+    if arguments.runs is not None:
+        folder = Path(arguments.runs)
+        require(folder.is_dir(), "--runs", "be a folder of runs", arguments.runs)
+        trained = find_sites(folder)
+    num_steps = settings["num_steps"]
+    scores = compare_offloading(trained, place, wanted, num_steps, arguments.seed)
+    metrics, better = offloading_metrics(scores), improvements(scores)
+    signalling = {
+        name: sum(t.signalling_bytes for t in trained if t.algorithm == name) / len(of_seeds)
+        for name, of_seeds in scores.items()
+        if None not in of_seeds
+    }
+    document = {
+        "network": place.network,
+        "num_networks": wanted,
+        "num_steps": num_steps,
+        "seed": arguments.seed,
+        "interval": "over seeds (of the inter-quartile mean), over networks where num_seeds is 1",
+        "num_seeds": {name: len(of_seeds) for name, of_seeds in scores.items()},
+        "policies": to_json(metrics),
+        "signalling_bytes_per_episode": signalling,
+        "probability_of_improvement": to_json(
+            {f"{a} > {b}": {"probability": p} for (a, b), p in better.items()}
+        ),
+    }
+    if out is not None:
+        with written_together(out) as folder:
+            write_json(folder / "comparison.json", document)
+    if arguments.json:
+        import json
+
+        json.dump(document, sys.stdout, indent=2, allow_nan=False)
+        print()
+        return
+    cells = place.cells()
+    size = f"{cells.num_cells} cells, {cells.num_users} users, {place.num_channels} channels"
+    print(f"{place.network}: {size}; {wanted} networks of {num_steps} slots; energies per task")
+    print(_table(metrics))
+    for (first, second), chance in better.items():
+        print(f"P({first} > {second}) in deadlines met: {interval_cell(chance, 2)}")
+    for name, number in signalling.items():
+        print(f"{name}: {number / 1e3:.0f} kB of signalling per episode of training")
+    print("Brackets: 95 % bootstrap interval, over seeds (inter-quartile mean) or else networks.")
+
+
+def _place(model: Mapping[str, Any], network: str | None) -> "Place":
+    """Networks of the configuration, or others of ``--network``."""
+    from metagnn.graphs.checks import require
+    from metagnn.offloading_place import Place
+
+    values = dict(model.get("init_args", {}).get("place", {}))
+    known = [field.name for field in fields(Place)]
+    for key in values:
+        require(key in known, "place", f"have keys among {known}", key)
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    place = Place(**values)
+    if network is None:
+        return place
+    if network == "melbourne":
+        return replace(place, network="melbourne")
+    numbers = network.split("x")
+    fits = len(numbers) == 2 and all(n.isdecimal() for n in numbers)
+    require(fits, "--network", "be melbourne or CELLSxUSERS such as 12x10", network)
+    num_cells, users = (int(n) for n in numbers)
+    return replace(place, network="random", num_cells=num_cells, users_per_cell=users)
+
+
+def _table(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> str:
+    order = sorted(metrics, key=lambda name: -metrics[name]["met"].value)
+    rows = [["policy", *(title for title, _, _ in _COLUMNS.values())]]
+    for name in order:
+        cells = [
+            interval_cell(metrics[name][column], digits, scale)
+            for column, (_, digits, scale) in _COLUMNS.items()
+        ]
+        rows.append([name, *cells])
+    return text_table(rows)

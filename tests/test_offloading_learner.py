@@ -1,0 +1,298 @@
+"""The three algorithms of offloading as Lightning modules: episodes, updates, averages, resume."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor
+
+from metagnn.checkpoint_io import HashedCheckpointIO
+from metagnn.graphs.interference import DenseGraph
+from metagnn.offloading_action import joint_action
+from metagnn.offloading_agents import AgentShape, worth
+from metagnn.offloading_comparison import find_sites
+from metagnn.offloading_learner import Learning, OffloadingLearner, parts_of
+from metagnn.offloading_place import Place
+from metagnn.offloading_score import trained_policy
+
+PLACE = Place(num_cells=3, users_per_cell=3, num_channels=4, revenue=0.3)
+SHAPE = AgentShape(hidden_channels=(8, 8), critic_channels=(16,), num_claims=2)
+PERCEPTRON = AgentShape(
+    kind="perceptron", shared=False, hidden_channels=(8,), critic_channels=(8,), num_claims=0
+)
+LEARNING = Learning(
+    num_copies=2, num_steps=3, actor_batch=2, critic_batch=4, capacity=20, warm_up=4
+)
+
+
+class _Stop(pl.Callback):
+    """Stops after the second epoch, as a signal would."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = trainer.current_epoch == 1
+
+
+def _learner(**changed: Any) -> OffloadingLearner:
+    arguments: dict[str, Any] = {"place": PLACE, "shape": SHAPE, "learning": LEARNING}
+    return OffloadingLearner(**{**arguments, "num_validation_networks": 3, **changed})
+
+
+def _trainer(folder: Path, epochs: int, **changed: Any) -> pl.Trainer:
+    settings: dict[str, Any] = {
+        "max_epochs": epochs,
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "limit_val_batches": 0,
+        "default_root_dir": folder,
+        "plugins": [HashedCheckpointIO()],
+    }
+    return pl.Trainer(**{**settings, **changed})
+
+
+def _fit(folder: Path, epochs: int, **changed: Any) -> OffloadingLearner:
+    learner = _learner(**changed)
+    _trainer(folder, epochs).fit(learner)
+    return learner
+
+
+def _state(learner: OffloadingLearner) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in learner.state_dict().items()}
+
+
+def _models(learner: OffloadingLearner) -> list[Tensor]:
+    """All actors' and critics' parameters, a row for each site."""
+    pairs = zip(learner.agents.actors, learner.agents.critics, strict=True)
+    return [
+        torch.cat([p.detach().flatten() for module in pair for p in module.parameters()])
+        for pair in pairs
+    ]
+
+
+DISCOUNTED = replace(LEARNING, discount=0.5)
+CASES: dict[str, dict[str, Any]] = {
+    "maddpg": {},
+    "maddpg, models of their own": {"shape": replace(SHAPE, shared=False)},
+    "maddpg, discounted": {"learning": DISCOUNTED},
+    "maddpg, credit of sites": {"learning": replace(DISCOUNTED, credit="site")},
+    "federated": {"algorithm": "federated", "average_every": 2},
+    "independent, discounted": {"algorithm": "independent", "learning": DISCOUNTED},
+    "perceptrons": {"shape": PERCEPTRON, "learning": replace(DISCOUNTED, credit="site")},
+    "local perceptrons": {
+        "shape": PERCEPTRON,
+        "algorithm": "independent",
+        "learning": replace(DISCOUNTED, credit="site", target="as_printed"),
+    },
+}
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_a_run_that_stops_and_goes_on_is_the_same_bit_for_bit(case: str, tmp_path: Path) -> None:
+    changed = CASES[case]
+    whole = _fit(tmp_path, 4, **changed)
+    half = _learner(**changed)
+    trainer = _trainer(tmp_path, 4, callbacks=[_Stop()])
+    trainer.fit(half)
+    assert int(half.num_done) == 2
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    again = _learner(**changed)
+    _trainer(tmp_path, 4).fit(again, ckpt_path=str(tmp_path / "half.ckpt"), weights_only=True)
+    assert int(again.num_done) == 4
+    for name, value in _state(whole).items():
+        assert value.equal(_state(again)[name]), name
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_every_parameter_learns(case: str, tmp_path: Path) -> None:
+    changed = CASES[case]
+    before, after = _state(_learner(**changed)), _state(_fit(tmp_path, 2, **changed))
+    still = [
+        name
+        for name, value in before.items()
+        if name.startswith("agents.") and value.equal(after[name])
+    ]
+    assert still == []
+    assert all(bool(value.isfinite().all()) for value in after.values())
+
+
+def test_a_seed_decides_all_of_it(tmp_path: Path) -> None:
+    one, same, other = (_state(_fit(tmp_path, 2, seed=seed)) for seed in (0, 0, 1))
+    assert all(value.equal(same[name]) for name, value in one.items())
+    assert not one["replay.gain"].equal(other["replay.gain"])
+
+
+def test_federated_sites_are_alike_after_an_average_and_only_then(tmp_path: Path) -> None:
+    alike = _models(_fit(tmp_path, 2, algorithm="federated", average_every=2))
+    assert all(row.equal(alike[0]) for row in alike)
+    apart = _models(_fit(tmp_path, 1, algorithm="federated", average_every=2))
+    alone = _models(_fit(tmp_path, 2, algorithm="independent"))
+    for rows in (apart, alone):
+        assert not rows[0].equal(rows[1])
+    # The first episode of both is the same, and the average is the mean.
+    before = _models(_fit(tmp_path, 1, algorithm="independent"))
+    averaged = _models(_fit(tmp_path, 1, algorithm="federated", average_every=1))
+    torch.testing.assert_close(averaged[0], torch.stack(before).mean(0))
+
+
+def test_clusters_average_among_themselves(tmp_path: Path) -> None:
+    place = replace(PLACE, network="fixed")
+    found = _fit(tmp_path, 2, place=place, algorithm="federated", average_every=2, num_clusters=2)
+    rows = _models(found)
+    assert sorted(site for cluster in found.clusters for site in cluster) == [0, 1, 2]
+    for cluster in found.clusters:
+        assert all(rows[site].equal(rows[cluster[0]]) for site in cluster)
+    first, second = (cluster[0] for cluster in found.clusters)
+    assert not rows[first].equal(rows[second])
+
+
+def test_signalling_by_hand(tmp_path: Path) -> None:
+    # 9 users' gains on 4 channels, 3 sites' interference on 4, 3 numbers of each task and 4 of each
+    # action, 2 copies of 3 slots in 2 episodes, 4 bytes each.
+    numbers = 9 * 4 + 3 * 4 + 9 * 3 + 9 * 4
+    assert float(_fit(tmp_path, 2).signalling_bytes) == 4 * numbers * 2 * 3 * 2
+    assert float(_fit(tmp_path, 2, algorithm="independent").signalling_bytes) == 0
+    found = _fit(tmp_path, 2, algorithm="federated", average_every=1)
+    size = sum(p.numel() for p in found.agents.parameters())
+    # All models to the server and back, in each of two rounds.
+    assert float(found.signalling_bytes) == 4 * size * 2 * 2
+
+
+def test_the_replay_holds_what_happened(tmp_path: Path) -> None:
+    learner = _fit(tmp_path, 1, learning=replace(LEARNING, warm_up=20))
+    assert len(learner.replay) == 6
+    kept = {name: learner.replay.get_buffer(name)[:6] for name in learner.replay.names}
+    seen = learner._transitions(kept)
+    # The networks of a copy stay, and what it held is what it had the step before.
+    gain = kept["gain"].view(3, 2, 9, 3)
+    assert gain[0].equal(gain[2])
+    held = seen.observation.graph.node[..., 3].view(3, 2, 9, 4)
+    assert held[0].sum() == 0
+    assert held[1:].equal(seen.action.place.view(3, 2, 9, 4)[:2])
+    assert seen.reward.shape == (6, 9, 4)
+    assert seen.reward[..., 1:].min() >= 0
+
+
+def test_the_parts_sum_up_to_the_reward() -> None:
+    environment = PLACE.environment(2)
+    learner = _learner()
+    generator = torch.Generator().manual_seed(0)
+    environment.reset(4, generator)
+    policy = learner.agents
+    for _ in range(3):
+        slot = environment.slot
+        outcome = environment.step(trained_policy(policy)(slot, environment.radio, generator)).info
+        parts = parts_of(outcome.cost, slot)
+        torch.testing.assert_close(worth(parts, PLACE.revenue), outcome.value)
+    of_sites = learner._of_sites(parts)
+    wanted = outcome.value.sum(-1, keepdim=True).expand(-1, 3)
+    torch.testing.assert_close(of_sites, wanted)
+    local = _learner(algorithm="independent")._of_sites(parts)
+    torch.testing.assert_close(local, outcome.value.view(4, 3, 3).sum(-1))
+
+
+def test_a_central_critic_moves_an_actor_by_what_others_suffer() -> None:
+    learner = _learner()
+    graph = PLACE.environment(1).reset(2, torch.Generator().manual_seed(0))
+    edges = torch.full((2, 9, 9), 1e4)
+    for algorithm, wanted in (("maddpg", True), ("independent", False)):
+        learner = _learner(algorithm=algorithm)
+        wishes = learner.agents.wishes(DenseGraph(graph.node, graph.edge_weight))
+        action = joint_action(wishes, learner.agents.cell, 3)
+        parts = learner.agents.parts(graph, edges, action)
+        (gradient,) = torch.autograd.grad(parts[:, 3:].sum(), wishes.level, allow_unused=True)
+        assert bool(gradient[:, :3].abs().sum() > 0) == wanted
+
+
+def test_checkpoints_of_another_run_are_refused(tmp_path: Path) -> None:
+    learner = _learner()
+    trainer = _trainer(tmp_path, 2)
+    trainer.fit(learner)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    other = _learner(learning=replace(LEARNING, discount=0.0, noise=(0.3, 0.1)))
+    with pytest.raises(ValueError, match="`ckpt_path` must be of a run with learning = "):
+        _trainer(tmp_path, 3).fit(other, ckpt_path=str(tmp_path / "run.ckpt"), weights_only=True)
+    with pytest.raises(ValueError, match="`ckpt_path` must be of a run with num_episodes = 3"):
+        _trainer(tmp_path, 3).fit(
+            _learner(), ckpt_path=str(tmp_path / "run.ckpt"), weights_only=True
+        )
+
+
+def test_runs_are_found_and_their_policies_run_elsewhere(tmp_path: Path) -> None:
+    for algorithm in ("maddpg", "federated"):
+        learner = _learner(algorithm=algorithm, average_every=2)
+        trainer = _trainer(tmp_path, 2)
+        trainer.fit(learner)
+        trainer.save_checkpoint(tmp_path / algorithm / "last.ckpt")
+    sites = find_sites(tmp_path)
+    assert [one.algorithm for one in sites] == ["federated", "maddpg"]
+    assert all(len(one.actors) == 1 for one in sites)
+    for one in sites:
+        for place in (PLACE, replace(PLACE, num_cells=5, users_per_cell=2)):
+            environment = place.environment(1)
+            environment.reset(2, torch.Generator().manual_seed(0))
+            decision = one.policy(place)(
+                environment.slot, environment.radio, torch.Generator().manual_seed(0)
+            )
+            environment.step(decision)
+    own = _learner(algorithm="independent")
+    trainer = _trainer(tmp_path, 1)
+    trainer.fit(own)
+    trainer.save_checkpoint(tmp_path / "own" / "last.ckpt")
+    (alone,) = find_sites(tmp_path / "own")
+    with pytest.raises(ValueError, match="`network` must have the 3 sites of the models"):
+        alone.policy(replace(PLACE, num_cells=4))
+
+
+def test_runs_that_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`runs` must hold a last.ckpt of a run"):
+        find_sites(tmp_path)
+    trainer = _trainer(tmp_path, 2)
+    trainer.fit(_learner())
+    trainer.save_checkpoint(tmp_path / "a" / "last.ckpt")
+    trainer.save_checkpoint(tmp_path / "b" / "last.ckpt")
+    with pytest.raises(ValueError, match=r"`runs` must hold one run of \('maddpg', 0\)"):
+        find_sites(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"algorithm": "dqn"}, "`algorithm` must be one of"),
+        ({"shape": PERCEPTRON}, "`learning.credit` must be 'site' for perceptrons"),
+        ({"num_clusters": 2}, "`num_clusters` must be 1 where every episode has other networks"),
+        ({"place": replace(PLACE, network="fixed"), "num_clusters": 4}, "`num_clusters` must lie"),
+        ({"average_every": 0}, "`average_every` must be an integer >= 1"),
+        ({"seed": -1}, "`seed` must be an integer >= 0"),
+        ({"learning": replace(LEARNING, target="as_printed")}, "`learning.discount` must be > 0"),
+    ],
+)
+def test_arguments_that_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _learner(**changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"discount": 1.0}, "`discount` must be < 1, got 1.0"),
+        ({"discount": -0.1}, r"`discount` must lie in \[0, 1\]"),
+        ({"soft_rate": 1.5}, r"`soft_rate` must lie in \[0, 1\]"),
+        ({"actor_batch": 65}, "`actor_batch` must be at most critic_batch = 64"),
+        ({"warm_up": 3}, r"`warm_up` must lie in \[num_copies, capacity\] = \[8, 2000\], got 3"),
+        ({"noise": (-0.1, 0.1)}, "`noise` must be finite and >= 0"),
+        ({"actor_rate": float("nan")}, "`actor_rate` must be"),
+        ({"credit": "all"}, "`credit` must be 'user' or 'site'"),
+        ({"schedule": "cosine"}, "`schedule` must be one of"),
+        ({"target": "later"}, "`target` must be one of"),
+        ({"num_copies": 0}, "`num_copies` must be an integer >= 1"),
+    ],
+)
+def test_constants_that_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Learning(**changed)
