@@ -329,6 +329,11 @@ def test_every_packaged_config_runs(
     if name.startswith("channel_assignment"):
         small = ["--model.init_args.cell.num_copies=4"]
         small += ["--model.init_args.scheme=frl"] if "_adapt" in name else []
+    elif name.startswith("offloading"):
+        learning = "--model.init_args.learning"
+        small = [
+            f"{learning}.{key}=4" for key in ("num_steps", "warm_up", "capacity", "num_copies")
+        ]
     else:
         small = ["--data.num_links=[2]", "--data.tasks_per_batch=1", "--data.num_samples=16"]
         if name not in ("from_scratch", "mismatch"):
@@ -392,6 +397,59 @@ def test_options_that_a_comparison_of_schemes_refuses(
     assert "`subcommand` must be fit, validate or test with this configuration" in error
     error = _error(capsys, "fit", "--config", "channel_assignment")
     assert "compare" in error
+
+
+def test_sites_learn_to_offload_and_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick = ["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=2"]
+    quick += ["--model.init_args.num_validation_networks=2", "--model.init_args.average_every=2"]
+    quick += [f"--model.init_args.learning.{name}=4" for name in ("warm_up", "num_copies")]
+    quick += ["--model.init_args.learning.num_steps=2"]
+    for algorithm in ("maddpg", "federated"):
+        words = ["fit", "--config", "offloading", f"--model.init_args.algorithm={algorithm}"]
+        main([*words, *quick])
+    with Path("runs/offloading/version_0/metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    logged = {"reward", "met", "energy_mj", "critic_error", "value", "signalling_bytes"}
+    assert logged | {"validation_met", "validation_energy_mj"} <= set(rows[0])
+    short = Path("short.yaml")
+    short.write_text(config_path("offloading").read_text().replace("num_steps: 20", "num_steps: 2"))
+    words = ["compare", "--config", str(short), "--networks", "1", "--runs", "runs"]
+    for network, cells in (("3x2", "3 cells, 6 users"), ("melbourne", "125 cells, 816 users")):
+        capsys.readouterr()
+        main([*words, "--network", network])
+        text = capsys.readouterr().out
+        assert cells in text
+        assert "P(maddpg > federated) in deadlines met" in text
+    main([*words, "--network", "3x2", "--json", "--out", "out"])
+    document = json.loads(capsys.readouterr().out)
+    assert json.loads(Path("out/comparison.json").read_text()) == document
+    policies = document["policies"]
+    assert set(policies) == {
+        "maddpg",
+        "federated",
+        "coordinated",
+        "heuristic",
+        "full offloading",
+        "local computing",
+        "random",
+    }
+    assert policies["local computing"]["met"] == 0.0
+    assert policies["coordinated"]["energy_over_bound"] >= 1.0
+    assert set(document["signalling_bytes_per_episode"]) == {"maddpg", "federated"}
+    assert "`--network` must be melbourne or CELLSxUSERS" in _error(
+        capsys, *words, "--network", "x"
+    )
+    assert "`num_cells` must be" in _error(capsys, *words, "--network", "0x3")
+    assert "`--num-links` must be left out" in _error(capsys, *words, "--num-links", "3")
+    assert "`--bf16` must be left out" in _error(capsys, *words, "--bf16")
+    assert "`--runs` must be a folder" in _error(capsys, *words[:-1], "none")
+    error = _error(capsys, "compare", "--config", "power_control_quick", "--network", "3x2")
+    assert "`--network` must be left out" in error
+    error = _error(capsys, "compare", "--config", "channel_assignment", "--network", "3x2")
+    assert "`--network` must be left out" in error
 
 
 def test_configs_cannot_name_foreign_classes_or_unknown_keys(
