@@ -19,9 +19,80 @@ from typing import Generic, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from metagnn.graphs.checks import check_count, check_non_negative, check_positive, require
+
 Observation = TypeVar("Observation")
 Action = TypeVar("Action")
 Target = Literal["next", "as_printed"]
+Credit = Literal["user", "site"]
+Schedule = Literal["linear", "constant"]
+
+
+@dataclass(frozen=True)
+class MADDPGSettings:
+    """Constants of paper D's Section III-B and of Algorithms 1 and 2.
+
+    Attributes:
+        num_copies: Networks that an episode runs side by side.
+        num_steps: Slots of an episode; each is followed by an update.
+        discount: Discount gamma of what follows; 0 makes the value that of the slot alone.
+        soft_rate: Rate tau of the targets (Eq. 20).
+        actor_batch: Transitions of an actor's update, the first ones of the critic's last batch.
+        critic_batch: Transitions of a critic's update (W).
+        critic_updates: Updates of the critics per update of the actors.
+        actor_rate: Learning rate of the actors.
+        critic_rate: Learning rate of the critics.
+        capacity: Transitions in the replay.
+        warm_up: Transitions before the first update.
+        schedule: ``linear`` decay of the learning rates to zero after the last episode, or
+            ``constant``.
+        noise: Scale of the exploration's noise, at first and at the end.
+        credit: The critics learn the rewards of ``user`` by user, part by part, or of each ``site``
+            (Eq. 15 and 24).
+        target: ``next``, or ``as_printed`` (Eq. 16).
+
+    Raises:
+        ValueError: If a constant is out of range.
+    """
+
+    num_copies: int = 8
+    num_steps: int = 10
+    discount: float = 0.0
+    soft_rate: float = 0.01
+    actor_batch: int = 8
+    critic_batch: int = 64
+    critic_updates: int = 2
+    actor_rate: float = 1e-3
+    critic_rate: float = 2e-3
+    capacity: int = 2000
+    warm_up: int = 200
+    schedule: Schedule = "linear"
+    noise: tuple[float, float] = (0.25, 0.1)
+    credit: Credit = "user"
+    target: Target = "next"
+
+    def __post_init__(self) -> None:
+        for name in ("num_copies", "num_steps", "actor_batch", "critic_batch", "critic_updates"):
+            check_count(name, getattr(self, name))
+        for name in ("discount", "soft_rate"):
+            value = getattr(self, name)
+            require(0.0 <= value <= 1.0, name, "lie in [0, 1]", value)
+        require(self.discount < 1.0, "discount", "be < 1", self.discount)
+        for name in ("actor_rate", "critic_rate"):
+            check_positive(name, getattr(self, name))
+        for value in self.noise:
+            check_non_negative("noise", value)
+        rule = f"be at most critic_batch = {self.critic_batch}"
+        require(self.actor_batch <= self.critic_batch, "actor_batch", rule, self.actor_batch)
+        check_count("capacity", self.capacity)
+        rule = f"lie in [num_copies, capacity] = [{self.num_copies}, {self.capacity}]"
+        fits = self.num_copies <= self.warm_up <= self.capacity
+        require(fits, "warm_up", rule, self.warm_up)
+        require(self.credit in ("user", "site"), "credit", "be 'user' or 'site'", self.credit)
+        schedules = ("linear", "constant")
+        require(self.schedule in schedules, "schedule", f"be one of {schedules}", self.schedule)
+        targets = ("next", "as_printed")
+        require(self.target in targets, "target", f"be one of {targets}", self.target)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ def joint_action(wishes: Wishes, cell: Tensor, num_cells: int) -> JointAction:
     their scores, cell by cell, and servers divided by the needs of those who have a channel.
     Backwards a choice of a channel is the softmax of the user's scores (straight-through), and
     bounds let gradients through that lead inwards.
+
+    Raises:
+        ValueError: If a score is not a number.
     """
     score = wishes.score
     channel = match_channels(score, cell, num_cells)

@@ -42,6 +42,9 @@ class AgentShape:
         critic_channels: Widths of the critic's layers; of a perceptron the one.
         num_claims: See `OffloadingActor`; 0 for perceptrons.
         bidirectional: See `OffloadingActor`; false for perceptrons.
+
+    Raises:
+        ValueError: If a width is not positive, or the kind is unknown or lacks what is asked.
     """
 
     kind: Kind = "graph"

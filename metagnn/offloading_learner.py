@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from metagnn.federated import Update, federated_round
-from metagnn.graphs.checks import check_count, check_non_negative, check_positive, require
+from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
 from metagnn.maddpg import (
     Agents,
-    Target,
+    MADDPGSettings,
     Transitions,
     deviance,
     soft_update,
@@ -43,77 +43,8 @@ from metagnn.tasks.offloading.environment import NUM_FEATURES, NUM_PER_CHANNEL, 
 
 Algorithm = Literal["maddpg", "federated", "independent"]
 ALGORITHMS: tuple[Algorithm, ...] = ("maddpg", "federated", "independent")
-Credit = Literal["user", "site"]
-Schedule = Literal["linear", "constant"]
 # Absolute precision of the parts but the first: 0.1 s, 0.1 mJ and 10 mJ.
 _FLOORS = (0.1, 1e-4, 1e-2)
-
-
-@dataclass(frozen=True)
-class Learning:
-    """Constants of the learning.
-
-    Attributes:
-        num_copies: Networks that an episode runs side by side.
-        num_steps: Slots of an episode; each is followed by an update.
-        discount: Discount gamma of what follows; 0 makes the value that of the slot alone.
-        soft_rate: Rate tau of the targets (Eq. 20).
-        actor_batch: Transitions of an actor's update, the first ones of the critic's last batch.
-        critic_batch: Transitions of a critic's update (W).
-        critic_updates: Updates of the critics per update of the actors.
-        actor_rate: Learning rate of the actors.
-        critic_rate: Learning rate of the critics.
-        capacity: Transitions in the replay.
-        warm_up: Transitions before the first update.
-        schedule: ``linear`` decay of the learning rates to zero after the last episode, or
-            ``constant``.
-        noise: Scale of the exploration's noise, at first and at the end.
-        credit: The critics learn the rewards of ``user`` by user, part by part, or of each ``site``
-            (Eq. 15 and 24).
-        target: ``next``, or ``as_printed`` (Eq. 16).
-
-    Raises:
-        ValueError: If a constant is out of range.
-    """
-
-    num_copies: int = 8
-    num_steps: int = 10
-    discount: float = 0.0
-    soft_rate: float = 0.01
-    actor_batch: int = 8
-    critic_batch: int = 64
-    critic_updates: int = 2
-    actor_rate: float = 1e-3
-    critic_rate: float = 2e-3
-    capacity: int = 2000
-    warm_up: int = 200
-    schedule: Schedule = "linear"
-    noise: tuple[float, float] = (0.25, 0.1)
-    credit: Credit = "user"
-    target: Target = "next"
-
-    def __post_init__(self) -> None:
-        for name in ("num_copies", "num_steps", "actor_batch", "critic_batch", "critic_updates"):
-            check_count(name, getattr(self, name))
-        for name in ("discount", "soft_rate"):
-            value = getattr(self, name)
-            require(0.0 <= value <= 1.0, name, "lie in [0, 1]", value)
-        require(self.discount < 1.0, "discount", "be < 1", self.discount)
-        for name in ("actor_rate", "critic_rate"):
-            check_positive(name, getattr(self, name))
-        for value in self.noise:
-            check_non_negative("noise", value)
-        rule = f"be at most critic_batch = {self.critic_batch}"
-        require(self.actor_batch <= self.critic_batch, "actor_batch", rule, self.actor_batch)
-        check_count("capacity", self.capacity)
-        rule = f"lie in [num_copies, capacity] = [{self.num_copies}, {self.capacity}]"
-        fits = self.num_copies <= self.warm_up <= self.capacity
-        require(fits, "warm_up", rule, self.warm_up)
-        require(self.credit in ("user", "site"), "credit", "be 'user' or 'site'", self.credit)
-        schedules = ("linear", "constant")
-        require(self.schedule in schedules, "schedule", f"be one of {schedules}", self.schedule)
-        targets = ("next", "as_printed")
-        require(self.target in targets, "target", f"be one of {targets}", self.target)
 
 
 @dataclass(frozen=True)
@@ -140,7 +71,7 @@ class OffloadingLearner(pl.LightningModule):
         place: Where episodes take place.
         shape: What the agents look like. Federated and independent sites have models of their
             own, whatever ``shared`` says.
-        learning: Constants of the learning.
+        maddpg: Constants of the learning.
         algorithm: ``maddpg``, ``federated`` or ``independent``.
         average_every: Episodes between averagings.
         num_clusters: Models are averaged within so many clusters of neighbouring sites; more than
@@ -159,7 +90,7 @@ class OffloadingLearner(pl.LightningModule):
         self,
         place: Place,
         shape: AgentShape,
-        learning: Learning,
+        maddpg: MADDPGSettings,
         algorithm: Algorithm = "maddpg",
         average_every: int = 10,
         num_clusters: int = 1,
@@ -171,19 +102,19 @@ class OffloadingLearner(pl.LightningModule):
         check_count("average_every", average_every)
         check_count("seed", seed, minimum=0)
         check_count("num_validation_networks", num_validation_networks)
-        printed = learning.target == "as_printed"
+        printed = maddpg.target == "as_printed"
         rule = "be 'site' for perceptrons, which have one value"
-        fits = shape.kind == "graph" or learning.credit == "site"
-        require(fits, "learning.credit", rule, learning.credit)
+        fits = shape.kind == "graph" or maddpg.credit == "site"
+        require(fits, "maddpg.credit", rule, maddpg.credit)
         rule = "be > 0 for the target as printed"
-        require(learning.discount > 0.0 or not printed, "learning.discount", rule, 0.0)
+        require(maddpg.discount > 0.0 or not printed, "maddpg.discount", rule, 0.0)
         cells = place.cells()
         rule = "be 1 where every episode has other networks"
         require(num_clusters == 1 or place.network != "random", "num_clusters", rule, num_clusters)
         self.clusters = [list(range(cells.num_cells))]
         if num_clusters > 1:
             self.clusters = clusters_of_sites(cells.site_m.view(-1, 2), num_clusters)
-        self.place, self.shape, self.learning = place, shape, learning
+        self.place, self.shape, self.maddpg = place, shape, maddpg
         self.algorithm, self.average_every = algorithm, average_every
         self.num_clusters, self.seed = num_clusters, seed
         self.num_validation_networks = num_validation_networks
@@ -192,10 +123,10 @@ class OffloadingLearner(pl.LightningModule):
         central = algorithm == "maddpg"
         own = AgentShape(**{**asdict(shape), "shared": shape.shared and central})
         self.agents = OffloadingAgents(own, cells.cell, cells.num_cells, radio, central, seed)
-        if learning.discount > 0.0:
+        if maddpg.discount > 0.0:
             self.target = copy.deepcopy(self.agents).requires_grad_(False)
         self.replay = Replay(
-            learning.capacity, self._entries(cells.num_users, cells.num_cells, radio.num_channels)
+            maddpg.capacity, self._entries(cells.num_users, cells.num_cells, radio.num_channels)
         )
         self.register_buffer("num_done", torch.zeros((), dtype=torch.int64))
         self.register_buffer("signalling_bytes", torch.zeros((), dtype=torch.float64))
@@ -214,7 +145,7 @@ class OffloadingLearner(pl.LightningModule):
             "share": (users,),
             "parts": (users, len(PARTS)),
         }
-        if self.learning.discount > 0.0:
+        if self.maddpg.discount > 0.0:
             found |= {"next_per_channel": by_channel, "next_per_user": by_user}
         return found
 
@@ -223,7 +154,7 @@ class OffloadingLearner(pl.LightningModule):
         plain = {
             "place": asdict(self.place),
             "shape": asdict(self.shape),
-            "learning": asdict(self.learning),
+            "maddpg": asdict(self.maddpg),
         }
         lists = {
             name: {key: list(v) if isinstance(v, tuple) else v for key, v in of.items()}
@@ -263,8 +194,8 @@ class OffloadingLearner(pl.LightningModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam on the actors and on the critics."""
         pairs = (
-            (self.agents.actors, self.learning.actor_rate),
-            (self.agents.critics, self.learning.critic_rate),
+            (self.agents.actors, self.maddpg.actor_rate),
+            (self.agents.critics, self.maddpg.critic_rate),
         )
         return [torch.optim.Adam(m.parameters(), lr=rate, fused=True) for m, rate in pairs]
 
@@ -274,7 +205,7 @@ class OffloadingLearner(pl.LightningModule):
 
     def training_step(self, batch: int, batch_index: int) -> None:
         """One episode, with an update after each slot (Algorithms 1 and 2)."""
-        settings, left = self.learning, self._left()
+        settings, left = self.maddpg, self._left()
         environment = self.place.environment(settings.num_steps)
         source = generator(self.seed, "networks", self.current_epoch, device=self.device)
         actions = generator(self.seed, "noise", self.current_epoch, device=self.device)
@@ -329,14 +260,14 @@ class OffloadingLearner(pl.LightningModule):
             "per_channel": before.node[..., :NUM_PER_CHANNEL],
             "per_user": before.node[:, :, 0, NUM_PER_CHANNEL:],
         }
-        if self.learning.discount > 0.0:
+        if self.maddpg.discount > 0.0:
             kept["next_per_channel"] = after.node[..., :NUM_PER_CHANNEL]
             kept["next_per_user"] = after.node[:, :, 0, NUM_PER_CHANNEL:]
         self.replay.add(kept)
 
     def _update(self, number: int, left: float) -> dict[str, Tensor]:
         """Updates of critics, actors and targets after a slot, and what is logged of them."""
-        settings = self.learning
+        settings = self.maddpg
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
         of_actors, of_critics = optimizers
@@ -376,7 +307,7 @@ class OffloadingLearner(pl.LightningModule):
         if self.shape.kind == "perceptron":
             return agents.site_values(seen.graph, action)
         parts = agents.parts(seen.graph, seen.edges, action)
-        return parts if self.learning.credit == "user" else self._of_sites(parts)
+        return parts if self.maddpg.credit == "user" else self._of_sites(parts)
 
     def _of_sites(self, parts: Tensor) -> Tensor:
         """Rewards of the sites ``[N, M]``: of all users (Eq. 12), or of their own (Eq. 23)."""
@@ -388,7 +319,7 @@ class OffloadingLearner(pl.LightningModule):
         return sites
 
     def _error(self, value: Tensor, target: Tensor) -> Tensor:
-        if self.learning.credit == "site":
+        if self.maddpg.credit == "site":
             return squared_error(value, target).mean()
         floor = value.new_tensor(_FLOORS)
         errors = [
@@ -399,9 +330,7 @@ class OffloadingLearner(pl.LightningModule):
 
     def _worth(self, value: Tensor) -> Tensor:
         """What the actors raise: the mean value of a user, or of a site."""
-        return (
-            worth(value, self.place.revenue) if self.learning.credit == "user" else value
-        ).mean()
+        return (worth(value, self.place.revenue) if self.maddpg.credit == "user" else value).mean()
 
     def _transitions(self, kept: dict[str, Tensor]) -> Transitions[Seen, JointAction]:
         """A batch as the replay kept it, its rewards as values per slot."""
@@ -412,18 +341,18 @@ class OffloadingLearner(pl.LightningModule):
         level = kept["level"].unsqueeze(-1).expand_as(place)
         action = JointAction(place, kept["ratio"], level, kept["share"])
         reward = kept["parts"]
-        if self.learning.credit == "site":
+        if self.maddpg.credit == "site":
             reward = self._of_sites(reward)
         after = None
-        if self.learning.discount > 0.0:
+        if self.maddpg.discount > 0.0:
             graph = graph_of(kept["next_per_channel"], kept["next_per_user"], cell)
             after = Seen(graph, edges)
         before = Seen(graph_of(kept["per_channel"], kept["per_user"], cell), edges)
-        return Transitions(before, action, (1.0 - self.learning.discount) * reward, after)
+        return Transitions(before, action, (1.0 - self.maddpg.discount) * reward, after)
 
     def _part(self, seen: Seen) -> Seen:
         """The transitions of the actors' update."""
-        number = self.learning.actor_batch
+        number = self.maddpg.actor_batch
         return Seen(seen.graph[:number], seen.edges[:number])
 
     def _count_signalling(self, environment: Offloading) -> None:
@@ -435,7 +364,7 @@ class OffloadingLearner(pl.LightningModule):
             return
         users, channels = environment.cells.num_users, environment.radio.num_channels
         state = users * channels + channels * environment.cells.num_cells + 3 * users
-        self.signalling_bytes += 4.0 * self.learning.num_copies * (state + 4 * users)
+        self.signalling_bytes += 4.0 * self.maddpg.num_copies * (state + 4 * users)
 
     @torch.no_grad()
     def average(self) -> None:
@@ -468,7 +397,7 @@ class OffloadingLearner(pl.LightningModule):
         policies = {"own": trained_policy(self.agents)}
         environment = self.place.environment(num_steps)
         found = score_offloading(
-            policies, environment, num_networks, self.seed, split, with_bound=split == "test"
+            policies, environment, num_networks, self.seed, split, split == "test", self.device
         )["own"]
         self.log(f"{split}_met", float(found.met.mean()), prog_bar=True, batch_size=1)
         energy_mj = 1e3 * float(found.energy_j.mean())

@@ -31,6 +31,9 @@ class Place:
         network_seed: Seed of the fixed network.
         revenue: What a deadline that is met is worth (beta of Eq. 13) [J].
         patience: Longest transmission over the deadline (see `cost`).
+
+    Raises:
+        ValueError: If a number is out of range or the network unknown.
     """
 
     network: Network = "random"

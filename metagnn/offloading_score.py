@@ -48,6 +48,7 @@ def score_offloading(
     seed: int,
     split: str,
     with_bound: bool = True,
+    device: str | torch.device = "cpu",
 ) -> dict[str, OffloadingScore]:
     """Run policies for one episode each on the same networks, tasks and channels.
 
@@ -62,12 +63,13 @@ def score_offloading(
         split: ``validation`` or ``test``, which never share a network.
         with_bound: Whether the relaxation is wanted, which takes longer than most policies; else
             all deadlines count as allowed and the bound is 0.
+        device: Where the networks are.
     """
     found = {}
     bounds: list[Tensor] = []
     for name, policy in policies.items():
-        environment.reset(num_networks, generator(seed, "offloading", split))
-        source = generator(seed, "offloading actions", split, name)
+        environment.reset(num_networks, generator(seed, "offloading", split, device=device))
+        source = generator(seed, "offloading actions", split, name, device=device)
         rows = []
         for number in range(environment.num_steps + 1):
             slot, radio = environment.slot, environment.radio
@@ -94,7 +96,7 @@ def _bound(slot: Slot, radio: Radio, wanted: bool) -> Tensor:
     """Shares of allowed deadlines and energies ``[2, C]``."""
     if not wanted:
         batch = len(slot.gain)
-        return torch.stack([torch.ones(batch), torch.zeros(batch)]).double()
+        return torch.tensor([[1.0], [0.0]], device=slot.gain.device).double().expand(2, batch)
     bound = relaxation(slot, radio)
     return torch.stack([value.double().mean(-1) for value in (bound.allowed, bound.energy_j)])
 

@@ -1,7 +1,7 @@
 """Clusters of neighbouring sites, which average among themselves (paper D, Section IV)."""
 
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.cluster.hierarchy import cut_tree, linkage
 from torch import Tensor
 
 from metagnn.graphs.checks import require
@@ -25,7 +25,7 @@ def clusters_of_sites(site_m: Tensor, num_clusters: int) -> list[list[int]]:
     if len(site_m) == 1:
         return [[0]]
     tree = linkage(site_m.double().cpu().numpy(), method="average")
-    label = torch.from_numpy(fcluster(tree, num_clusters, criterion="maxclust"))
+    label = torch.from_numpy(cut_tree(tree, num_clusters).flatten())
     found: dict[int, list[int]] = {}
     for site, number in enumerate(label.tolist()):
         found.setdefault(number, []).append(site)

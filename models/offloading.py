@@ -75,6 +75,9 @@ class OffloadingActor(Encoder):
 
     Shapes:
         graph with node ``[B, I, K, F]`` and edge_weight ``[B, I, I]``; returns `Wishes`.
+
+    Raises:
+        ValueError: If a width is not positive, or claims fill a layer.
     """
 
     def __init__(
@@ -128,6 +131,9 @@ class OffloadingCritic(nn.Module):
         num_parts: Parts of the value that are estimated side by side.
         hidden_channels: Widths of the perceptron.
         span_db: Range D of the powers [dB].
+
+    Raises:
+        ValueError: If a width is not positive.
     """
 
     def __init__(
@@ -141,6 +147,8 @@ class OffloadingCritic(nn.Module):
         check_count("in_channels", in_channels)
         check_count("num_parts", num_parts)
         require(len(hidden_channels) > 0, "hidden_channels", "hold a layer", ())
+        for width in hidden_channels:
+            check_count("hidden_channels", width)
         self.span_db = span_db
         widths = [in_channels + 4, *hidden_channels]
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))

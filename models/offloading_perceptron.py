@@ -45,17 +45,21 @@ class PerceptronActor(nn.Module):
     ) -> None:
         super().__init__()
         check_count("hidden_channels", hidden_channels)
+        self.shape = (num_users, num_channels)
         self.sizes = (num_users, num_users * num_channels, num_users, num_users)
         state = num_users * num_channels + num_channels + num_users * (in_channels - TASK)
         self.hidden = nn.Linear(state, hidden_channels)
         self.out = nn.Linear(hidden_channels, sum(self.sizes))
 
     def forward(self, graph: DenseGraph) -> Wishes:
-        """Wishes of a cell's users, for node ``[B, U, K, F]``; one level for all channels."""
-        state = flat_state(graph)
-        width, rule = self.hidden.in_features, "be of cells of the actor's size"
-        require(state.shape[-1] == width, "graph", rule, tuple(graph.node.shape))
-        out = self.out(self.hidden(state).relu())
+        """Wishes of a cell's users, for node ``[B, U, K, F]``; one level for all channels.
+
+        Raises:
+            ValueError: If the cell has other numbers of users or channels.
+        """
+        found, rule = tuple(graph.node.shape[1:3]), f"be of {self.shape} (users, channels)"
+        require(found == self.shape, "graph", rule, found)
+        out = self.out(self.hidden(flat_state(graph)).relu())
         ratio, score, level, need = out.split(self.sizes, dim=-1)
         score = score.view(graph.node.shape[:-1])
         return Wishes(ratio, score, level.unsqueeze(-1).expand_as(score), need)

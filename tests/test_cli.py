@@ -330,9 +330,9 @@ def test_every_packaged_config_runs(
         small = ["--model.init_args.cell.num_copies=4"]
         small += ["--model.init_args.scheme=frl"] if "_adapt" in name else []
     elif name.startswith("offloading"):
-        learning = "--model.init_args.learning"
+        settings = "--model.init_args.maddpg"
         small = [
-            f"{learning}.{key}=4" for key in ("num_steps", "warm_up", "capacity", "num_copies")
+            f"{settings}.{key}=4" for key in ("num_steps", "warm_up", "capacity", "num_copies")
         ]
     else:
         small = ["--data.num_links=[2]", "--data.tasks_per_batch=1", "--data.num_samples=16"]
@@ -405,8 +405,8 @@ def test_sites_learn_to_offload_and_are_compared(
     monkeypatch.chdir(tmp_path)
     quick = ["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=2"]
     quick += ["--model.init_args.num_validation_networks=2", "--model.init_args.average_every=2"]
-    quick += [f"--model.init_args.learning.{name}=4" for name in ("warm_up", "num_copies")]
-    quick += ["--model.init_args.learning.num_steps=2"]
+    quick += [f"--model.init_args.maddpg.{name}=4" for name in ("warm_up", "num_copies")]
+    quick += ["--model.init_args.maddpg.num_steps=2"]
     for algorithm in ("maddpg", "federated"):
         words = ["fit", "--config", "offloading", f"--model.init_args.algorithm={algorithm}"]
         main([*words, *quick])

@@ -178,19 +178,24 @@ def test_slope_of_a_choice_is_that_of_the_softmax() -> None:
     assert found.flatten().tolist() == pytest.approx([0.1875, -0.1875])
 
 
-def test_slopes_of_shares_by_hand_and_of_ratios_at_the_bounds() -> None:
-    cell = torch.tensor([0, 0])
-    wishes = _of_one(2, 2, ratio=[-0.75, 0.75], need=[1.0986123, 0.0])
-    found = _slopes(wishes, "share", torch.tensor([1.0, 0.0]), cell)["need"]
+def test_slopes_of_shares_by_hand() -> None:
+    wishes = _of_one(2, 2, need=[1.0986123, 0.0])
+    found = _slopes(wishes, "share", torch.tensor([1.0, 0.0]), torch.tensor([0, 0]))["need"]
     assert found is not None
+    # Shares of 3/4 and 1/4.
     assert found.flatten().tolist() == pytest.approx([0.1875, -0.1875])
-    # A descent of minus the ratio would raise it: the first may, the second is at its bound.
-    raised = _slopes(wishes, "ratio", torch.tensor([-1.0, -1.0]), cell)["ratio"]
-    lowered = _slopes(wishes, "ratio", torch.tensor([1.0, 1.0]), cell)["ratio"]
-    assert raised is not None
-    assert lowered is not None
-    assert raised.flatten().tolist() == pytest.approx([LEAST_RATIO - 1.0, 0.0])
-    assert lowered.flatten().tolist() == pytest.approx([0.0, 1.0 - LEAST_RATIO])
+
+
+@pytest.mark.parametrize(("wish", "scale"), [("ratio", 1.0 - LEAST_RATIO), ("level", 1.0)])
+def test_slopes_beyond_the_bounds_lead_back_only(wish: str, scale: float) -> None:
+    # One channel each in cells of one; the wishes are a quarter beyond both bounds.
+    wishes = _of_one(1, 2, ratio=[-0.75, 0.75], level=[-0.75, 0.75])
+    for sign, wanted in ((1.0, [0.0, scale]), (-1.0, [-scale, 0.0])):
+        weight = torch.full(getattr(wishes, wish).shape, sign)
+        found = _slopes(wishes, wish, weight, torch.tensor([0, 1]))[wish]
+        assert found is not None
+        # Descent lowers with the first sign and raises with the second.
+        assert found.flatten().tolist() == pytest.approx(wanted)
 
 
 def test_cells_and_orders_do_not_matter() -> None:
@@ -210,7 +215,7 @@ def test_cells_and_orders_do_not_matter() -> None:
     assert torch.equal(after.ratio, before.ratio[:, users])
     torch.testing.assert_close(after.share, before.share[:, users])
     for number in range(3):
-        mine = (number == CELL).nonzero().flatten()
+        mine = torch.tensor([user for user, site in enumerate(CELL.tolist()) if site == number])
         part = Wishes(*(value[:, mine] for value in vars(wishes).values()))
         alone = joint_action(part, torch.zeros(len(mine), dtype=torch.long), 1)
         for field in fields(JointAction):

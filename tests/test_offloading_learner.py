@@ -11,10 +11,11 @@ from torch import Tensor
 
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.graphs.interference import DenseGraph
+from metagnn.maddpg import MADDPGSettings
 from metagnn.offloading_action import joint_action
 from metagnn.offloading_agents import AgentShape, worth
 from metagnn.offloading_comparison import find_sites
-from metagnn.offloading_learner import Learning, OffloadingLearner, parts_of
+from metagnn.offloading_learner import OffloadingLearner, parts_of
 from metagnn.offloading_place import Place
 from metagnn.offloading_score import trained_policy
 
@@ -23,7 +24,7 @@ SHAPE = AgentShape(hidden_channels=(8, 8), critic_channels=(16,), num_claims=2)
 PERCEPTRON = AgentShape(
     kind="perceptron", shared=False, hidden_channels=(8,), critic_channels=(8,), num_claims=0
 )
-LEARNING = Learning(
+SETTINGS = MADDPGSettings(
     num_copies=2, num_steps=3, actor_batch=2, critic_batch=4, capacity=20, warm_up=4
 )
 
@@ -36,7 +37,7 @@ class _Stop(pl.Callback):
 
 
 def _learner(**changed: Any) -> OffloadingLearner:
-    arguments: dict[str, Any] = {"place": PLACE, "shape": SHAPE, "learning": LEARNING}
+    arguments: dict[str, Any] = {"place": PLACE, "shape": SHAPE, "maddpg": SETTINGS}
     return OffloadingLearner(**{**arguments, "num_validation_networks": 3, **changed})
 
 
@@ -75,19 +76,19 @@ def _models(learner: OffloadingLearner) -> list[Tensor]:
     ]
 
 
-DISCOUNTED = replace(LEARNING, discount=0.5)
+DISCOUNTED = replace(SETTINGS, discount=0.5)
 CASES: dict[str, dict[str, Any]] = {
     "maddpg": {},
     "maddpg, models of their own": {"shape": replace(SHAPE, shared=False)},
-    "maddpg, discounted": {"learning": DISCOUNTED},
-    "maddpg, credit of sites": {"learning": replace(DISCOUNTED, credit="site")},
+    "maddpg, discounted": {"maddpg": DISCOUNTED},
+    "maddpg, credit of sites": {"maddpg": replace(DISCOUNTED, credit="site")},
     "federated": {"algorithm": "federated", "average_every": 2},
-    "independent, discounted": {"algorithm": "independent", "learning": DISCOUNTED},
-    "perceptrons": {"shape": PERCEPTRON, "learning": replace(DISCOUNTED, credit="site")},
+    "independent, discounted": {"algorithm": "independent", "maddpg": DISCOUNTED},
+    "perceptrons": {"shape": PERCEPTRON, "maddpg": replace(DISCOUNTED, credit="site")},
     "local perceptrons": {
         "shape": PERCEPTRON,
         "algorithm": "independent",
-        "learning": replace(DISCOUNTED, credit="site", target="as_printed"),
+        "maddpg": replace(DISCOUNTED, credit="site", target="as_printed"),
     },
 }
 
@@ -164,7 +165,7 @@ def test_signalling_by_hand(tmp_path: Path) -> None:
 
 
 def test_the_replay_holds_what_happened(tmp_path: Path) -> None:
-    learner = _fit(tmp_path, 1, learning=replace(LEARNING, warm_up=20))
+    learner = _fit(tmp_path, 1, maddpg=replace(SETTINGS, warm_up=20))
     assert len(learner.replay) == 6
     kept = {name: learner.replay.get_buffer(name)[:6] for name in learner.replay.names}
     seen = learner._transitions(kept)
@@ -214,8 +215,8 @@ def test_checkpoints_of_another_run_are_refused(tmp_path: Path) -> None:
     trainer = _trainer(tmp_path, 2)
     trainer.fit(learner)
     trainer.save_checkpoint(tmp_path / "run.ckpt")
-    other = _learner(learning=replace(LEARNING, discount=0.0, noise=(0.3, 0.1)))
-    with pytest.raises(ValueError, match="`ckpt_path` must be of a run with learning = "):
+    other = _learner(maddpg=replace(SETTINGS, discount=0.0, noise=(0.3, 0.1)))
+    with pytest.raises(ValueError, match="`ckpt_path` must be of a run with maddpg = "):
         _trainer(tmp_path, 3).fit(other, ckpt_path=str(tmp_path / "run.ckpt"), weights_only=True)
     with pytest.raises(ValueError, match="`ckpt_path` must be of a run with num_episodes = 3"):
         _trainer(tmp_path, 3).fit(
@@ -264,12 +265,12 @@ def test_runs_that_are_refused(tmp_path: Path) -> None:
     ("changed", "message"),
     [
         ({"algorithm": "dqn"}, "`algorithm` must be one of"),
-        ({"shape": PERCEPTRON}, "`learning.credit` must be 'site' for perceptrons"),
+        ({"shape": PERCEPTRON}, "`maddpg.credit` must be 'site' for perceptrons"),
         ({"num_clusters": 2}, "`num_clusters` must be 1 where every episode has other networks"),
         ({"place": replace(PLACE, network="fixed"), "num_clusters": 4}, "`num_clusters` must lie"),
         ({"average_every": 0}, "`average_every` must be an integer >= 1"),
         ({"seed": -1}, "`seed` must be an integer >= 0"),
-        ({"learning": replace(LEARNING, target="as_printed")}, "`learning.discount` must be > 0"),
+        ({"maddpg": replace(SETTINGS, target="as_printed")}, "`maddpg.discount` must be > 0"),
     ],
 )
 def test_arguments_that_are_refused(changed: dict[str, Any], message: str) -> None:
@@ -295,4 +296,4 @@ def test_arguments_that_are_refused(changed: dict[str, Any], message: str) -> No
 )
 def test_constants_that_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Learning(**changed)
+        MADDPGSettings(**changed)

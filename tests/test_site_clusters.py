@@ -25,15 +25,14 @@ def test_clusters_by_hand(num_clusters: int, wanted: list[list[int]]) -> None:
     assert clusters_of_sites(SITE_M, num_clusters) == wanted
 
 
-def test_distances_between_clusters_are_averages() -> None:
-    # Site 4 is 13 and 3 from the pair (8 on average), and 6 and 9 from the other (7.5): the
-    # nearest single site is of the first pair, but the second is joined.
-    site_m = torch.tensor([[-13.0, 0.0], [-3.0, 0.0], [6.0, 0.0], [0.0, 9.0], [0.0, 0.0]])
-    gap_m = torch.cdist(site_m, site_m)[4]
-    assert gap_m.tolist() == pytest.approx([13.0, 3.0, 6.0, 9.0, 0.0])
-    found = clusters_of_sites(torch.tensor([[0.0, 0.0], [4.0, 0.0], [9.0, 0.0], [14.5, 0.0]]), 2)
-    # Averages from the pair {0, 4} are 7 and 12.5: 9 and 14.5 are nearer to each other (5.5).
-    assert found == [[0, 1], [2, 3]]
+@pytest.mark.parametrize(
+    ("last_m", "wanted"),
+    # From the pair at 0 and 4 m the site at 9 m is 7 m away, on average (5 m at least, 9 at most).
+    [(9.0 + 5.5, [[0, 1], [2, 3]]), (9.0 + 8.0, [[0, 1, 2], [3]])],
+)
+def test_distances_between_clusters_are_averages(last_m: float, wanted: list[list[int]]) -> None:
+    site_m = torch.tensor([[0.0, 0.0], [4.0, 0.0], [9.0, 0.0], [last_m, 0.0]])
+    assert clusters_of_sites(site_m, 2) == wanted
 
 
 def test_every_site_is_in_one_cluster() -> None:

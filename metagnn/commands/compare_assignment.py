@@ -1,15 +1,12 @@
 """``metagnn compare`` for channel assignment: trained schemes, baselines and the optimum."""
 
 import argparse
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metagnn.commands.options import (
     interval_cell,
     output_folder,
-    refuse,
     text_table,
     to_json,
 )
@@ -43,15 +40,10 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         find_trained,
         improvements,
     )
-    from metagnn.files import write_json, written_together
+    from metagnn.commands.agent_options import put_out, refuse_for_agents, runs_folder
     from metagnn.graphs.checks import check_count, require
 
-    options = ("--policies", "--steps", "--power_max_dbm", "--noise_dbm", "--adapt-to")
-    refuse(arguments, (*options, "--num-neighbours"), "with this configuration")
-    idle = (("--bf16", False), ("--device", "cpu"), ("--checkpoint", "power_control"))
-    for option, default in idle:
-        value = getattr(arguments, option[2:])
-        require(value == default, option, "be left out with this configuration", value)
+    refuse_for_agents(arguments)
     require(set(settings) == set(_KEYS), "compare", f"have the keys {list(_KEYS)}", list(settings))
     for key in _COUNTS:
         check_count(f"compare.{key}", settings[key])
@@ -61,11 +53,8 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     num_users = [settings["num_users"]] if arguments.num_links is None else arguments.num_links
     require(len(num_users) == 1, "--num-links", "be one number of users", num_users)
     num_cells = settings["num_cells"] if arguments.networks is None else arguments.networks
-    trained = []
-    if arguments.runs is not None:
-        folder = Path(arguments.runs)
-        require(folder.is_dir(), "--runs", "be a folder of runs", arguments.runs)
-        trained = find_trained(folder)
+    folder = runs_folder(arguments)
+    trained = [] if folder is None else find_trained(folder)
     scores = compare_assignment(
         trained,
         settings["scenarios"],
@@ -91,14 +80,7 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
             for name, of in better.items()
         },
     }
-    if out is not None:
-        with written_together(out) as place:
-            write_json(place / "comparison.json", document)
-    if arguments.json:
-        import json
-
-        json.dump(document, sys.stdout, indent=2, allow_nan=False)
-        print()
+    if put_out(document, arguments, out):
         return
     for name, of in metrics.items():
         print(f"{name}: {num_users[0]} users, {num_cells} cells of {settings['num_steps']} steps")

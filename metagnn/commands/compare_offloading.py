@@ -1,16 +1,13 @@
 """``metagnn compare`` for offloading: trained algorithms, baselines and the relaxation."""
 
 import argparse
-import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metagnn.commands.options import (
     interval_cell,
     output_folder,
-    refuse,
     text_table,
     to_json,
 )
@@ -45,7 +42,7 @@ def compare(
     Raises:
         ValueError: If an option or a setting breaks its rule.
     """
-    from metagnn.files import write_json, written_together
+    from metagnn.commands.agent_options import put_out, refuse_for_agents, runs_folder
     from metagnn.graphs.checks import check_count, require
     from metagnn.offloading_comparison import (
         compare_offloading,
@@ -54,23 +51,15 @@ def compare(
         offloading_metrics,
     )
 
-    options = ("--policies", "--steps", "--power_max_dbm", "--noise_dbm", "--adapt-to")
-    refuse(arguments, (*options, "--num-neighbours", "--num-links"), "with this configuration")
-    idle = (("--bf16", False), ("--device", "cpu"), ("--checkpoint", "power_control"))
-    for option, default in idle:
-        value = getattr(arguments, option[2:])
-        require(value == default, option, "be left out with this configuration", value)
+    refuse_for_agents(arguments, "--num-links")
     require(set(settings) == set(_KEYS), "compare", f"have the keys {list(_KEYS)}", list(settings))
     for key in _KEYS[1:]:
         check_count(f"compare.{key}", settings[key])
     out = None if arguments.out is None else output_folder(arguments.out)
     place = _place(model, arguments.network)
     wanted = settings["num_networks"] if arguments.networks is None else arguments.networks
-    trained = []
-    if arguments.runs is not None:
-        folder = Path(arguments.runs)
-        require(folder.is_dir(), "--runs", "be a folder of runs", arguments.runs)
-        trained = find_sites(folder)
+    folder = runs_folder(arguments)
+    trained = [] if folder is None else find_sites(folder)
     num_steps = settings["num_steps"]
     scores = compare_offloading(trained, place, wanted, num_steps, arguments.seed)
     metrics, better = offloading_metrics(scores), improvements(scores)
@@ -92,14 +81,7 @@ def compare(
             {f"{a} > {b}": {"probability": p} for (a, b), p in better.items()}
         ),
     }
-    if out is not None:
-        with written_together(out) as folder:
-            write_json(folder / "comparison.json", document)
-    if arguments.json:
-        import json
-
-        json.dump(document, sys.stdout, indent=2, allow_nan=False)
-        print()
+    if put_out(document, arguments, out):
         return
     cells = place.cells()
     size = f"{cells.num_cells} cells, {cells.num_users} users, {place.num_channels} channels"

@@ -1,0 +1,121 @@
+"""Networks of offloading by name: which are the same, what they hold, what is refused."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from metagnn.graphs.randomness import generator
+from metagnn.graphs.small_cells import SmallCells, melbourne_cells
+from metagnn.offloading_place import Network, Place
+
+SMALL: dict[str, Any] = {"num_cells": 3, "users_per_cell": 2, "num_channels": 4}
+
+
+def _drawn(place: Place, batch: int = 2, seed: int = 0) -> SmallCells:
+    return place.networks()(batch, generator(seed))
+
+
+def test_random_networks_are_of_the_source_and_differ() -> None:
+    place = Place(**SMALL)
+    first, again, other = (_drawn(place, seed=seed) for seed in (0, 0, 1))
+    assert first.site_m.shape == (2, 3, 2)
+    assert first.user_m.shape == (2, 6, 2)
+    assert torch.equal(first.site_m, again.site_m)
+    assert not torch.equal(first.site_m, other.site_m)
+    assert not torch.equal(first.site_m[0], first.site_m[1])
+    # Two episodes of one environment, as one source goes on.
+    environment, source = place.environment(2), generator(0)
+    gains = []
+    for _ in range(2):
+        environment.reset(2, source)
+        gains.append(environment.large_scale_gain)
+    assert not torch.equal(*gains)
+    # The seed of a fixed network does not matter.
+    assert torch.equal(_drawn(Place(**SMALL, network_seed=7)).site_m, first.site_m)
+
+
+def test_a_fixed_network_is_the_same_for_copies_and_episodes() -> None:
+    place = Place("fixed", **SMALL, network_seed=3)
+    environment = place.environment(2)
+    gains = []
+    for seed in (0, 1):
+        environment.reset(4, generator(seed))
+        gains.append(environment.large_scale_gain)
+        assert gains[-1].shape == (4, 6, 3)
+        # Only what fades differs between copies.
+        assert not torch.equal(environment.slot.gain[0], environment.slot.gain[1])
+    assert torch.equal(*gains)
+    assert torch.equal(gains[0], gains[0][:1].expand(4, -1, -1))
+    assert torch.equal(place.cells().site_m, _drawn(place, 5, 9).site_m)
+
+
+def test_fixed_networks_are_of_their_seed() -> None:
+    first, again, other = (Place("fixed", **SMALL, network_seed=seed).cells() for seed in (3, 3, 4))
+    assert torch.equal(first.user_m, again.user_m)
+    assert not torch.equal(first.site_m, other.site_m)
+
+
+@pytest.mark.parametrize("network", ["random", "fixed"])
+def test_networks_have_the_wanted_cells(network: Network) -> None:
+    place = Place(network, **SMALL, area_m=(300.0, 20.0), radius_m=40.0)
+    cells = _drawn(place, 50)
+    assert cells.cell.tolist() == [0, 0, 1, 1, 2, 2]
+    site_m = cells.site_m.view(-1, 2)
+    assert float(site_m[:, 0].min()) >= 0.0
+    assert 20.0 < float(site_m[:, 0].max()) <= 300.0
+    assert 0.0 <= float(site_m[:, 1].min()) <= float(site_m[:, 1].max()) <= 20.0
+    from_site_m = (cells.user_m - cells.site_m[:, cells.cell]).norm(dim=-1)
+    assert 10.0 <= float(from_site_m.min()) <= float(from_site_m.max()) <= 40.0 + 1e-3
+
+
+def test_the_real_network_is_that_of_the_data() -> None:
+    # Numbers of random cells do not count.
+    place = Place("melbourne", num_cells=2, users_per_cell=1, num_channels=2)
+    wanted = melbourne_cells()
+    for found in (place.cells(), _drawn(place, 3, 5)):
+        assert torch.equal(found.site_m, wanted.site_m)
+        assert torch.equal(found.user_m, wanted.user_m)
+        assert torch.equal(found.cell, wanted.cell)
+    environment = place.environment(1)
+    graph = environment.reset(2, generator(0))
+    assert graph.node.shape == (2, 816, 2, 8)
+    assert environment.large_scale_gain.shape == (2, 816, 125)
+
+
+@pytest.mark.parametrize("network", ["random", "fixed", "melbourne"])
+def test_the_environment_has_the_wanted_constants(network: Network) -> None:
+    place = Place(network, num_channels=5, revenue=0.75, patience=2.5)
+    environment = place.environment(7)
+    assert environment.radio.num_channels == 5
+    assert environment.num_steps == 7
+    assert environment.revenue == 0.75
+    assert environment.patience == 2.5
+    cells, found = place.cells(), environment.networks(1, generator(0))
+    assert torch.equal(cells.cell, found.cell)
+    assert cells.num_cells == found.num_cells
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"network": "sydney"}, "`network` must be one of .*, got 'sydney'"),
+        ({"network_seed": -1}, "`network_seed` must be an integer >= 0, got -1"),
+        ({"num_channels": 0}, "`num_channels` must be an integer >= 1, got 0"),
+        ({"num_cells": 0}, "`num_cells` must be an integer >= 1, got 0"),
+        ({"users_per_cell": 0}, "`users_per_cell` must be an integer >= 1, got 0"),
+        ({"area_m": (100.0, 0.0)}, "`area_m` must be finite and > 0, got 0.0"),
+        ({"radius_m": 10.0}, "`radius_m` must be > 10 m, got 10.0"),
+        ({"network": "fixed", "radius_m": 10.0}, "`radius_m` must be > 10 m, got 10.0"),
+        ({"revenue": float("nan")}, "`revenue` must be finite and > 0, got nan"),
+        ({"patience": 0.5}, "`patience` must be >= 1, got 0.5"),
+    ],
+)
+def test_places_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Place(**changed)
+
+
+def test_episodes_without_slots_are_refused() -> None:
+    with pytest.raises(ValueError, match="`num_steps` must be an integer >= 1, got 0"):
+        Place(**SMALL).environment(0)
