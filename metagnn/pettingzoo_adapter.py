@@ -35,7 +35,8 @@ class _Parallel(ParallelEnv):  # type: ignore[misc]
         self.possible_agents = list(allowed)
         self.agents: list[str] = []
         self._seed, self._episode = 0, 0
-        self._observation_spaces, self._action_spaces = observed, allowed
+        self._observation_spaces: dict[str, spaces.Dict] = observed
+        self._action_spaces: dict[str, spaces.Dict] = allowed
 
     def observation_space(self, agent: str) -> spaces.Dict:
         """What an agent sees."""
