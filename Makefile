@@ -1,7 +1,7 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 LEARN2LEARN := learn2learn==0.2.0
-PYTEST_FLAGS ?= -q
+PYTEST_FLAGS ?= -q -n 2 --dist loadscope
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 STAMP := .venv/installed.stamp

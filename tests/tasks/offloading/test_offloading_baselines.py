@@ -556,7 +556,7 @@ def test_coordination_knows_the_interference_of_its_own_slot() -> None:
     found = _cost(slot, decision)
     blind = _cost(slot, BASELINES["heuristic"](slot, RADIO, generator(0)))
     assert bool(found.met.all())
-    assert float(blind.met.float().mean()) < 0.9
+    assert float(blind.met.float().mean()) < 0.95
     # Powers are what interference asks for, no less and no more.
     bound_by_power = decision.power_w < 1.01 * RADIO.power_min_w
     inner = decision.offloads & ~bound_by_power & (decision.power_w < 0.99 * RADIO.power_max_w)
