@@ -49,19 +49,25 @@ class TrainedSites:
     place: Place
     signalling_bytes: float
 
+    def fits(self, place: Place) -> bool:
+        """Whether it runs there: models of their own need their sites, perceptrons their users."""
+        cells, own = place.cells(), self.place.cells()
+        sites = self.shape.shared or cells.num_cells == len(self.actors)
+        users = cells.cell.equal(own.cell) and place.num_channels == self.place.num_channels
+        return sites and (self.shape.kind == "graph" or users)
+
     def policy(self, place: Place) -> Policy:
         """Its policy in other networks, or the same.
 
         Raises:
-            ValueError: If models of their own do not fit the number of sites.
+            ValueError: If it does not fit them.
         """
+        rule = f"fit the models of {self.algorithm} {self.seed}, which learned in {self.place}"
+        require(self.fits(place), "network", rule, place)
         cells = place.cells()
         shape, actors = self.shape, self.actors
         radio = place.environment(1).radio
         agents = OffloadingAgents(shape, cells.cell, cells.num_cells, radio, False, 0)
-        rule = f"have the {len(actors)} sites of the models of {self.algorithm} {self.seed}"
-        fits = len(agents.actors) == len(actors)
-        require(fits, "network", rule, cells.num_cells)
         for module, parameters in zip(agents.actors, actors, strict=True):
             module.load_state_dict(parameters)
         return trained_policy(agents)
@@ -129,20 +135,26 @@ def compare_offloading(
     """Scores by policy and seed of training (None for baselines).
 
     Args:
-        trained: Trained sites.
+        trained: Trained sites, of which those that do not fit the networks are left out.
         place: Networks to be scored on.
         num_networks: Number of test networks.
         num_steps: Slots in each.
         seed: Seed of the test networks.
+
+    Raises:
+        ValueError: If ``trained`` holds sites, but none that fit.
     """
     check_count("num_networks", num_networks)
     check_count("num_steps", num_steps)
+    fitting = [one for one in trained if one.fits(place)]
+    rule = f"hold models that run in {place}"
+    require(bool(fitting) or not trained, "runs", rule, sorted({t.algorithm for t in trained}))
     policies: dict[str, Policy] = dict(BASELINES)
-    policies |= {f"{one.algorithm} {one.seed}": one.policy(place) for one in trained}
+    policies |= {f"{one.algorithm} {one.seed}": one.policy(place) for one in fitting}
     scores = score_offloading(policies, place.environment(num_steps), num_networks, seed, "test")
     found: dict[str, dict[int | None, OffloadingScore]]
     found = {baseline: {None: scores[baseline]} for baseline in BASELINES}
-    for one in trained:
+    for one in fitting:
         score = scores[f"{one.algorithm} {one.seed}"]
         found.setdefault(one.algorithm, {})[one.seed] = score
     return found

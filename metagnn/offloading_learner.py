@@ -45,6 +45,8 @@ Algorithm = Literal["maddpg", "federated", "independent"]
 ALGORITHMS: tuple[Algorithm, ...] = ("maddpg", "federated", "independent")
 # Absolute precision of the parts but the first: 0.1 s, 0.1 mJ and 10 mJ.
 _FLOORS = (0.1, 1e-4, 1e-2)
+# Rewards of so many sites are logged one by one.
+_MOST_SITES = 12
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,7 @@ class OffloadingLearner(pl.LightningModule):
             observation = step.observation
             self._count_signalling(environment)
             values = {
+                **self._site_rewards(step.info.value),
                 "reward": step.info.value.mean(),
                 "met": step.info.cost.met.float().mean(),
                 "energy_mj": 1e3 * step.info.cost.energy_j.mean(),
@@ -240,6 +243,15 @@ class OffloadingLearner(pl.LightningModule):
         means = {name: torch.stack(column).mean() for name, column in logged.items()}
         means["signalling_bytes"] = self.signalling_bytes.float()
         self.log_dict(means, batch_size=1)
+
+    def _site_rewards(self, of_users: Tensor) -> dict[str, Tensor]:
+        """Rewards of the sites by their own users alone (Eq. 23), where sites are few."""
+        number = self.agents.num_cells
+        if number > _MOST_SITES:
+            return {}
+        sites = of_users.new_zeros(len(of_users), number)
+        sites = sites.index_add(1, self.agents.cell, of_users).mean(0)
+        return {f"site_reward_{site}": value for site, value in enumerate(sites)}
 
     def _remember(
         self,

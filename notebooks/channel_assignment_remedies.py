@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from channel_assignment_study import RESULTS, SEEDS, checkpoint, fit
+from channel_assignment_study import RESULTS, SEEDS
 from channel_assignment_study import RUNS as STUDY
+from study_runs import checkpoint, fit
 
 from metagnn.commands.options import interval_cell
 from metagnn.files import write_atomically, write_csv

@@ -11,20 +11,13 @@ runs logged. Test cells have seed 3000 and are used for no choice.
 
 import argparse
 import csv
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from statistics import mean
 
 import torch
+from study_runs import checkpoint, fit
 
 from metagnn.assignment_comparison import (
     assignment_metrics,
@@ -33,9 +26,7 @@ from metagnn.assignment_comparison import (
     improvements,
 )
 from metagnn.commands.options import interval_cell
-from metagnn.configs import config_path
 from metagnn.files import write_atomically, write_csv
-from metagnn.graphs.checks import require
 
 RUNS = Path("runs/channel_assignment")
 RESULTS = Path(__file__).parent / "results"
@@ -58,79 +49,12 @@ SEEDS = list(range(2, 12))
 TEST_SEED = 3000
 # Users' distributions of Figure 5.
 NUM_SHOWN = 10
+# Half of the training is MFRL_early.
+KEEP = ("--checkpoint.every_n_epochs=500", "--checkpoint.save_top_k=-1")
 # Episodes over which the curves are averaged.
 EVERY = 20
 LOGGED = ("reward", "reward_2", "reward_4", "reward_8", "entropy", "success_rate")
 VALIDATED = ("validation_share_6", "validation_sum_efficiency_mbit_j_6")
-
-
-def digest_of(paths: Iterable[Path]) -> str:
-    """SHA-256 of files."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-@cache
-def digest_of_sources() -> str:
-    """SHA-256 of all that the package computes with."""
-    names = ("metagnn", "metagnn.graphs", "metagnn.models", "metagnn.tasks")
-    folders = [Path(str(import_module(name).__file__)).parent for name in names]
-    return digest_of(sorted({path for folder in folders for path in folder.rglob("*.py")}))
-
-
-def fit(folder: Path, config: str, *words: str, start: Path | None = None) -> float:
-    """Run `metagnn fit` into a folder unless it is there, and return the seconds it took.
-
-    Args:
-        folder: The run's folder.
-        config: Packaged name.
-        words: Options.
-        start: Checkpoint from which the run starts.
-
-    Raises:
-        ValueError: If another configuration ran there, or with other sources or another start.
-    """
-    digests = [digest_of_sources(), "" if start is None else digest_of([start])]
-    wanted = "\n".join([*digests, config, *words, config_path(config).read_text()])
-    if start is not None:
-        words = (*words, f"--model.init_args.start_from={start.resolve()}")
-    if (folder / "done").exists():
-        seconds, _, found = (folder / "done").read_text().partition("\n")
-        rule = "hold a run of the same sources, start and configuration, or none"
-        require(found == wanted, "folder", rule, str(folder))
-        return float(seconds)
-    shutil.rmtree(folder, ignore_errors=True)
-    began = time.monotonic()
-    save = f"--trainer.logger.init_args.save_dir={folder.parent}"
-    name = f"--trainer.logger.init_args.name={folder.name}"
-    # Half of the training is MFRL_early.
-    keep = ["--checkpoint.every_n_epochs=500", "--checkpoint.save_top_k=-1"]
-    command = [
-        sys.executable,
-        "-m",
-        "metagnn",
-        "fit",
-        "--config",
-        config,
-        save,
-        name,
-        *keep,
-        *words,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    folder.mkdir(parents=True)
-    with (folder / "log").open("w") as log:
-        subprocess.run(command, check=True, env=environment, stderr=log)
-    seconds = time.monotonic() - began
-    write_atomically(folder / "done", f"{seconds:.1f}\n{wanted}".encode())
-    return seconds
-
-
-def checkpoint(folder: Path) -> Path:
-    """The end of a run."""
-    return folder / "version_0/checkpoints/last.ckpt"
 
 
 def train(seeds: list[int], jobs: int, suffix: str) -> None:
@@ -140,7 +64,7 @@ def train(seeds: list[int], jobs: int, suffix: str) -> None:
         began = time.monotonic()
         draws = f"--model.init_args.seed={seed}"
         meta = root / f"meta/{seed}"
-        fit(meta, f"channel_assignment_meta{suffix}", draws)
+        fit(meta, f"channel_assignment_meta{suffix}", draws, keep=KEEP)
         start = checkpoint(meta)
 
         def adapt(task: tuple[str, str], seed: int = seed, start: Path = start) -> None:
@@ -148,7 +72,7 @@ def train(seeds: list[int], jobs: int, suffix: str) -> None:
             words = [f"--model.init_args.cell.scenario={scenario}"]
             words += [f"--model.init_args.scheme={scheme}", f"--model.init_args.seed={seed}"]
             folder = root / f"users/{scenario}-{scheme}-{seed}"
-            fit(folder, f"channel_assignment_adapt{suffix}", *words, start=start)
+            fit(folder, f"channel_assignment_adapt{suffix}", *words, start=start, keep=KEEP)
 
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(adapt, [(a, b) for a in SCENARIOS for b in SCHEMES]))

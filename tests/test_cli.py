@@ -413,7 +413,7 @@ def test_sites_learn_to_offload_and_are_compared(
     with Path("runs/offloading/version_0/metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     logged = {"reward", "met", "energy_mj", "critic_error", "value", "signalling_bytes"}
-    assert logged | {"validation_met", "validation_energy_mj"} <= set(rows[0])
+    assert logged | {"site_reward_5", "validation_met", "validation_energy_mj"} <= set(rows[0])
     short = Path("short.yaml")
     short.write_text(config_path("offloading").read_text().replace("num_steps: 20", "num_steps: 2"))
     words = ["compare", "--config", str(short), "--networks", "1", "--runs", "runs"]

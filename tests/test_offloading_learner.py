@@ -246,7 +246,7 @@ def test_runs_are_found_and_their_policies_run_elsewhere(tmp_path: Path) -> None
     trainer.fit(own)
     trainer.save_checkpoint(tmp_path / "own" / "last.ckpt")
     (alone,) = find_sites(tmp_path / "own")
-    with pytest.raises(ValueError, match="`network` must have the 3 sites of the models"):
+    with pytest.raises(ValueError, match="`network` must fit the models of independent 0"):
         alone.policy(replace(PLACE, num_cells=4))
 
 
@@ -297,3 +297,16 @@ def test_arguments_that_are_refused(changed: dict[str, Any], message: str) -> No
 def test_constants_that_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MADDPGSettings(**changed)
+
+
+def test_rewards_of_sites_are_those_of_their_users() -> None:
+    value = torch.arange(18.0).view(2, 9)
+    found = _learner()._site_rewards(value)
+    # Users 0 to 2 are of site 0: (0 + 1 + 2 + 9 + 10 + 11) / 2 copies.
+    assert {name: float(v) for name, v in found.items()} == {
+        "site_reward_0": 16.5,
+        "site_reward_1": 25.5 + 9.0,
+        "site_reward_2": 52.5,
+    }
+    large = _learner(place=replace(PLACE, num_cells=13))
+    assert large._site_rewards(torch.zeros(2, 39)) == {}

@@ -89,6 +89,9 @@ def compare(
     print(_table(metrics))
     for (first, second), chance in better.items():
         print(f"P({first} > {second}) in deadlines met: {interval_cell(chance, 2)}")
+    left_out = sorted({one.algorithm for one in trained} - set(metrics))
+    if left_out:
+        print(f"Left out, as their models do not fit these networks: {', '.join(left_out)}")
     for name, number in signalling.items():
         print(f"{name}: {number / 1e3:.0f} kB of signalling per episode of training")
     print("Brackets: 95 % bootstrap interval, over seeds (inter-quartile mean) or else networks.")

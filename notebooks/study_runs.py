@@ -1,0 +1,86 @@
+"""Runs of the studies: each in a folder of its own, stamped with what it was made from."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from metagnn.configs import config_path
+from metagnn.files import write_atomically
+from metagnn.graphs.checks import require
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """SHA-256 of files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def digest_of_sources() -> str:
+    """SHA-256 of all that the package computes with."""
+    names = ("metagnn", "metagnn.graphs", "metagnn.models", "metagnn.tasks")
+    folders = [Path(str(import_module(name).__file__)).parent for name in names]
+    return digest_of(sorted({path for folder in folders for path in folder.rglob("*.py")}))
+
+
+def fit(
+    folder: Path, config: str, *words: str, start: Path | None = None, keep: Sequence[str] = ()
+) -> float:
+    """Run `metagnn fit` into a folder unless it is there, and return the seconds it took.
+
+    Args:
+        folder: The run's folder.
+        config: Packaged name.
+        words: Options.
+        start: Checkpoint from which the run starts.
+        keep: Further options, which say what checkpoints are kept.
+
+    Raises:
+        ValueError: If another configuration ran there, or with other sources or another start.
+    """
+    digests = [digest_of_sources(), "" if start is None else digest_of([start])]
+    wanted = "\n".join([*digests, config, *words, config_path(config).read_text()])
+    if start is not None:
+        words = (*words, f"--model.init_args.start_from={start.resolve()}")
+    if (folder / "done").exists():
+        seconds, _, found = (folder / "done").read_text().partition("\n")
+        rule = "hold a run of the same sources, start and configuration, or none"
+        require(found == wanted, "folder", rule, str(folder))
+        return float(seconds)
+    shutil.rmtree(folder, ignore_errors=True)
+    began = time.monotonic()
+    save = f"--trainer.logger.init_args.save_dir={folder.parent}"
+    name = f"--trainer.logger.init_args.name={folder.name}"
+    command = [
+        sys.executable,
+        "-m",
+        "metagnn",
+        "fit",
+        "--config",
+        config,
+        save,
+        name,
+        *keep,
+        *words,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    folder.mkdir(parents=True)
+    with (folder / "log").open("w") as log:
+        subprocess.run(command, check=True, env=environment, stderr=log)
+    seconds = time.monotonic() - began
+    write_atomically(folder / "done", f"{seconds:.1f}\n{wanted}".encode())
+    return seconds
+
+
+def checkpoint(folder: Path) -> Path:
+    """The end of a run."""
+    return folder / "version_0/checkpoints/last.ckpt"
