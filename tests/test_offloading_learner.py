@@ -305,8 +305,8 @@ def test_rewards_of_sites_are_those_of_their_users() -> None:
     # Users 0 to 2 are of site 0: (0 + 1 + 2 + 9 + 10 + 11) / 2 copies.
     assert {name: float(v) for name, v in found.items()} == {
         "site_reward_0": 16.5,
-        "site_reward_1": 25.5 + 9.0,
-        "site_reward_2": 52.5,
+        "site_reward_1": 25.5,
+        "site_reward_2": 34.5,
     }
     large = _learner(place=replace(PLACE, num_cells=13))
     assert large._site_rewards(torch.zeros(2, 39)) == {}
