@@ -82,6 +82,7 @@ def drop_small_cells(
         "users_per_cell": users_per_cell,
     }.items():
         check_count(name, value)
+    require(len(area_m) == 2, "area_m", "have two sides", area_m)
     for side in area_m:
         check_positive("area_m", side)
     require(radius_m > NEAREST_M and math.isfinite(radius_m), "radius_m", "be > 10 m", radius_m)

@@ -237,5 +237,5 @@ def worth(parts: Tensor, revenue: float) -> Tensor:
 
 def met_error(value: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of shares of met deadlines, of the shape of both."""
-    bounded = value.clamp(1e-6, 1.0 - 1e-6)
-    return functional.binary_cross_entropy(bounded, target.clamp(0.0, 1.0), reduction="none")
+    # A share that rounds to 0 or 1 still learns: torch bounds the logarithm, not the gradient.
+    return functional.binary_cross_entropy(value, target.clamp(0.0, 1.0), reduction="none")

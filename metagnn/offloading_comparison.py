@@ -166,7 +166,7 @@ def offloading_metrics(scores: Scores) -> dict[str, dict[str, Estimate]]:
     With several seeds: the inter-quartile mean over the seeds' means over networks, its interval
     over seeds. With one: the mean over networks, its interval over networks. ``met_of_allowed`` is
     the share of the deadlines that the relaxation can meet, ``energy_over_bound`` the energy over
-    that of the relaxation.
+    the least one with which the relaxation meets them: below 1 only by deadlines that are missed.
     """
     return {name: _metrics(list(of_seeds.values())) for name, of_seeds in scores.items()}
 

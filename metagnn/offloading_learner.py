@@ -75,7 +75,7 @@ class OffloadingLearner(pl.LightningModule):
             own, whatever ``shared`` says.
         maddpg: Constants of the learning.
         algorithm: ``maddpg``, ``federated`` or ``independent``.
-        average_every: Episodes between averagings.
+        average_every: Episodes between averagings, the last of which ends the training.
         num_clusters: Models are averaged within so many clusters of neighbouring sites; more than
             1 need a network that is the same in all episodes.
         seed: Seed of networks, actions and initial parameters.
@@ -237,8 +237,9 @@ class OffloadingLearner(pl.LightningModule):
             for name, value in values.items():
                 logged.setdefault(name, []).append(value.detach())
         self.num_done += 1
-        averages = self.algorithm == "federated"
-        if averages and (self.current_epoch + 1) % self.average_every == 0:
+        number = self.current_epoch + 1
+        due = number % self.average_every == 0 or number == self.trainer.max_epochs
+        if self.algorithm == "federated" and due:
             self.average()
         means = {name: torch.stack(column).mean() for name, column in logged.items()}
         means["signalling_bytes"] = self.signalling_bytes.float()

@@ -316,9 +316,16 @@ def test_error_of_met_deadlines_by_hand() -> None:
     value = torch.tensor([0.25, 0.25, 0.5, 0.0, 1.0, 1.0])
     target = torch.tensor([1.0, 0.0, 0.5, 1.0, 1.0, 7.0])
     found = met_error(value, target)
-    # Shares are kept a millionth off the bounds, and targets within them.
-    wanted = [math.log(4.0), math.log(4.0 / 3.0), math.log(2.0), math.log(1e6), 0.0, 0.0]
+    # torch bounds logarithms at -100; targets are kept within [0, 1].
+    wanted = [math.log(4.0), math.log(4.0 / 3.0), math.log(2.0), 100.0, 0.0, 0.0]
     assert found.tolist() == pytest.approx(wanted, abs=2e-6)
+
+
+def test_a_share_that_is_sure_and_wrong_still_learns() -> None:
+    raw = torch.tensor([-16.0, 16.0], requires_grad=True)
+    met_error(raw.sigmoid(), torch.tensor([1.0, 0.0])).sum().backward()
+    assert raw.grad is not None
+    assert raw.grad.tolist() == pytest.approx([-1.0, 1.0], abs=0.1)
 
 
 def test_error_of_met_deadlines_is_least_at_the_target() -> None:

@@ -79,7 +79,7 @@ def test_the_real_network_is_that_of_the_data() -> None:
         assert torch.equal(found.cell, wanted.cell)
     environment = place.environment(1)
     graph = environment.reset(2, generator(0))
-    assert graph.node.shape == (2, 816, 2, 8)
+    assert graph.node.shape == (2, 816, 2, 9)
     assert environment.large_scale_gain.shape == (2, 816, 125)
 
 

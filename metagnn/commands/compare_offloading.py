@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from metagnn.commands.options import (
@@ -63,10 +64,10 @@ def compare(
     num_steps = settings["num_steps"]
     scores = compare_offloading(trained, place, wanted, num_steps, arguments.seed)
     metrics, better = offloading_metrics(scores), improvements(scores)
+    left_out = sorted({one.algorithm for one in trained} - set(scores))
     signalling = {
-        name: sum(t.signalling_bytes for t in trained if t.algorithm == name) / len(of_seeds)
-        for name, of_seeds in scores.items()
-        if None not in of_seeds
+        name: mean(one.signalling_bytes for one in trained if one.algorithm == name)
+        for name in dict.fromkeys(one.algorithm for one in trained)
     }
     document = {
         "network": place.network,
@@ -76,6 +77,7 @@ def compare(
         "interval": "over seeds (of the inter-quartile mean), over networks where num_seeds is 1",
         "num_seeds": {name: len(of_seeds) for name, of_seeds in scores.items()},
         "policies": to_json(metrics),
+        "left_out": left_out,
         "signalling_bytes_per_episode": signalling,
         "probability_of_improvement": to_json(
             {f"{a} > {b}": {"probability": p} for (a, b), p in better.items()}
@@ -89,7 +91,6 @@ def compare(
     print(_table(metrics))
     for (first, second), chance in better.items():
         print(f"P({first} > {second}) in deadlines met: {interval_cell(chance, 2)}")
-    left_out = sorted({one.algorithm for one in trained} - set(metrics))
     if left_out:
         print(f"Left out, as their models do not fit these networks: {', '.join(left_out)}")
     for name, number in signalling.items():

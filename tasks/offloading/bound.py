@@ -1,4 +1,4 @@
-"""A lower bound on the energy of any decision: users without interference, each with a server."""
+"""A lower bound on the energy of meeting all deadlines: no interference, a server for each user."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,9 @@ from metagnn.tasks.offloading.scenario import Radio
 
 @dataclass(frozen=True)
 class Bound:
-    """What no decision can be better than, all ``[B, I]``.
+    """What no decision that meets all deadlines that are allowed can be better than, ``[B, I]``.
+
+    A decision that misses some may take less energy.
 
     Attributes:
         energy_j: Energies of the relaxation [J]; their sum over the users of a cell is at most

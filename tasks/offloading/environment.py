@@ -147,7 +147,7 @@ class Offloading:
         return observe(self.slot, self.radio)
 
 
-NUM_FEATURES = 8
+NUM_FEATURES = 9
 # Of these so many differ between channels, and come first.
 NUM_PER_CHANNEL = 4
 
@@ -158,8 +158,9 @@ def observe(slot: Slot, radio: Radio) -> DenseGraph:
     A user has features for each channel, all of order one: its SNR at full power, that over the
     mean of all channels, and the interference over the noise that its site measured in the slot
     before, in decades; whether it had the channel then; the logarithms of the spectral efficiency
-    that sends its task within the deadline, and of the times of edge computing with the whole
-    server and of local computing over the deadline; and its cell's users per channel. Whether it
+    that sends its task within the deadline, of the times of edge computing with the whole server
+    and of local computing over the deadline, and of the task's size over 250 KB; and its cell's
+    users per channel. Whether it
     had the channel is not in the paper's state, but is no news to its site.
 
     Edges run within cells only, so a site sees its own users only: the weight of i -> k is
@@ -167,7 +168,7 @@ def observe(slot: Slot, radio: Radio) -> DenseGraph:
     channels, as in channel assignment.
 
     Shapes:
-        node ``[B, I, K, 8]``, edge_weight ``[B, I, I]``.
+        node ``[B, I, K, 9]``, edge_weight ``[B, I, I]``.
     """
     tasks = slot.tasks
     snr = torch.log10(radio.power_max_w / radio.noise_w * slot.own_gain)
@@ -180,7 +181,8 @@ def observe(slot: Slot, radio: Radio) -> DenseGraph:
     counts = torch.bincount(slot.cell, minlength=slot.gain.shape[-1])
     load = counts[slot.cell].to(snr) / radio.num_channels
     # The offsets of the logarithms are those of the paper's tasks and devices.
-    per_user = (efficiency.log() + 2.0, edge.log() + 4.0, local.log(), load.expand_as(edge))
+    size = (tasks.size_bit / 2e6).log()
+    per_user = (efficiency.log() + 2.0, edge.log() + 4.0, local.log(), size, load.expand_as(edge))
     per_channel = (snr, snr - snr.mean(-1, keepdim=True), inr, held)
     return graph_of(torch.stack(per_channel, dim=-1), torch.stack(per_user, dim=-1), slot.cell)
 
@@ -189,7 +191,7 @@ def graph_of(per_channel: Tensor, per_user: Tensor, cell: Tensor) -> DenseGraph:
     """Graph of features per channel and per user; see `observe`.
 
     Shapes:
-        per_channel ``[B, I, K, 4]``, of which the first is the SNR, per_user ``[B, I, 4]``, cell
+        per_channel ``[B, I, K, 4]``, of which the first is the SNR, per_user ``[B, I, 5]``, cell
         ``[I]``.
     """
     repeated = per_user.unsqueeze(-2).expand(*per_channel.shape[:-1], per_user.shape[-1])

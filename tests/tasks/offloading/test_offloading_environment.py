@@ -234,13 +234,15 @@ def test_features_by_hand() -> None:
         math.log(0.2 / 1.35) + 2.0,
         math.log(0.03 / 1.35) + 4.0,
         math.log(1.5 / 1.35),
+        0.0,
         1.0,
     ]
     # SNR 10 and 1000, interference over the noise 9 and 999; it had channel 1.
     assert node[0, 0, 0].tolist() == pytest.approx([1.0, -1.0, 1.0, 0.0, *task], abs=1e-5)
     assert node[0, 0, 1].tolist() == pytest.approx([3.0, 1.0, 3.0, 1.0, *task], abs=1e-5)
     # User 1 is alone in cell 0 and had no channel.
-    task = [math.log(0.16 / 0.8) + 2.0, math.log(0.05 / 0.8) + 4.0, math.log(0.5 / 0.8), 0.5]
+    times = [math.log(0.05 / 0.8) + 4.0, math.log(0.5 / 0.8)]
+    task = [math.log(0.16 / 0.8) + 2.0, *times, math.log(0.8), 0.5]
     assert node[0, 1, 0].tolist() == pytest.approx([4.0, 0.0, 0.0, 0.0, *task], abs=1e-5)
     assert node[0, 1, 1].tolist() == pytest.approx([4.0, 0.0, 2.0, 0.0, *task], abs=1e-5)
     assert node[0, 2, :, 3].tolist() == [1.0, 0.0]
