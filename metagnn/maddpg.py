@@ -1,15 +1,19 @@
 """Deep deterministic policy gradients of several agents (paper D, Eq. 15 to 20, 24 and 25).
 
-Departures from the paper, which an argument undoes:
+Departures from the paper, of which the first three are undone by an argument:
 
 - Eq. 16 as printed evaluates the target critic at the observations s of the step itself; by default
   they are those that follow, s': ``target``.
 - A value is the sum of those of the users, each of which is the sum of parts (whether the deadline
   was met, lateness, energies). The critic learns them from the users' own parts of the reward,
   of which Eq. 12 and 23 are the sums: ``credit``.
-- The parts differ by orders of magnitude, so their errors are relative: deviances, of which the
-  mean is the minimiser as it is of squares: ``deviance``.
+- The parts differ by orders of magnitude, so their errors are relative (`deviance`, cross-entropy
+  for the first), of which the mean is the minimiser as it is of squares: ``credit`` too.
 - The gradients of Eq. 18 and 25 raise the value; Eq. 19 as printed descends it.
+- Actors are moved together, by the mean of all values at what all actors would do now; in Eq. 18
+  each is moved by its own value, at what the others did.
+- Channels are chosen by a straight-through softmax, and numbers at their bounds keep the gradients
+  that lead inwards; the paper does not say how its networks choose.
 """
 
 from collections.abc import Callable, Iterable

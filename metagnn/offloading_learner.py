@@ -247,12 +247,15 @@ class OffloadingLearner(pl.LightningModule):
 
     def _site_rewards(self, of_users: Tensor) -> dict[str, Tensor]:
         """Rewards of the sites by their own users alone (Eq. 23), where sites are few."""
-        number = self.agents.num_cells
-        if number > _MOST_SITES:
+        if self.agents.num_cells > _MOST_SITES:
             return {}
-        sites = of_users.new_zeros(len(of_users), number)
-        sites = sites.index_add(1, self.agents.cell, of_users).mean(0)
+        sites = self._by_site(of_users).mean(0)
         return {f"site_reward_{site}": value for site, value in enumerate(sites)}
+
+    def _by_site(self, of_users: Tensor) -> Tensor:
+        """Sums over the users of each site: ``[N, I]`` to ``[N, M]``."""
+        sites = of_users.new_zeros(len(of_users), self.agents.num_cells)
+        return sites.index_add(1, self.agents.cell, of_users)
 
     def _remember(
         self,
@@ -324,9 +327,7 @@ class OffloadingLearner(pl.LightningModule):
 
     def _of_sites(self, parts: Tensor) -> Tensor:
         """Rewards of the sites ``[N, M]``: of all users (Eq. 12), or of their own (Eq. 23)."""
-        of_users = worth(parts, self.place.revenue)
-        sites = of_users.new_zeros(len(of_users), self.agents.num_cells)
-        sites = sites.index_add(1, self.agents.cell, of_users)
+        sites = self._by_site(worth(parts, self.place.revenue))
         if self.algorithm == "maddpg":
             return sites.sum(-1, keepdim=True).expand_as(sites)
         return sites

@@ -60,7 +60,8 @@ def score_offloading(
         environment: Of which networks are drawn; its ``num_steps`` count.
         num_networks: Number of networks C.
         seed: Seed of the networks.
-        split: ``validation`` or ``test``, which never share a network.
+        split: ``validation`` or ``test``: other draws of networks that are random, of tasks and of
+            fading.
         with_bound: Whether the relaxation is wanted, which takes longer than most policies; else
             all deadlines count as allowed and the bound is 0.
         device: Where the networks are.

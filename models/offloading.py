@@ -1,6 +1,5 @@
 """Networks of offloading: an actor that scores users' channels, and a critic of all users."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
@@ -65,7 +64,7 @@ class OffloadingActor(Encoder):
     """Actor of all sites: an encoder over the users' channels, and a head per wish.
 
     Users hear over the graph's edges, which run within cells. One network serves any number of
-    users, channels and cells; with a leading axis of I every parameter is the user's own.
+    users, channels and cells.
 
     Args:
         in_channels: Node features F.
@@ -103,9 +102,9 @@ class OffloadingActor(Encoder):
             nn.init.normal_(head.weight, 0.0, 0.01)
             nn.init.zeros_(head.bias)
 
-    def forward(self, graph: Graph, parameters: Mapping[str, Tensor] | None = None) -> Wishes:
-        """Wishes of the users; ``parameters`` take the place of the own ones."""
-        given = dict(self.named_parameters()) if parameters is None else parameters
+    def forward(self, graph: Graph) -> Wishes:
+        """Wishes of the users."""
+        given = dict(self.named_parameters())
         x = self.encode(graph, given)
         score, level = linear(given, "per_channel", x).movedim(0, -3).unbind(-1)
         of_users = linear(given, "per_user", x.mean(-2, keepdim=True))
@@ -154,17 +153,14 @@ class OffloadingCritic(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
         self.value = nn.Linear(widths[-1], num_parts)
 
-    def forward(
-        self, graph: Graph, action: JointAction, parameters: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
-        """Parts of the values ``[B, I, P]``; ``parameters`` take the place of the own ones.
+    def forward(self, graph: Graph, action: JointAction) -> Tensor:
+        """Parts of the values ``[B, I, P]``.
 
         Args:
             graph: Node ``[B, I, K, F]``, and the weights w of edges between cells ``[B, I, I]``.
             action: What all users do.
-            parameters: Parameters in place of the own ones.
         """
-        given = dict(self.named_parameters()) if parameters is None else parameters
+        given = dict(self.named_parameters())
         weight: Any = graph.edge_weight
         sent = action.place * 10.0 ** (-self.span_db / 10.0 * (1.0 - action.level))
         heard = torch.log10(1.0 + weight.mT @ sent)

@@ -19,6 +19,7 @@ from statistics import mean
 import torch
 from study_runs import fit
 
+from metagnn.commands.compare_offloading import COLUMNS
 from metagnn.commands.options import interval_cell
 from metagnn.files import write_atomically, write_csv
 from metagnn.offloading_comparison import (
@@ -53,16 +54,6 @@ OPTIONS = {
         "--model.init_args.place.network=melbourne",
         *(f"--model.init_args.maddpg.{name}={value}" for name, value in _MELBOURNE.items()),
     ),
-}
-COLUMNS = {
-    "met": ("deadlines met", 4, 1.0),
-    "met_of_allowed": ("of those possible", 4, 1.0),
-    "energy_j": ("energy [mJ]", 2, 1e3),
-    "local_j": ("local", 2, 1e3),
-    "transmission_j": ("transmission", 2, 1e3),
-    "edge_j": ("edge", 2, 1e3),
-    "energy_over_bound": ("energy over the bound", 3, 1.0),
-    "reward": ("reward", 4, 1.0),
 }
 # Episodes over which the curves are averaged.
 EVERY = 5

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from metagnn.tasks.power_control.metrics import Estimate
 
 _KEYS = ("task", "num_networks", "num_steps")
-_COLUMNS = {
+# Titles of the metrics, their digits and factors.
+COLUMNS = {
     "met": ("deadlines met", 4, 1.0),
     "met_of_allowed": ("of those possible", 4, 1.0),
     "energy_j": ("energy [mJ]", 2, 1e3),
@@ -122,11 +123,11 @@ def _place(model: Mapping[str, Any], network: str | None) -> "Place":
 
 def _table(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> str:
     order = sorted(metrics, key=lambda name: -metrics[name]["met"].value)
-    rows = [["policy", *(title for title, _, _ in _COLUMNS.values())]]
+    rows = [["policy", *(title for title, _, _ in COLUMNS.values())]]
     for name in order:
         cells = [
             interval_cell(metrics[name][column], digits, scale)
-            for column, (_, digits, scale) in _COLUMNS.items()
+            for column, (_, digits, scale) in COLUMNS.items()
         ]
         rows.append([name, *cells])
     return text_table(rows)

@@ -77,8 +77,8 @@ def coordinated_heuristic(slot: Slot, radio: Radio, generator: torch.Generator) 
     """The heuristic with all gains of the slot known, which no site can measure.
 
     Cells take turns, every sixth at a time, to choose their best answer to the interference of the
-    others, and at the end
-    all powers are raised until they meet what interferes (Yates' standard iteration).
+    others. At the end ratios and powers of all follow what interferes, step by step, as in power
+    control by a standard interference function (Yates, 1995).
     """
     decision = local_computing(slot, radio, generator)
     for turn in range(_ROUNDS * _GROUPS):
@@ -129,12 +129,8 @@ def _with_least_energy(
     noise_to_gain_w = (disturbance_w / slot.own_gain).gather(-1, index).squeeze(-1)
     log_need = (tasks.cycles / tasks.deadline_s).log()
     log_need = log_need - log_need.mean(-1, keepdim=True)
-
-    def share_of(offloads: Tensor) -> Tensor:
-        return divide_server(log_need, offloads, slot.cell, slot.gain.shape[-1])
-
     has_channel = channel != NO_CHANNEL
-    share = share_of(has_channel)
+    share = divide_server(log_need, has_channel, slot.cell, slot.gain.shape[-1])
     _, ratio, power_w, _ = least_energy(
         tasks.size_bit,
         tasks.cycles,

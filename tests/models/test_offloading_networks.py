@@ -200,18 +200,6 @@ def test_first_wishes_are_nearly_alike_and_near_zero() -> None:
         assert 0.0 < float(values.detach().abs().max()) < 0.3
 
 
-def test_parameters_of_each_user_are_those_of_its_own_network() -> None:
-    actors = [_actor(seed) for seed in range(3)]
-    graph = _alone(_graph(6, 2, 3, 4))
-    each = [dict(actor.named_parameters()) for actor in actors]
-    stacked = {name: torch.stack([one[name] for one in each]) for name in each[0]}
-    found = actors[0](graph, stacked)
-    for user, actor in enumerate(actors):
-        for name in WISHES:
-            wanted = getattr(actor(graph), name)
-            torch.testing.assert_close(getattr(found, name)[:, user], wanted[:, user])
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -462,14 +450,6 @@ def test_order_does_not_matter_to_the_critic(hard: bool) -> None:
     before, after = critic(graph, pair[0]), critic(mixed_graph, pair[1])
     assert float(before.detach().std()) > 1e-2
     torch.testing.assert_close(after, before[:, users])
-
-
-def test_given_parameters_take_the_place_of_the_critics_own() -> None:
-    one, other = _critic(0), _critic(1)
-    graph, action = _setting(8, torch.tensor([[0, 1, -1]]), 2)
-    given = dict(other.named_parameters())
-    torch.testing.assert_close(one(graph, action, given), other(graph, action))
-    assert not torch.allclose(one(graph, action), other(graph, action))
 
 
 @pytest.mark.parametrize(
