@@ -45,9 +45,15 @@ def agent_edges(edge_weight: Tensor | SparseWeight, bidirectional: bool) -> list
             return []
         degrees = [edge_weight.sum(-2), edge_weight.sum(-1)][:num_directions]
         matrices = [edge_weight.mT, edge_weight][:num_directions]
-        hear = [partial(torch.einsum, "...ij,j...cf->i...cf", matrix) for matrix in matrices]
+        hear = [partial(_dense, matrix.reshape(-1, *matrix.shape[-2:])) for matrix in matrices]
     columns = (degree.movedim(-1, 0)[..., None, None] for degree in degrees)
     return [AgentEdges(*pair) for pair in zip(hear, columns, strict=True)]
+
+
+def _dense(matrices: Tensor, x: Tensor) -> Tensor:
+    """Sums over the edges ``[B, I, I]`` of samples side by side."""
+    samples = x.view(len(x), len(matrices), -1).transpose(0, 1)
+    return torch.bmm(matrices, samples).transpose(0, 1).reshape(x.shape)
 
 
 def _sparse(products: tuple[SparseProduct, ...], x: Tensor) -> Tensor:

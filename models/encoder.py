@@ -9,8 +9,7 @@ from torch.nn import functional
 
 from metagnn.graphs.checks import require
 from metagnn.graphs.sparse_interference import Graph, SparseWeight
-from metagnn.models.agent_edges import agent_edges
-from metagnn.models.fused_stack import fuse
+from metagnn.models.agent_edges import AgentEdges, agent_edges
 from metagnn.models.leconv import DenseLEConv
 
 # A claim on one alternative alone; edges of a quarter then carry it as a feature of order one.
@@ -71,21 +70,8 @@ class Encoder(nn.Module):
         require(of_edges == nodes, "edge_weight", f"be of the agents {nodes} of `node`", of_edges)
         x = x.movedim(-3, 0)
         edges = agent_edges(weight, self.bidirectional)
-        degrees = [edge.degree for edge in edges]
-        directions = ("convs", "reverse_convs")[: 1 + self.bidirectional]
         for layer in range(len(self.convs)):
-            if edges:
-                pieces = [x]
-                sent = x.detach() if detached else x
-                for edge in edges:
-                    pieces += [edge.hear(sent), edge.degree * x]
-                ones = torch.ones_like(degrees[0])
-                of_bias = [d.expand(*x.shape[:-1], 1) for d in (ones, *degrees)]
-                x = product(torch.cat([*pieces, *of_bias], dim=-1), fuse(given, layer))
-            else:
-                alone = [linear(given, f"{name}.{layer}.lin3", x) for name in directions]
-                x = torch.stack(alone).sum(0)
-            x = functional.leaky_relu(x)
+            x = functional.leaky_relu(self._convolve(x, edges, given, layer, detached))
             if self.per_choice:
                 x = x + linear(given, f"mixes.{layer}", x.mean(-2, keepdim=True))
             if self.num_claims > 0:
@@ -93,19 +79,48 @@ class Encoder(nn.Module):
                 x = torch.cat([x, WHOLE_CLAIM * lean.softmax(-2)], dim=-1)
         return x
 
+    def _convolve(
+        self,
+        x: Tensor,
+        edges: Sequence[AgentEdges],
+        given: Mapping[str, Tensor],
+        layer: int,
+        detached: bool,
+    ) -> Tensor:
+        r"""Sum of :math:`L_3 x + L_1 W^T x + d (b_1 - L_2 x)` over the directions."""
+        names = [f"convs.{layer}", f"reverse_convs.{layer}"][: 1 + self.bidirectional]
+        own, bias = (
+            torch.stack([given[f"{name}.lin3.{part}"] for name in names]).sum(0)
+            for part in ("weight", "bias")
+        )
+        # Added up in place, which needs neither memory nor copies: no backward pass reads y.
+        y = product(rows(x, own), own.mT, bias)
+        for name, edge in zip(names, edges, strict=False):
+            heard = edge.hear(x.detach() if detached else x)
+            lin1, lin2 = (given[f"{name}.{part}.weight"].mT for part in ("lin1", "lin2"))
+            add_product = y.addmm_ if own.dim() == 2 else y.baddbmm_
+            add_product(rows(heard, own), lin1)
+            of_degree = product(rows(x, own), -lin2, given[f"{name}.lin1.bias"])
+            y.addcmul_(rows(edge.degree.expand(*x.shape[:-1], 1), own), of_degree)
+        return y.view(*x.shape[:-1], y.shape[-1])
+
 
 def linear(given: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
     """Linear layer of a name on features ``[I, ..., F]``, one for all agents or one for each."""
-    return product(x, given[f"{name}.weight"].mT, given.get(f"{name}.bias"))
+    weight = given[f"{name}.weight"]
+    found = product(rows(x, weight), weight.mT, given.get(f"{name}.bias"))
+    return found.view(*x.shape[:-1], found.shape[-1])
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``[I, ..., F]`` to ``[I, ..., H]``, by one weight ``[F, H]`` or ``[I, F, H]``."""
-    rows = x.flatten(0 if weight.dim() == 2 else 1, -2)
+def rows(x: Tensor, weight: Tensor) -> Tensor:
+    """Features ``[I, ..., F]`` as rows that a weight multiplies, with its leading axis if any."""
+    return x.flatten(weight.dim() - 2, -2)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Rows ``[(I,) R, F]`` times a weight ``[(I,) F, H]``, plus a bias ``[(I,) H]``."""
     if bias is None:
-        found = rows @ weight
-    elif weight.dim() == 2:
-        found = torch.addmm(bias, rows, weight)
-    else:
-        found = torch.baddbmm(bias.unsqueeze(-2), rows, weight)
-    return found.view(*x.shape[:-1], weight.shape[-1])
+        return x @ weight
+    if weight.dim() == 2:
+        return torch.addmm(bias, x, weight)
+    return torch.baddbmm(bias.unsqueeze(-2), x, weight)

@@ -58,25 +58,30 @@ VALIDATED = ("validation_share_6", "validation_sum_efficiency_mbit_j_6")
 
 
 def train(seeds: list[int], jobs: int, suffix: str) -> None:
-    """Meta-training and all adaptations of each seed."""
+    """Meta-training and all adaptations of each seed: several seeds, or runs of one, at a time."""
     root = RUNS.with_name(RUNS.name + suffix)
-    for seed in seeds:
+    num_seeds = min(jobs, len(seeds))
+
+    def learn(seed: int) -> None:
         began = time.monotonic()
         draws = f"--model.init_args.seed={seed}"
-        meta = root / f"meta/{seed}"
+        meta = root / f"{seed}/meta"
         fit(meta, f"channel_assignment_meta{suffix}", draws, keep=KEEP)
         start = checkpoint(meta)
 
-        def adapt(task: tuple[str, str], seed: int = seed, start: Path = start) -> None:
+        def adapt(task: tuple[str, str]) -> None:
             scenario, scheme = task
             words = [f"--model.init_args.cell.scenario={scenario}"]
-            words += [f"--model.init_args.scheme={scheme}", f"--model.init_args.seed={seed}"]
-            folder = root / f"users/{scenario}-{scheme}-{seed}"
+            words += [f"--model.init_args.scheme={scheme}", draws]
+            folder = root / f"{seed}/{scenario}-{scheme}"
             fit(folder, f"channel_assignment_adapt{suffix}", *words, start=start, keep=KEEP)
 
-        with ThreadPoolExecutor(jobs) as pool:
+        with ThreadPoolExecutor(jobs // num_seeds) as pool:
             list(pool.map(adapt, [(a, b) for a in SCENARIOS for b in SCHEMES]))
         print(f"seed {seed}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+
+    with ThreadPoolExecutor(num_seeds) as pool:
+        list(pool.map(learn, seeds))
 
 
 def score(num_users: int, suffix: str) -> None:

@@ -1,9 +1,8 @@
 """Runs of the studies: each in a folder of its own, stamped with what it was made from."""
 
 import hashlib
-import os
+import multiprocessing
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -45,7 +44,8 @@ def fit(
         keep: Further options, which say what checkpoints are kept.
 
     Raises:
-        ValueError: If another configuration ran there, or with other sources or another start.
+        ValueError: If another configuration ran there, or with other sources or another start, or
+            the run fails.
     """
     digests = [digest_of_sources(), "" if start is None else digest_of([start])]
     wanted = "\n".join([*digests, config, *words, config_path(config).read_text()])
@@ -60,22 +60,8 @@ def fit(
     began = time.monotonic()
     save = f"--trainer.logger.init_args.save_dir={folder.parent}"
     name = f"--trainer.logger.init_args.name={folder.name}"
-    command = [
-        sys.executable,
-        "-m",
-        "metagnn",
-        "fit",
-        "--config",
-        config,
-        save,
-        name,
-        *keep,
-        *words,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     folder.mkdir(parents=True)
-    with (folder / "log").open("w") as log:
-        subprocess.run(command, check=True, env=environment, stderr=log)
+    _in_own_process(["fit", "--config", config, save, name, *keep, *words], folder / "log")
     seconds = time.monotonic() - began
     write_atomically(folder / "done", f"{seconds:.1f}\n{wanted}".encode())
     return seconds
@@ -84,3 +70,25 @@ def fit(
 def checkpoint(folder: Path) -> Path:
     """The end of a run."""
     return folder / "version_0/checkpoints/last.ckpt"
+
+
+def _in_own_process(words: Sequence[str], log: Path) -> None:
+    """Run a command of metagnn on one thread, beside others, without importing all anew."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["metagnn.commands.training"])
+    process = context.Process(target=_run, args=(list(words), log))
+    process.start()
+    process.join()
+    code = process.exitcode
+    require(code == 0, "words", f"run with exit code 0 (see {log})", f"{code} of {words}")
+
+
+def _run(words: Sequence[str], log: Path) -> None:
+    import torch
+
+    from metagnn.cli import main
+
+    torch.set_num_threads(1)
+    with log.open("w") as file:
+        sys.stderr = file
+        main(words)
