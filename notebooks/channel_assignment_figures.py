@@ -101,7 +101,7 @@ def of_schemes(curves: list[Row], column: str) -> Callable[[Axes, str], None]:
 
     def draw(axis: Axes, scenario: str) -> None:
         for scheme in SCHEMES:
-            rows = logged(curves, f"users-{scenario}-{scheme}", column)
+            rows = logged(curves, f"{scenario}-{scheme}", column)
             over_seeds(axis, rows, "episode", "value", STYLES[scheme])
 
     return draw
@@ -109,16 +109,10 @@ def of_schemes(curves: list[Row], column: str) -> Callable[[Axes, str], None]:
 
 def snapshots(axis: Axes, scenario: str) -> None:
     """Figure 5: the first test cells one by one."""
-    rows = read("cells")
+    rows = [row for row in read("cells") if row["scenario"] == scenario]
     for policy in ("optimum", "mfrl", "mfrl_early", "mrl", "frl", "marl"):
-        values = [
-            float(row["sum_ee_mbit_j"])
-            for row in rows
-            if (row["scenario"], row["policy"]) == (scenario, policy)
-        ]
-        label, colour, dashes, marker = STYLES[policy]
-        at = range(1, len(values) + 1)
-        axis.plot(at, values, dashes, marker=marker, markersize=4, color=colour, label=label)
+        found = [row for row in rows if row["policy"] == policy]
+        over_seeds(axis, found, "cell", "sum_ee_mbit_j", STYLES[policy])
     axis.set_ylim(bottom=0)
 
 
@@ -126,7 +120,7 @@ def entropy(curves: list[Row]) -> None:
     """Figure 6: entropy of the policies indoors."""
     figure, (axis,) = figure_of(5.5, 3.6, 1)
     for scheme in ("mfrl", "frl"):
-        rows = logged(curves, f"users-indoor-{scheme}", "entropy")
+        rows = logged(curves, f"indoor-{scheme}", "entropy")
         over_seeds(axis, rows, "episode", "value", STYLES[scheme])
     axis.set_xlabel("episode of adaptation, indoor")
     axis.set_ylabel("entropy of the policy [nat]")

@@ -119,7 +119,7 @@ def main() -> None:
         start = None
         if arguments.step == "adapt":
             words += [f"{MODEL}.cell.scenario=indoor"]
-            start = checkpoint(STUDY / f"meta/{seed}")
+            start = checkpoint(STUDY / f"{seed}/meta")
         fit(folder, step.config, *words, start=start)
         return name, seed, share(folder, step.num_users)
 

@@ -1,17 +1,20 @@
 """Paper B, measured: all schemes in all scenarios from several seeds, as CSV files.
 
 ``python notebooks/channel_assignment_study.py train --seeds 2 3 4`` runs `metagnn fit` for every
-seed (a meta-training, then four schemes in three scenarios) under ``runs/channel_assignment``,
-two at a time, and goes on where it stopped. ``... score`` writes to ``notebooks/results``
-``channel_assignment_6_users.csv`` (sum energy efficiency, share of the optimum, success rate per
-seed, scheme, scenario), ``..._cells.csv`` (the first ten cells) and ``.md`` (means with intervals,
-probabilities of improvement). ``... curves`` writes ``channel_assignment_curves.csv``, what the
-runs logged. Test cells have seed 3000 and are used for no choice.
+seed (a meta-training, then four schemes in three scenarios) under ``runs/channel_assignment``, two
+at a time, and goes on where it stopped. ``... score --seeds 2 3 4`` scores what is finished, and
+adds it to the files in ``notebooks/results``: ``channel_assignment_6_users.csv`` (sum energy
+efficiency, share of the optimum, success rate per seed, scheme, scenario), ``..._3_users.csv`` and
+so on (numbers of users that nobody learned with), ``..._cells.csv`` (the first ten cells),
+``..._curves.csv`` (what the runs logged), ``..._runs.csv`` (how long they took, of which sources).
+``... table`` writes ``channel_assignment.md`` from these (means with intervals, probabilities of
+improvement). Test cells have seed 3000 and are used for no choice.
 """
 
 import argparse
 import csv
 import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
@@ -19,14 +22,11 @@ from statistics import mean
 import torch
 from study_runs import checkpoint, fit
 
-from metagnn.assignment_comparison import (
-    assignment_metrics,
-    compare_assignment,
-    find_trained,
-    improvements,
-)
+from metagnn.assignment_comparison import CLAIMED, compare_assignment, find_trained
 from metagnn.commands.options import interval_cell
 from metagnn.files import write_atomically, write_csv
+from metagnn.graphs.checks import require
+from metagnn.seed_statistics import interquartile_mean, probability_of_improvement
 
 RUNS = Path("runs/channel_assignment")
 RESULTS = Path(__file__).parent / "results"
@@ -47,19 +47,45 @@ ORDER = (
 # Seeds 0 and 1 took part in the choice of the configuration.
 SEEDS = list(range(2, 12))
 TEST_SEED = 3000
-# Users' distributions of Figure 5.
+# Numbers of users that are scored; policies learned with six, the base station's with 2, 4 and 8.
+NUM_USERS = (6, 3, 5, 7, 10)
+# Cells of Figure 5.
 NUM_SHOWN = 10
 # Half of the training is MFRL_early.
 KEEP = ("--checkpoint.every_n_epochs=500", "--checkpoint.save_top_k=-1")
 # Episodes over which the curves are averaged.
-EVERY = 20
-LOGGED = ("reward", "reward_2", "reward_4", "reward_8", "entropy", "success_rate")
+EVERY = 50
+LOGGED = ("reward", "reward_2", "reward_4", "reward_8", "entropy")
 VALIDATED = ("validation_share_6", "validation_sum_efficiency_mbit_j_6")
+SCORED = ("sum_ee_mbit_j", "share", "success_rate", "snr_rate")
+Row = dict[str, str]
+
+
+def folder_of(suffix: str) -> Path:
+    """Runs of a variant."""
+    return RUNS.with_name(RUNS.name + suffix)
+
+
+def read(path: Path) -> list[Row]:
+    """Rows of a file, none if it is not there."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def add(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Add rows to a file, in place of those that it holds of the same seeds."""
+    new = [dict(zip(header, map(str, row), strict=True)) for row in rows]
+    fresh = {row["seed"] for row in new}
+    kept = [row for row in read(path) if row["seed"] not in fresh]
+    ordered = sorted(kept + new, key=lambda row: int(row["seed"] or -1))
+    write_csv(path, header, [[row[name] for name in header] for row in ordered])
 
 
 def train(seeds: list[int], jobs: int, suffix: str) -> None:
     """Meta-training and all adaptations of each seed: several seeds, or runs of one, at a time."""
-    root = RUNS.with_name(RUNS.name + suffix)
+    root = folder_of(suffix)
     num_seeds = min(jobs, len(seeds))
 
     def learn(seed: int) -> None:
@@ -84,76 +110,109 @@ def train(seeds: list[int], jobs: int, suffix: str) -> None:
         list(pool.map(learn, seeds))
 
 
-def score(num_users: int, suffix: str) -> None:
-    """Score every run on the test cells."""
-    trained = find_trained(RUNS.with_name(RUNS.name + suffix))
+def score(seed: int, num_users: int, suffix: str) -> None:
+    """Score every run of a seed on the test cells."""
+    trained = find_trained(folder_of(suffix) / str(seed))
     scores = compare_assignment(trained, SCENARIOS, num_users, 100, 100, TEST_SEED)
-    rows, lines = [], []
-    cells: list[tuple[object, ...]] = []
+    rows: list[Sequence[object]] = []
+    cells: list[Sequence[object]] = []
     for scenario, policies in scores.items():
         for policy, of_seeds in policies.items():
-            for seed, one in of_seeds.items():
+            for number, one in of_seeds.items():
+                key = (scenario, policy, "" if number is None else number)
                 values = [one.efficiency.mean() / 1e6, one.share]
                 values += [one.success_rate.mean(), one.snr_rate.mean()]
-                number = "" if seed is None else seed
-                rows.append((scenario, policy, number, *(f"{float(v):.5f}" for v in values)))
-        for policy, of_seeds in policies.items():
-            shown = torch.stack([one.efficiency[:NUM_SHOWN] for one in of_seeds.values()]).mean(0)
-            cells += [(scenario, policy, n, f"{v / 1e6:.5f}") for n, v in enumerate(shown.tolist())]
-        metrics = assignment_metrics(policies)
-        lines += [f"\n**{scenario}**, {num_users} users\n"]
-        lines += ["| policy | seeds | sum EE [Mbit/J] | share of the optimum | no collision |"]
-        lines += ["|---|---|---|---|---|"]
-        for policy in (p for p in ORDER if p in metrics):
-            m = metrics[policy]
-            columns = [interval_cell(m["sum_efficiency"], 1, 1e-6)]
-            columns += [interval_cell(m[k]) for k in ("share_of_optimum", "success_rate")]
-            lines.append(f"| {policy} | {len(policies[policy])} | {' | '.join(columns)} |")
-        lines.append("")
-        for (better, worse), chance in improvements(policies).items():
-            lines.append(f"- P({better} > {worse}) in sum EE: {interval_cell(chance, 2)}")
-    header = ["scenario", "policy", "seed", "sum_ee_mbit_j", "share", "success_rate", "snr_rate"]
-    name = f"channel_assignment{suffix}_{num_users}_users"
-    write_csv(RESULTS / f"{name}.csv", header, rows)
+                rows.append((*key, *(f"{float(v):.5f}" for v in values)))
+                shown = one.efficiency[:NUM_SHOWN] / 1e6
+                cells += [
+                    (*key, cell, f"{v:.4f}") for cell, v in enumerate(shown.tolist(), start=1)
+                ]
+    name = f"channel_assignment{suffix}"
+    keys = ("scenario", "policy", "seed")
+    add(RESULTS / f"{name}_{num_users}_users.csv", (*keys, *SCORED), rows)
     if num_users == 6:
-        header = ["scenario", "policy", "cell", "sum_ee_mbit_j"]
-        write_csv(RESULTS / f"channel_assignment{suffix}_cells.csv", header, cells)
-    text = "\n".join(["# Channel assignment (paper B)", *lines, ""])
-    write_atomically(RESULTS / f"{name}.md", text.encode(), name="results")
-    print(text)
+        add(RESULTS / f"{name}_cells.csv", (*keys, "cell", SCORED[0]), cells)
 
 
-def curves(suffix: str) -> None:
-    """What the finished runs logged: means over episodes, and the validations."""
-    root = RUNS.with_name(RUNS.name + suffix)
-    rows: list[tuple[object, ...]] = []
-    for path in sorted(root.glob("*/*/version_0/metrics.csv")):
-        folder = path.parent.parent
-        if not (folder / "done").exists():
-            continue
-        name, _, seed = f"{folder.parent.name}-{folder.name}".rpartition("-")
-        with path.open(newline="") as file:
-            logged = list(csv.DictReader(file))
+def curves(seed: int, suffix: str) -> None:
+    """What the runs of a seed logged, means over episodes, and how long they took."""
+    rows: list[Sequence[object]] = []
+    runs: list[Sequence[object]] = []
+    for path in sorted((folder_of(suffix) / str(seed)).glob("*/version_0/metrics.csv")):
+        run = path.parent.parent
+        logged = read(path)
         for column in LOGGED:
             found = [float(row[column]) for row in logged if row.get(column)]
             for first in range(0, len(found), EVERY):
                 values = found[first : first + EVERY]
-                rows.append((name, seed, column, first + len(values), f"{mean(values):.5g}"))
+                rows.append((run.name, seed, column, first + len(values), f"{mean(values):.4g}"))
         for column in VALIDATED:
             for row in logged:
                 if row.get(column):
                     episode = int(row["epoch"]) + 1
-                    rows.append((name, seed, column, episode, f"{float(row[column]):.5g}"))
-    header = ["run", "seed", "logged", "episode", "value"]
-    write_csv(RESULTS / f"channel_assignment{suffix}_curves.csv", header, rows)
+                    rows.append((run.name, seed, column, episode, f"{float(row[column]):.4g}"))
+        seconds, sources = (run / "done").read_text().splitlines()[:2]
+        runs.append((run.name, seed, seconds, sources))
+    name = f"channel_assignment{suffix}"
+    add(RESULTS / f"{name}_curves.csv", ("run", "seed", "logged", "episode", "value"), rows)
+    add(RESULTS / f"{name}_runs.csv", ("run", "seed", "seconds", "sources"), runs)
+
+
+def table(suffix: str) -> list[str]:
+    """Lines of the table of a variant."""
+    name = f"channel_assignment{suffix}"
+    runs = read(RESULTS / f"{name}_runs.csv")
+    sources = {row["sources"] for row in runs}
+    require(len(sources) <= 1, "runs", "be of the same sources", sorted(sources))
+    lines: list[str] = []
+    for scenario in SCENARIOS:
+        rows = [r for r in read(RESULTS / f"{name}_6_users.csv") if r["scenario"] == scenario]
+        lines += [f"\n**{scenario}**, 6 users\n"]
+        lines += ["| policy | seeds | sum EE [Mbit/J] | share of the optimum | no collision |"]
+        lines += ["|---|---|---|---|---|"]
+        learned = {r["policy"] for r in rows if r["seed"]}
+        values = {
+            policy: torch.tensor(
+                [[float(r[c]) for c in SCORED] for r in rows if r["policy"] == policy]
+            )
+            for policy in ORDER
+            if any(r["policy"] == policy for r in rows)
+        }
+        for policy, found in values.items():
+            middle = [interquartile_mean(column.unsqueeze(-1)) for column in found.T]
+            columns = [interval_cell(middle[0], 1), *map(interval_cell, middle[1:3])]
+            number = len(found) if policy in learned else ""
+            lines.append(f"| {policy} | {number} | {' | '.join(columns)} |")
+        lines.append("")
+        for better, worse in CLAIMED:
+            if better in values and worse in values:
+                pair = (values[better][:, :1], values[worse][:, :1])
+                chance = interval_cell(probability_of_improvement(*pair), 2)
+                lines.append(f"- P({better} > {worse}) in sum EE: {chance}")
+    lines += ["\n**Share of the optimum with other numbers of users**\n"]
+    lines += [f"| scenario | policy | {' | '.join(map(str, sorted(NUM_USERS)))} |"]
+    lines += ["|---" * (len(NUM_USERS) + 2) + "|"]
+    for scenario in SCENARIOS:
+        for policy in ("mfrl", "mfrl_early", "meta", "frl", "greedy"):
+            cells = []
+            for number in sorted(NUM_USERS):
+                rows = read(RESULTS / f"{name}_{number}_users.csv")
+                rows = [r for r in rows if (r["scenario"], r["policy"]) == (scenario, policy)]
+                shares = torch.tensor([[float(r["share"])] for r in rows])
+                cells.append(interval_cell(interquartile_mean(shares)) if rows else "")
+            lines.append(f"| {scenario} | {policy} | {' | '.join(cells)} |")
+    minutes = dict.fromkeys(sorted({int(row["seed"]) for row in runs}), 0.0)
+    for row in runs:
+        minutes[int(row["seed"])] += float(row["seconds"]) / 60
+    shown = ", ".join(f"{value:.0f}" for value in minutes.values())
+    return [*lines, f"\nMinutes of one core for all trainings of a seed: {shown}."]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("train", "score", "curves"))
+    parser.add_argument("step", choices=("train", "score", "table"))
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
-    parser.add_argument("--num-users", type=int, default=6)
     parser.add_argument(
         "--variant",
         choices=("local", "paper"),
@@ -164,10 +223,16 @@ def main() -> None:
     suffix = "" if arguments.variant is None else f"_{arguments.variant}"
     if arguments.step == "train":
         train(arguments.seeds, arguments.jobs, suffix)
-    elif arguments.step == "curves":
-        curves(suffix)
+    elif arguments.step == "score":
+        for seed in arguments.seeds:
+            for num_users in NUM_USERS if suffix == "" else NUM_USERS[:1]:
+                score(seed, num_users, suffix)
+            curves(seed, suffix)
     else:
-        score(arguments.num_users, suffix)
+        lines = ["# Channel assignment (paper B)", *table(suffix), ""]
+        path = RESULTS / f"channel_assignment{suffix}.md"
+        write_atomically(path, "\n".join(lines).encode(), name="results")
+        print("\n".join(lines))
 
 
 if __name__ == "__main__":
