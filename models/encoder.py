@@ -20,7 +20,7 @@ class Encoder(nn.Module):
     """Layers of LEConv over the edges and, with ``bidirectional``, over the reversed ones.
 
     Without edges a layer is :math:`L_3 x`: a perceptron per agent. Every parameter may carry a
-    leading axis of I: agent i then computes with the i-th.
+    leading axis of I: agent i then computes with the i-th; or one of graphs side by side.
 
     Args:
         in_channels: Node features F.
@@ -48,28 +48,36 @@ class Encoder(nn.Module):
             nn.Linear(outgoing, outgoing, bias=False) for _, outgoing in pairs if per_choice
         )
 
-    def encode(self, graph: Graph, given: Mapping[str, Tensor], detached: bool = False) -> Tensor:
+    def encode(
+        self,
+        graph: Graph,
+        given: Mapping[str, Tensor],
+        detached: bool = False,
+        agents_first: bool = True,
+    ) -> Tensor:
         """Features of the agents.
 
         Args:
             graph: Graph of the agents.
             given: Parameters by name.
             detached: What agents hear of each other carries no gradient.
+            agents_first: Agents become the first axis, so that parameters with a leading axis are
+                the agents' own. Else these are the own ones of what comes first in the graph.
 
         Shapes:
             graph with node ``[..., I, F]``, with ``per_choice`` ``[..., I, N, F]``; returns
-            ``[I, ..., C, F']``, where C is N or, for a graph that comes once, 1.
+            ``[I, ..., C, F']``, or ``[..., I, C, F']`` without ``agents_first``, where C is N or,
+            for a graph that comes once, 1.
 
         Raises:
             ValueError: If nodes and edges are not of the same graphs.
         """
-        # Agents come first, so that each may have a matrix of its own.
         x = graph.node if self.per_choice else graph.node.unsqueeze(-2)
         nodes, weight = tuple(x.shape[:-2]), graph.edge_weight
         of_edges = tuple((weight.own if isinstance(weight, SparseWeight) else weight[..., 0]).shape)
         require(of_edges == nodes, "edge_weight", f"be of the agents {nodes} of `node`", of_edges)
-        x = x.movedim(-3, 0)
-        edges = agent_edges(weight, self.bidirectional)
+        x = x.movedim(-3, 0) if agents_first else x
+        edges = agent_edges(weight, self.bidirectional, agents_first)
         for layer in range(len(self.convs)):
             x = functional.leaky_relu(self._convolve(x, edges, given, layer, detached))
             if self.per_choice:

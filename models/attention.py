@@ -1,0 +1,61 @@
+"""Self-attention of a state over those before it."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metagnn.graphs.checks import check_count, require
+from metagnn.models.encoder import linear
+
+
+class HistoryAttention(nn.Module):
+    r"""Multi-head attention (Vaswani et al., 2017) of each time over itself and what came before.
+
+    .. math:: y_t = W_o \bigoplus_h \mathrm{softmax}_{s \le t}
+              \left(\frac{q_t^h \cdot k_s^h}{\sqrt{d}}\right) v_s^h
+
+    Args:
+        channels: Features of a state.
+        num_heads: Heads, which share the features out among them.
+
+    Shapes:
+        Times ``[B, T, channels]``.
+
+    Raises:
+        ValueError: If the features cannot be shared out.
+    """
+
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__()
+        check_count("num_heads", num_heads)
+        rule = f"divide the {channels} features"
+        require(channels % num_heads == 0, "num_heads", rule, num_heads)
+        self.num_heads = num_heads
+        self.query = nn.Linear(channels, channels)
+        self.key_value = nn.Linear(channels, 2 * channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(
+        self, x: Tensor, history: Tensor, given: Mapping[str, Tensor], name: str
+    ) -> tuple[Tensor, Tensor]:
+        """What the times recall, and the history with them in it.
+
+        Args:
+            x: Times ``[B, T, C]``.
+            history: Keys and values of the times before ``[B, S, 2 C]``.
+            given: Parameters by name; those of this layer begin with ``name``.
+            name: Name of this layer.
+        """
+        num_new, num_old = x.shape[1], history.shape[1]
+        history = torch.cat([history, linear(given, f"{name}.key_value", x)], dim=1)
+        key, value = history.chunk(2, dim=-1)
+        split = (self._heads(part) for part in (linear(given, f"{name}.query", x), key, value))
+        times = torch.arange(num_old + num_new, device=x.device)
+        seen = times <= times[num_old:].unsqueeze(-1)
+        heads = functional.scaled_dot_product_attention(*split, attn_mask=seen)
+        return linear(given, f"{name}.out", heads.transpose(1, 2).flatten(-2)), history
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

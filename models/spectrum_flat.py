@@ -1,0 +1,107 @@
+"""Paper C's flat networks: all links and bands of one network of fixed size in one vector."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from metagnn.graphs.checks import require
+from metagnn.models.action_heads import Choice
+from metagnn.models.attention import HistoryAttention
+from metagnn.models.encoder import linear
+from metagnn.models.spectrum import NUM_FEEDBACK, Memory, PolicyShape, Seen
+
+# Layers of the LSTM in the paper's code.
+NUM_LAYERS = 2
+
+
+class FlatPolicy(nn.Module):
+    """A perceptron over all that is seen, then an LSTM and attention where memory is wanted.
+
+    Has the methods of `GraphPolicy`, and no edges. Parameters may carry a leading axis, of
+    networks that come first, where there is no memory.
+
+    Args:
+        shape: What it looks like.
+        in_channels: Node features F.
+        num_levels: Levels of a power, ``off`` among them.
+        sizes: Links L, bands N and agents A of the network.
+
+    Raises:
+        ValueError: If a network has other sizes.
+    """
+
+    def __init__(
+        self, shape: PolicyShape, in_channels: int, num_levels: int, sizes: tuple[int, int, int]
+    ) -> None:
+        super().__init__()
+        self.shape, self.sizes, self.num_levels = shape, sizes, num_levels
+        links, bands, agents = sizes
+        inputs = links * bands * in_channels + (0 if shape.memory == "none" else NUM_FEEDBACK)
+        widths = [inputs, *shape.hidden_channels]
+        self.layers = nn.ModuleList(map(nn.Linear, widths[:-1], widths[1:]))
+        width = widths[-1]
+        with_state = shape.memory != "none"
+        self.lstm = nn.LSTM(width, width, NUM_LAYERS) if with_state else None
+        with_history = shape.memory == "attention"
+        self.attention = HistoryAttention(width, shape.num_heads) if with_history else None
+        self.levels = nn.Linear(width, agents * bands * num_levels)
+        self.value = nn.Linear(width, 1)
+        nn.init.normal_(self.levels.weight, 0.0, 0.01)
+        nn.init.zeros_(self.levels.bias)
+
+    def start(self, seen: Seen) -> Memory:
+        """Memory of networks ``[B]`` that have seen nothing yet."""
+        batch, width = seen.graph.node.shape[0], self.shape.hidden_channels[-1]
+        rows = 0 if self.lstm is None else 2 * NUM_LAYERS
+        columns = 0 if self.attention is None else 2 * width
+        new = seen.graph.node.new_zeros
+        return Memory(new(batch, rows, width), new(batch, 0, columns))
+
+    def _features(self, seen: Seen, given: Mapping[str, Tensor]) -> Tensor:
+        node = seen.graph.node
+        found = (*node.shape[-3:-1], seen.pool.shape[-2])
+        require(found == self.sizes, "network", f"have the sizes {self.sizes}", found)
+        x = node.flatten(-3)
+        if self.lstm is not None:
+            x = torch.cat([x, seen.feedback], dim=-1)
+        x = x.unsqueeze(-2)
+        for number in range(len(self.layers)):
+            x = torch.tanh(linear(given, f"layers.{number}", x))
+        return x
+
+    def _remember(
+        self, x: Tensor, memory: Memory, given: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Memory]:
+        if self.lstm is None:
+            return x, memory
+        hidden, cell = (part.contiguous() for part in memory.state.transpose(0, 1).chunk(2))
+        times, (hidden, cell) = self.lstm(x.squeeze(-2), (hidden, cell))
+        history = memory.history
+        if self.attention is not None:
+            recalled, history = self.attention(times.transpose(0, 1), history, given, "attention")
+            times, history = times + recalled.transpose(0, 1), history[:, -self.shape.window :]
+        return times.unsqueeze(-2), Memory(torch.cat([hidden, cell]).transpose(0, 1), history)
+
+    def _decide(self, x: Tensor, given: Mapping[str, Tensor]) -> tuple[Choice, Tensor]:
+        _, bands, agents = self.sizes
+        logits = linear(given, "levels", x).squeeze(-2)
+        levels = logits.unflatten(-1, (agents, bands, self.num_levels))
+        return Choice(levels), linear(given, "value", x).flatten(-3)
+
+    def forward(
+        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
+    ) -> tuple[Choice, Tensor, Memory]:
+        """Policy and value of networks at one time, and what they remember after it."""
+        given = dict(self.named_parameters()) if parameters is None else parameters
+        x, memory = self._remember(self._features(seen, given).unsqueeze(0), memory, given)
+        levels, value = self._decide(x.squeeze(0), given)
+        return levels, value, memory
+
+    def sequence(
+        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
+    ) -> tuple[Choice, Tensor]:
+        """Policies and values of networks at times ``[T, B, ...]``."""
+        given = dict(self.named_parameters()) if parameters is None else parameters
+        x, _ = self._remember(self._features(seen, given), memory, given)
+        return self._decide(x, given)

@@ -1,0 +1,203 @@
+"""Policies of spectrum allocation: times one by one and at once, own parameters, memory."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from metagnn.graphs.interference import DenseGraph
+from metagnn.graphs.randomness import generator
+from metagnn.models.attention import HistoryAttention
+from metagnn.models.recurrent import Recurrent
+from metagnn.models.spectrum import GraphPolicy, Memory, PolicyShape, Seen
+from metagnn.models.spectrum_flat import FlatPolicy
+
+LINKS, BANDS, AGENTS, FEATURES, LEVELS = 5, 3, 4, 6, 5
+
+
+def _seen(*leading: int, seed: int = 0) -> Seen:
+    source = generator(seed, "seen")
+    node = torch.randn(*leading, LINKS, BANDS, FEATURES, generator=source)
+    weight = 0.25 * torch.rand(*leading, LINKS, LINKS, generator=source)
+    pool = torch.zeros(*leading, AGENTS, LINKS)
+    pool[..., 0, :2], pool[..., 1, 2], pool[..., 3, 3:] = 0.5, 1.0, 0.5
+    return Seen(DenseGraph(node, weight), pool, torch.randn(*leading, 2, generator=source))
+
+
+def _policy(kind: str, memory: str, **changed: object) -> GraphPolicy | FlatPolicy:
+    torch.manual_seed(0)
+    shape = PolicyShape(kind=kind, memory=memory, hidden_channels=(8, 8), num_heads=2, **changed)  # type: ignore[arg-type]
+    policy = (
+        GraphPolicy(shape, FEATURES, LEVELS)
+        if kind == "graph"
+        else FlatPolicy(shape, FEATURES, LEVELS, (LINKS, BANDS, AGENTS))
+    )
+    # The first policy is nearly uniform, so that differences would hardly show.
+    nn.init.normal_(policy.levels.weight)
+    return policy
+
+
+KINDS = [(k, m) for k in ("graph", "flat") for m in ("none", "recurrent", "attention")]
+
+
+@pytest.mark.parametrize(("kind", "memory"), KINDS)
+def test_times_at_once_are_those_one_by_one(kind: str, memory: str) -> None:
+    policy = _policy(kind, memory)
+    seen = _seen(4, 2)
+    start = policy.start(seen[0])
+    logits, values = policy.sequence(seen, start)
+    assert logits.logits.shape == (4, 2, AGENTS, BANDS, LEVELS)
+    assert values.shape == (4, 2)
+    held = start
+    for time in range(4):
+        levels, value, held = policy(seen[time], held)
+        torch.testing.assert_close(levels.logits, logits.logits[time])
+        torch.testing.assert_close(value, values[time])
+
+
+@pytest.mark.parametrize(("kind", "memory"), KINDS)
+def test_only_a_memory_knows_of_the_past_and_of_rewards(kind: str, memory: str) -> None:
+    policy = _policy(kind, memory)
+    seen = _seen(3, 2)
+    start = policy.start(seen[0])
+    before = policy.sequence(seen, start)[0].logits
+    feedback = seen.feedback.clone()
+    feedback[0] += 1.0
+    after = policy.sequence(Seen(seen.graph, seen.pool, feedback), start)[0].logits
+    for time in range(3):
+        changed = not torch.equal(before[time], after[time])
+        assert changed == (memory != "none")
+
+
+@pytest.mark.parametrize("kind", ["graph", "flat"])
+def test_networks_may_have_parameters_of_their_own(kind: str) -> None:
+    policy = _policy(kind, "none")
+    source = generator(1)
+    own = {n: torch.randn(3, *p.shape, generator=source) for n, p in policy.named_parameters()}
+    seen = _seen(3, 2)
+    start = policy.start(seen[:, 0])
+    logits, values = policy.sequence(seen, start, own)
+    for number in range(3):
+        mine = {name: value[number] for name, value in own.items()}
+        one = seen[number]
+        levels, value = policy.sequence(one, policy.start(one), mine)
+        torch.testing.assert_close(levels.logits, logits.logits[number], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(value, values[number], atol=1e-4, rtol=1e-4)
+    levels, value, _ = policy(seen[:, 0], start, own)
+    torch.testing.assert_close(levels.logits, logits.logits[:, 0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("memory", ["none", "recurrent", "attention"])
+def test_the_order_of_links_and_bands_does_not_matter(memory: str) -> None:
+    policy = _policy("graph", memory)
+    seen = _seen(3, 2)
+    links, bands = torch.tensor([3, 0, 4, 1, 2]), torch.tensor([2, 0, 1])
+    weight = seen.graph.edge_weight[:, :, links][..., links]
+    node = seen.graph.node[:, :, links][..., bands, :]
+    moved = Seen(DenseGraph(node, weight), seen.pool[..., links], seen.feedback)
+    wanted, value = policy.sequence(seen, policy.start(seen[0]))
+    found, moved_value = policy.sequence(moved, policy.start(moved[0]))
+    torch.testing.assert_close(found.logits, wanted.logits[..., bands, :], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(moved_value, value, atol=1e-5, rtol=1e-5)
+
+
+def test_an_agent_knows_its_own_links_and_what_they_hear() -> None:
+    policy = _policy("graph", "none")
+    seen = _seen(1)
+    silent = Seen(
+        DenseGraph(seen.graph.node, torch.zeros(1, LINKS, LINKS)), seen.pool, seen.feedback
+    )
+    node = seen.graph.node.clone()
+    node[:, 2] += 1.0
+    for changed_agents, one in (([1], silent), ([0, 1, 3], seen)):
+        other = Seen(DenseGraph(node, one.graph.edge_weight), one.pool, one.feedback)
+        before, after = (policy(s, policy.start(s))[0].logits for s in (one, other))
+        moved = (before != after).any(-1).any(-1).squeeze(0)
+        assert moved.nonzero().flatten().tolist() == changed_agents
+
+
+def test_the_recurrent_unit_is_torchs() -> None:
+    torch.manual_seed(0)
+    unit, reference = Recurrent(4, 6), nn.GRUCell(4, 6)
+    with torch.no_grad():
+        reference.weight_ih.copy_(unit.of_input.weight)
+        reference.bias_ih.copy_(unit.of_input.bias)
+        reference.weight_hh.copy_(unit.of_state.weight)
+        reference.bias_hh.copy_(unit.of_state.bias)
+    given = {f"unit.{name}": value for name, value in unit.named_parameters()}
+    x, h = torch.randn(7, 4), torch.randn(7, 6)
+    found = unit(unit.gates(x, given, "unit"), h, given, "unit")
+    torch.testing.assert_close(found, reference(x, h))
+
+
+def test_attention_by_plain_loops() -> None:
+    torch.manual_seed(0)
+    layer = HistoryAttention(4, 2)
+    given = {f"a.{name}": value for name, value in layer.named_parameters()}
+    x, before = torch.randn(1, 3, 4), torch.randn(1, 2, 8)
+    found, history = layer(x, before, given, "a")
+    assert history.shape == (1, 5, 8)
+    keys_values = torch.cat([before[0], layer.key_value(x[0])])
+    for time in range(3):
+        query, heads = layer.query(x[0, time]), []
+        for head in range(2):
+            part = slice(2 * head, 2 * head + 2)
+            keys, values = keys_values[:, :4][:, part], keys_values[:, 4:][:, part]
+            scores: list[Tensor] = [
+                (query[part] @ keys[s]) / math.sqrt(2.0) for s in range(2 + time + 1)
+            ]
+            shares = torch.stack(scores).softmax(0)
+            heads.append(sum(shares[s] * values[s] for s in range(len(scores))))
+        torch.testing.assert_close(found[0, time], layer.out(torch.cat(heads)))
+
+
+def test_the_attention_forgets_what_is_older_than_its_window() -> None:
+    policy = _policy("graph", "attention", window=3)
+    seen = _seen(5, 2)
+    memory = policy.start(seen[0])
+    for time in range(5):
+        *_, memory = policy(seen[time], memory)
+    assert memory.history.shape == (2, 3, 16)
+    assert memory.detach()[:1].history.shape == (1, 3, 16)
+
+
+def test_the_first_policy_is_nearly_uniform() -> None:
+    torch.manual_seed(0)
+    policy = GraphPolicy(PolicyShape(), FEATURES, LEVELS)
+    seen = _seen(2)
+    levels, _, memory = policy(seen, policy.start(seen))
+    assert isinstance(memory, Memory)
+    torch.testing.assert_close(
+        levels.logits.softmax(-1), torch.full((2, AGENTS, BANDS, LEVELS), 0.2), atol=0.02, rtol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"kind": "star"}, "`kind` must be 'graph' or 'flat', got 'star'"),
+        ({"memory": "long"}, "`memory` must be one of"),
+        ({"hidden_channels": ()}, "`hidden_channels` must hold a layer"),
+        ({"hidden_channels": (0,)}, "`hidden_channels` must be"),
+        ({"num_heads": 0}, "`num_heads` must be"),
+        ({"window": 0}, "`window` must be"),
+        ({"num_claims": 24}, "`num_claims` must be at most 23"),
+        ({"kind": "flat", "num_claims": 1}, "`num_claims` must be at most 0"),
+    ],
+)
+def test_shapes_that_cannot_be(changed: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PolicyShape(**changed)  # type: ignore[arg-type]
+
+
+def test_heads_must_share_the_features_out() -> None:
+    with pytest.raises(ValueError, match="`num_heads` must divide the 8 features, got 3"):
+        HistoryAttention(8, 3)
+
+
+def test_a_flat_policy_takes_networks_of_its_sizes_only() -> None:
+    policy = FlatPolicy(PolicyShape(kind="flat"), FEATURES, LEVELS, (LINKS, BANDS, AGENTS + 2))
+    seen = _seen(2)
+    with pytest.raises(ValueError, match=r"`network` must have the sizes \(5, 3, 6\)"):
+        policy(seen, policy.start(seen))
