@@ -40,6 +40,11 @@ def main(words: Sequence[str]) -> None:
 
             compare_algorithms(arguments, settings, read_section(arguments.config, "model"))
             return
+        if settings.get("task") == "spectrum_allocation":
+            from metagnn.commands.compare_spectrum import compare as compare_agents
+
+            compare_agents(arguments, settings, read_section(arguments.config, "model"))
+            return
         refuse(arguments, ("--network",), "with this configuration")
         from metagnn.commands.compare_assignment import compare as compare_schemes
 
@@ -163,11 +168,11 @@ def _parser() -> argparse.ArgumentParser:
         help="numbers of links; those of the configuration's test networks if not given",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the test networks (0)")
+    parser.add_argument("--runs", metavar="DIR", help="folder of trained runs of agents")
     parser.add_argument(
-        "--runs", metavar="DIR", help="folder of trained runs (channel_assignment, offloading)"
-    )
-    parser.add_argument(
-        "--network", metavar="NAME", help="offloading: melbourne, or cells x users such as 12x10"
+        "--network",
+        metavar="NAME",
+        help="offloading: melbourne, or cells x users such as 12x10; spectrum_allocation: nycmesh",
     )
     parser.add_argument("--policies", metavar="LIST", help="names separated by commas")
     parser.add_argument(

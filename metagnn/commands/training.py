@@ -20,12 +20,14 @@ from metagnn.offloading_learner import OffloadingLearner
 from metagnn.policy_module import PolicyModule
 from metagnn.prediction_writer import PowerWriter
 from metagnn.progress import EpochProgress
+from metagnn.spectrum_learner import SpectrumLearner
 
 # Models that bring their own data, as they learn from an environment, and what they derive from.
 AGENTS: dict[str, type[LightningModule]] = {
     "metagnn.meta_ppo.MetaPPO": AssignmentModule,
     "metagnn.federated_ppo.FederatedPPO": AssignmentModule,
     "metagnn.offloading_learner.OffloadingLearner": OffloadingLearner,
+    "metagnn.spectrum_learner.SpectrumLearner": SpectrumLearner,
 }
 
 

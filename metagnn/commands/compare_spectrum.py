@@ -1,0 +1,121 @@
+"""``metagnn compare`` for spectrum allocation: agents after some episodes, and baselines."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from metagnn.commands.options import interval_cell, output_folder, text_table, to_json
+
+if TYPE_CHECKING:
+    from metagnn.spectrum_place import SpectrumPlace
+    from metagnn.tasks.power_control.metrics import Estimate
+
+_KEYS = ("task", "num_networks", "points", "baselines")
+# Titles of the metrics and their digits.
+COLUMNS = {
+    "throughput_mbit_s": ("throughput [Mbit/s]", 2),
+    "sinr_violation": ("SINR violations", 3),
+    "latency_violation": ("latency violations", 3),
+    "jain": ("Jain", 3),
+    "dropped": ("dropped", 3),
+    "reward": ("reward", 3),
+}
+
+
+def compare(
+    arguments: argparse.Namespace, settings: Mapping[str, Any], model: Mapping[str, Any]
+) -> None:
+    """Adapt every run found under ``--runs`` to unseen scenarios, and print a table per point.
+
+    Args:
+        arguments: Options of ``metagnn compare``.
+        settings: Section ``compare`` of the configuration.
+        model: Section ``model`` of the configuration, whose scenarios are those.
+
+    Raises:
+        ValueError: If an option or a setting breaks its rule.
+    """
+    from metagnn.commands.agent_options import put_out, refuse_for_agents, runs_folder
+    from metagnn.graphs.checks import check_count, require
+    from metagnn.spectrum_adaptation import Finetuning
+    from metagnn.spectrum_comparison import (
+        compare_spectrum,
+        find_spectrum,
+        improvements,
+        spectrum_metrics,
+    )
+
+    refuse_for_agents(arguments, "--num-links")
+    require(set(settings) == set(_KEYS), "compare", f"have the keys {list(_KEYS)}", list(settings))
+    check_count("compare.num_networks", settings["num_networks"])
+    points = settings["points"]
+    out = None if arguments.out is None else output_folder(arguments.out)
+    place = _place(model, arguments.network)
+    wanted = settings["num_networks"] if arguments.networks is None else arguments.networks
+    check_count("networks", wanted)
+    folder = runs_folder(arguments)
+    trained = [] if folder is None else find_spectrum(folder, place)
+    baselines = settings["baselines"]
+    scores = compare_spectrum(
+        trained, place, wanted, points, arguments.seed, Finetuning(), baselines
+    )
+    metrics = {point: spectrum_metrics(scores, point) for point in points}
+    better = {point: improvements(scores, point) for point in points}
+    document = {
+        "network": place.family.network,
+        "num_networks": wanted,
+        "num_steps": place.num_steps,
+        "seed": arguments.seed,
+        "interval": "over seeds (of the inter-quartile mean), over scenarios where num_seeds is 1",
+        "num_seeds": {name: len(of_seeds) for name, of_seeds in scores.items()},
+        "after_episodes": {str(point): to_json(of) for point, of in metrics.items()},
+        "probability_of_improvement": {
+            str(point): to_json({f"{a} > {b}": {"probability": p} for (a, b), p in of.items()})
+            for point, of in better.items()
+        },
+    }
+    if put_out(document, arguments, out):
+        return
+    print(f"{place.family.network}: {wanted} unseen scenarios, episodes of {place.num_steps} slots")
+    for point, of in metrics.items():
+        print(f"\nafter {point} episodes")
+        print(_table(of))
+        for (first, second), chance in better[point].items():
+            print(f"P({first} > {second}) in throughput: {interval_cell(chance, 2)}")
+    print(
+        "\nBrackets: 95 % bootstrap interval, over seeds (inter-quartile mean) or else scenarios."
+    )
+
+
+def _place(model: Mapping[str, Any], network: str | None) -> "SpectrumPlace":
+    """Scenarios of the configuration, or trees of ``--network nycmesh``."""
+    from metagnn.graphs.checks import require
+    from metagnn.spectrum_place import SpectrumPlace
+    from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
+
+    values = dict(model.get("init_args", {}).get("place", {}))
+    of_family = dict(values.pop("family", {}))
+    for name, given, kind in (
+        ("place", values, SpectrumPlace),
+        ("family", of_family, ScenarioFamily),
+    ):
+        known = [field.name for field in fields(kind)]
+        for key in given:
+            require(key in known, name, f"have keys among {known}", key)
+    of_family = {key: tuple(v) if isinstance(v, list) else v for key, v in of_family.items()}
+    if network is not None:
+        require(network == "nycmesh", "--network", "be nycmesh", network)
+        of_family["network"] = network
+    return SpectrumPlace(ScenarioFamily(**of_family), **values)
+
+
+def _table(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> str:
+    order = sorted(metrics, key=lambda name: -metrics[name]["throughput_mbit_s"].value)
+    rows = [["policy", *(title for title, _ in COLUMNS.values())]]
+    for name in order:
+        cells = [
+            interval_cell(metrics[name][column], digits) for column, (_, digits) in COLUMNS.items()
+        ]
+        rows.append([name, *cells])
+    return text_table(rows)

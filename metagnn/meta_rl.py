@@ -1,0 +1,144 @@
+r"""Model-agnostic meta-learning of policies (Finn et al., 2017), by two engines.
+
+Every network n takes gradient steps of its own from the shared parameters,
+:math:`\theta_n \leftarrow \theta_n - \alpha \nabla L_n(\theta_n)`, one per episode; the shared ones
+descend the mean over networks of the loss on the episode after the last step. Without
+``second_order`` the steps' own derivatives are left out.
+
+Departures from the paper, whose text gives no equations: the inner loss is that of PPO at the first
+step (the policy gradient with generalised advantages), the outer one too; networks learn from one
+episode per step, as they would after deployment.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from metagnn.graphs.checks import check_count, check_positive, require
+from metagnn.learn2learn_import import import_learn2learn
+from metagnn.ppo import PPOSettings
+from metagnn.spectrum_episode import Lesson, Parameters, losses
+
+Engine = Literal["vectorized", "learn2learn"]
+ENGINES: tuple[Engine, ...] = ("vectorized", "learn2learn")
+
+
+@dataclass(frozen=True)
+class InnerSettings:
+    """Steps of the networks.
+
+    Attributes:
+        rate: Rate alpha of a step.
+        num_steps: Steps per network in training, one per episode.
+        second_order: The outer gradient goes through the steps' derivatives.
+        engine: ``vectorized``, all networks side by side, or ``learn2learn``, one after the other.
+
+    Raises:
+        ValueError: If a number is not positive or the engine unknown.
+    """
+
+    rate: float = 0.1
+    num_steps: int = 1
+    second_order: bool = False
+    engine: Engine = "vectorized"
+
+    def __post_init__(self) -> None:
+        check_positive("rate", self.rate)
+        check_count("num_steps", self.num_steps)
+        require(self.engine in ENGINES, "engine", f"be one of {ENGINES}", self.engine)
+
+
+class Learners(Protocol):
+    """Networks' own parameters, which begin as the shared ones."""
+
+    def parameters(self) -> Parameters:
+        """Those of all networks ``[B, ...]``, to act with."""
+
+    def step(self, lesson: Lesson) -> None:
+        """A step of each network down its own loss."""
+
+    def outer(self, lesson: Lesson) -> Tensor:
+        """Losses after the steps ``[B]``, of which the shared parameters can take the gradient."""
+
+
+class VectorizedLearners:
+    """All networks side by side, in stacked parameters.
+
+    Args:
+        policy: Holds the shared parameters.
+        num_networks: Number of networks B.
+        inner: Their steps.
+        settings: Constants of their losses.
+    """
+
+    def __init__(
+        self, policy: Any, num_networks: int, inner: InnerSettings, settings: PPOSettings
+    ) -> None:
+        self._policy, self._inner, self._settings = policy, inner, settings
+        self._own: Mapping[str, Tensor] = {
+            name: value.expand(num_networks, *value.shape)
+            for name, value in policy.named_parameters()
+        }
+
+    def parameters(self) -> Parameters:
+        """See `Learners`."""
+        return {name: value.detach() for name, value in self._own.items()}
+
+    def step(self, lesson: Lesson) -> None:
+        """See `Learners`."""
+        # The gradient of the sum is that of each network's loss in its own parameters.
+        gradients = torch.autograd.grad(
+            self.outer(lesson).sum(),
+            list(self._own.values()),
+            create_graph=self._inner.second_order,
+        )
+        self._own = {
+            name: value - self._inner.rate * gradient
+            for (name, value), gradient in zip(self._own.items(), gradients, strict=True)
+        }
+
+    def outer(self, lesson: Lesson) -> Tensor:
+        """See `Learners`."""
+        return losses(self._policy, lesson, self._settings, self._own)["loss"]
+
+
+class Learn2LearnLearners:
+    """A clone of the policy for each network, by learn2learn's MAML; arguments as above."""
+
+    def __init__(
+        self, policy: Any, num_networks: int, inner: InnerSettings, settings: PPOSettings
+    ) -> None:
+        maml = import_learn2learn().algorithms.MAML(
+            policy, lr=inner.rate, first_order=not inner.second_order
+        )
+        self._clones = [maml.clone() for _ in range(num_networks)]
+        self._settings = settings
+
+    def parameters(self) -> Parameters:
+        """See `Learners`."""
+        columns = [dict(clone.module.named_parameters()) for clone in self._clones]
+        return {name: torch.stack([c[name].detach() for c in columns]) for name in columns[0]}
+
+    def _loss(self, lesson: Lesson, number: int) -> Tensor:
+        own = lesson.of(torch.tensor([number]))
+        return losses(self._clones[number].module, own, self._settings)["loss"][0]
+
+    def step(self, lesson: Lesson) -> None:
+        """See `Learners`."""
+        for number, clone in enumerate(self._clones):
+            clone.adapt(self._loss(lesson, number))
+
+    def outer(self, lesson: Lesson) -> Tensor:
+        """See `Learners`."""
+        return torch.stack([self._loss(lesson, number) for number in range(len(self._clones))])
+
+
+def learners(
+    policy: nn.Module, num_networks: int, inner: InnerSettings, settings: PPOSettings
+) -> Learners:
+    """Learners of the networks, by the engine of ``inner``."""
+    kind = VectorizedLearners if inner.engine == "vectorized" else Learn2LearnLearners
+    return kind(policy, num_networks, inner, settings)

@@ -1,0 +1,202 @@
+"""Adaptation of policies to unseen scenarios of spectrum allocation, episode by episode.
+
+Every network has one episode after the other and learns from its own alone. What a policy has
+learned is scored on further episodes of the same scenario, with its likeliest levels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from metagnn.graphs.checks import check_count, check_positive, require
+from metagnn.graphs.randomness import generator
+from metagnn.meta_rl import InnerSettings, VectorizedLearners
+from metagnn.models.spectrum import Memory
+from metagnn.ppo import PPOSettings
+from metagnn.spectrum_episode import Episode, Parameters, collect, lesson, losses, see
+from metagnn.spectrum_place import SpectrumPlace
+from metagnn.tasks.spectrum_allocation.metrics import Metrics, episode_metrics
+from metagnn.tasks.spectrum_allocation.scenario import Scenarios
+
+
+class Adapter(Protocol):
+    """A policy in B scenarios, and how it learns from an episode in each."""
+
+    policy: Any
+
+    def parameters(self) -> Parameters | None:
+        """Parameters of each network ``[B, ...]``; None if all act with the policy's own."""
+
+    def learn(self, episode: Episode) -> None:
+        """Learn of an episode."""
+
+
+class Remembering:
+    """A policy that learns by remembering alone, or not at all."""
+
+    def __init__(self, policy: nn.Module) -> None:
+        self.policy: Any = policy
+
+    def parameters(self) -> None:
+        """See `Adapter`."""
+
+    def learn(self, episode: Episode) -> None:
+        """See `Adapter`."""
+
+
+class GradientSteps:
+    """A step down the gradient for every episode, as MAML has prepared it.
+
+    Args:
+        policy: Holds the shared parameters.
+        num_networks: Number of networks B.
+        inner: The steps.
+        settings: Constants of the loss.
+    """
+
+    def __init__(
+        self, policy: nn.Module, num_networks: int, inner: InnerSettings, settings: PPOSettings
+    ) -> None:
+        self.policy: Any = policy
+        self._settings = settings
+        self._learners = VectorizedLearners(policy, num_networks, inner, settings)
+
+    def parameters(self) -> Parameters:
+        """See `Adapter`."""
+        return self._learners.parameters()
+
+    def learn(self, episode: Episode) -> None:
+        """See `Adapter`."""
+        self._learners.step(lesson(episode, self._settings, own=True))
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """How PPO goes on in an unseen scenario.
+
+    Attributes:
+        rate: Learning rate of Adam.
+        num_epochs: Passes over an episode.
+
+    Raises:
+        ValueError: If a number is not positive.
+    """
+
+    rate: float = 1e-3
+    num_epochs: int = 10
+
+    def __post_init__(self) -> None:
+        check_positive("rate", self.rate)
+        check_count("num_epochs", self.num_epochs)
+
+
+class ProximalSteps:
+    """PPO of each network by itself, from the policy's parameters.
+
+    Args:
+        policy: Holds the first parameters.
+        num_networks: Number of networks B.
+        finetuning: Rate and passes.
+        settings: Constants of the loss.
+    """
+
+    def __init__(
+        self, policy: nn.Module, num_networks: int, finetuning: Finetuning, settings: PPOSettings
+    ) -> None:
+        self.policy: Any = policy
+        self._settings, self._num_epochs = settings, finetuning.num_epochs
+        self._own = {
+            name: value.detach().expand(num_networks, *value.shape).clone().requires_grad_()
+            for name, value in policy.named_parameters()
+        }
+        self._optimizer = torch.optim.Adam(self._own.values(), lr=finetuning.rate)
+
+    def parameters(self) -> Parameters:
+        """See `Adapter`."""
+        return {name: value.detach() for name, value in self._own.items()}
+
+    def learn(self, episode: Episode) -> None:
+        """See `Adapter`."""
+        learned = lesson(episode, self._settings, own=True)
+        for _ in range(self._num_epochs):
+            self._optimizer.zero_grad()
+            # The gradient of the sum is that of each network's loss in its own parameters.
+            losses(self.policy, learned, self._settings, self._own)["loss"].sum().backward()
+            shorten(list(self._own.values()), self._settings.max_gradient_norm)
+            self._optimizer.step()
+
+
+def shorten(own: Sequence[Tensor], most: float) -> None:
+    """Bound the norm of each network's gradient by ``most``, in place."""
+    gradients = [value.grad for value in own if value.grad is not None]
+    norm = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1).norm(dim=1)
+    factor = (most / norm.clamp(min=1e-12)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient *= factor.view(-1, *[1] * (gradient.dim() - 1))
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What came of adaptation.
+
+    Attributes:
+        after: Metrics of the policy after so many episodes.
+        during: Metrics of the episodes of which it learned, in their order.
+    """
+
+    after: dict[int, Metrics]
+    during: list[Metrics]
+
+
+def unseen_scenarios(place: SpectrumPlace, num_networks: int, seed: int, split: str) -> Scenarios:
+    """Scenarios of a split, ``train``, ``validation`` or ``test``, which never share one."""
+    return place.family.draw(num_networks, generator(seed, "scenarios", split))
+
+
+def adapt_to(
+    adapter: Adapter,
+    place: SpectrumPlace,
+    scenarios: Scenarios,
+    points: Sequence[int],
+    seed: int,
+) -> Adaptation:
+    """Let a policy adapt to scenarios, and score it after some numbers of episodes.
+
+    Channels and arrivals of all episodes are functions of the seed, and the same for all policies.
+
+    Args:
+        adapter: The policy.
+        place: Where the scenarios come from.
+        scenarios: What it has never seen.
+        points: Numbers of episodes, ascending.
+        seed: Seed of all episodes.
+
+    Raises:
+        ValueError: If ``points`` are not ascending.
+    """
+    ascending = list(points) == sorted(set(points)) and len(points) > 0 and points[0] >= 0
+    require(ascending, "points", "be ascending numbers of episodes", tuple(points))
+    environment, scored = place.environment(), place.environment()
+    after: dict[int, Metrics] = {}
+    during: list[Metrics] = []
+    reward = scenarios.load_bit_s.new_zeros(len(scenarios.load_bit_s))
+    memory: Memory | None = None
+    for number in range(points[-1] + 1):
+        graph = environment.begin(scenarios, generator(seed, "adaptation", number))
+        seen = see(environment, graph, reward, True)
+        memory = adapter.policy.start(seen) if memory is None else memory
+        levels, own = generator(seed, "levels", number), adapter.parameters()
+        if number in points:
+            first = scored.begin(scenarios, generator(seed, "evaluation", number))
+            start = see(scored, first, reward, True)
+            found, _ = collect(adapter.policy, scored, start, memory, levels, own, greedy=True)
+            after[number] = episode_metrics(found.steps, environment.radio.slot_s)
+        if number < points[-1]:
+            found, memory = collect(adapter.policy, environment, seen, memory, levels, own)
+            during.append(episode_metrics(found.steps, environment.radio.slot_s))
+            reward = found.reward[-1]
+            adapter.learn(found)
+    return Adaptation(after, during)

@@ -1,0 +1,218 @@
+"""Comparison of agents and baselines of spectrum allocation in the same unseen scenarios."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metagnn.checkpoint import read_checkpoint
+from metagnn.graphs.checks import require
+from metagnn.graphs.randomness import generator
+from metagnn.meta_rl import InnerSettings
+from metagnn.models.spectrum import PolicyShape
+from metagnn.ppo import PPOSettings
+from metagnn.seed_statistics import interquartile_mean, probability_of_improvement
+from metagnn.spectrum_adaptation import (
+    Adaptation,
+    Adapter,
+    Finetuning,
+    GradientSteps,
+    ProximalSteps,
+    Remembering,
+    adapt_to,
+    unseen_scenarios,
+)
+from metagnn.spectrum_learner import initial_policy
+from metagnn.spectrum_place import SpectrumPlace
+from metagnn.tasks.power_control.metrics import Estimate, network_average
+from metagnn.tasks.spectrum_allocation.baselines import BASELINES, Baseline
+from metagnn.tasks.spectrum_allocation.metrics import Metrics, episode_metrics
+from metagnn.tasks.spectrum_allocation.scenario import Scenarios
+
+# PPO that begins anew in every scenario, and PPO that was trained before and goes on there.
+SCRATCH, PRETRAINED = "ppo from scratch", "ppo"
+# The first is to have more throughput than the second.
+_RIVALS = (SCRATCH, PRETRAINED, "max weight")
+CLAIMED = (
+    *((meta, rival) for meta in ("maml", "recurrent", "attention") for rival in _RIVALS),
+    ("attention", "recurrent"),
+    ("recurrent", "maml"),
+)
+
+# By policy and seed; baselines have the seed None.
+Scores = Mapping[str, Mapping[int | None, Adaptation]]
+
+
+@dataclass(frozen=True)
+class TrainedSpectrum:
+    """A policy of a finished run.
+
+    Attributes:
+        agent: Name of the agent.
+        seed: Seed of the run.
+        policy: What it learned.
+        shape: What it looks like.
+        ppo: Constants of its learning.
+        inner: Steps of ``maml``.
+    """
+
+    agent: str
+    seed: int
+    policy: nn.Module
+    shape: PolicyShape
+    ppo: PPOSettings
+    inner: InnerSettings
+
+    def adapter(self, num_networks: int, finetuning: Finetuning) -> Adapter:
+        """The policy as it adapts to so many scenarios."""
+        if self.agent == "maml":
+            return GradientSteps(self.policy, num_networks, self.inner, self.ppo)
+        if self.agent == PRETRAINED:
+            return ProximalSteps(self.policy, num_networks, finetuning, self.ppo)
+        return Remembering(self.policy)
+
+
+def find_spectrum(folder: Path, place: SpectrumPlace) -> list[TrainedSpectrum]:
+    """Policies of all finished runs under a folder.
+
+    Args:
+        folder: Where the runs are.
+        place: Where they are to act; graph policies take any numbers of links and bands.
+
+    Raises:
+        ValueError: If there is none, one is unfinished or of something else, two are of one agent
+            and seed, or runs of one agent differ in more than the seed.
+    """
+    paths = sorted(folder.rglob("last.ckpt"))
+    require(len(paths) > 0, "runs", "hold a last.ckpt of a run", str(folder))
+    found: dict[tuple[str, int], Path] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    policies = []
+    for path in paths:
+        checkpoint = read_checkpoint(path, name="runs")
+        run: dict[str, Any] = checkpoint.get("run", {})
+        known = run.get("kind") == "SpectrumLearner"
+        require(known, "runs", "hold runs of SpectrumLearner only", str(path))
+        done, total = run["num_done"], run["num_episodes"]
+        require(done == total, "runs", f"hold finished runs ({done} of {total})", str(path))
+        key = run["agent"], run["seed"]
+        rule = f"hold one run of {key} (agent, seed), as {found.get(key)}"
+        require(key not in found, "runs", rule, str(path))
+        found[key] = path
+        mine = {name: value for name, value in run.items() if name != "seed"}
+        first = facts.setdefault(key[0], mine)
+        for name, value in mine.items():
+            rule = f"hold runs of {key[0]} with one {name}, {first.get(name)}"
+            require(first.get(name) == value, "runs", rule, f"{value} in {path}")
+        policies.append(_policy(run, checkpoint["state_dict"], place))
+    return policies
+
+
+def _policy(run: Mapping[str, Any], state: Mapping[str, Tensor], place: SpectrumPlace) -> Any:
+    widths = tuple(run["shape"]["hidden_channels"])
+    shape = PolicyShape(**{**run["shape"], "hidden_channels": widths})
+    policy = place.policy(shape)
+    prefix = "policy."
+    policy.load_state_dict(
+        {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+    )
+    ppo, inner = PPOSettings(**run["ppo"]), InnerSettings(**run["inner"])
+    return TrainedSpectrum(run["agent"], run["seed"], policy, shape, ppo, inner)
+
+
+def compare_spectrum(
+    trained: Sequence[TrainedSpectrum],
+    place: SpectrumPlace,
+    num_networks: int,
+    points: Sequence[int],
+    seed: int,
+    finetuning: Finetuning,
+    baselines: Sequence[str],
+) -> dict[str, dict[int | None, Adaptation]]:
+    """Adapt every policy to the same test scenarios and score it after some episodes.
+
+    For every policy of ``ppo`` there is one of its shape that begins with random parameters.
+
+    Args:
+        trained: Policies.
+        place: Where scenarios come from.
+        num_networks: Number of test scenarios.
+        points: Numbers of episodes after which policies are scored.
+        seed: Seed of scenarios and episodes.
+        finetuning: How PPO goes on.
+        baselines: Names of baselines.
+    """
+    for name in baselines:
+        require(name in BASELINES, "baselines", f"be of {list(BASELINES)}", name)
+    scenarios = unseen_scenarios(place, num_networks, seed, "test")
+    found: dict[str, dict[int | None, Adaptation]] = {}
+    for one in trained:
+        adapter = one.adapter(num_networks, finetuning)
+        result = adapt_to(adapter, place, scenarios, points, seed)
+        found.setdefault(one.agent, {})[one.seed] = result
+        if one.agent == PRETRAINED:
+            policy = initial_policy(place, one.shape, one.seed)
+            anew = ProximalSteps(policy, num_networks, finetuning, one.ppo)
+            result = adapt_to(anew, place, scenarios, points, seed)
+            found.setdefault(SCRATCH, {})[one.seed] = result
+    for name in baselines:
+        after = {
+            point: run_baseline(BASELINES[name], place, scenarios, seed, point) for point in points
+        }
+        found[name] = {None: Adaptation(after, [])}
+    return found
+
+
+def run_baseline(
+    baseline: Baseline, place: SpectrumPlace, scenarios: Scenarios, seed: int, point: int
+) -> Metrics:
+    """Metrics of a baseline in the episode in which policies are scored after ``point`` others."""
+    environment = place.environment()
+    environment.begin(scenarios, generator(seed, "evaluation", point))
+    actions = generator(seed, "baseline", point)
+    steps = [
+        environment.step(baseline(environment.state, environment.radio, actions))
+        for _ in range(environment.num_steps)
+    ]
+    return episode_metrics(steps, environment.radio.slot_s)
+
+
+METRICS = tuple(field.name for field in fields(Metrics))
+
+
+def spectrum_metrics(scores: Scores, point: int) -> dict[str, dict[str, Estimate]]:
+    """Metrics of each policy after ``point`` episodes, with 95 % intervals.
+
+    With several seeds: the inter-quartile mean over the seeds' means over scenarios, its interval
+    over seeds. With one: the mean over scenarios, its interval over scenarios.
+    """
+    found = {}
+    for name, of_seeds in scores.items():
+        metrics = [one.after[point] for one in of_seeds.values()]
+        found[name] = {
+            column: network_average(getattr(metrics[0], column))
+            if len(metrics) == 1
+            else interquartile_mean(_means(metrics, column))
+            for column in METRICS
+        }
+    return found
+
+
+def improvements(scores: Scores, point: int) -> dict[tuple[str, str], Estimate]:
+    """Probabilities that a run of one policy has more throughput after ``point`` episodes."""
+    means = {
+        name: _means([one.after[point] for one in of_seeds.values()], "throughput_mbit_s")
+        for name, of_seeds in scores.items()
+    }
+    return {
+        (better, worse): probability_of_improvement(means[better], means[worse])
+        for better, worse in CLAIMED
+        if better in means and worse in means
+    }
+
+
+def _means(metrics: Sequence[Metrics], column: str) -> Tensor:
+    return torch.stack([getattr(one, column).mean() for one in metrics]).unsqueeze(-1)

@@ -1,0 +1,290 @@
+"""Policies of spectrum allocation learn over a distribution of scenarios (paper C)."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from metagnn.graphs.checks import check_count, check_positive, require
+from metagnn.graphs.randomness import generator
+from metagnn.meta_rl import InnerSettings, learners
+from metagnn.models.spectrum import Memory, MemoryKind, PolicyShape
+from metagnn.ppo import PPOSettings
+from metagnn.spectrum_adaptation import (
+    Adapter,
+    GradientSteps,
+    Remembering,
+    adapt_to,
+    unseen_scenarios,
+)
+from metagnn.spectrum_episode import Episode, Lesson, Parameters, collect, lesson, losses, see
+from metagnn.spectrum_place import SpectrumPlace
+from metagnn.tasks.spectrum_allocation.environment import SpectrumAllocation
+from metagnn.tasks.spectrum_allocation.metrics import Metrics, episode_metrics
+
+Agent = Literal["ppo", "maml", "recurrent", "attention"]
+# What each agent remembers with.
+MEMORY_OF: dict[Agent, MemoryKind] = {
+    "ppo": "none",
+    "maml": "none",
+    "recurrent": "recurrent",
+    "attention": "attention",
+}
+
+
+class SpectrumLearner(pl.LightningModule):
+    """One policy for all scenarios. One Lightning epoch is one batch of scenarios.
+
+    ``ppo`` learns to act in all of them alike. ``recurrent`` and ``attention`` (RL^2, Duan et al.,
+    2016) do so too, but see their last levels and rewards and remember over all episodes of a
+    scenario: they adapt by remembering. ``maml`` learns parameters from which gradient steps of
+    one episode each adapt to a scenario.
+
+    Args:
+        place: Where episodes take place.
+        shape: What the policy looks like; its memory is that of the agent.
+        ppo: Constants of the learning.
+        agent: ``ppo``, ``maml``, ``recurrent`` or ``attention``.
+        inner: Steps of ``maml``.
+        num_networks: Scenarios B in a batch.
+        num_episodes: Episodes of each, one after the other; with ``maml`` the steps and one more.
+        learning_rate: Learning rate of Adam.
+        schedule: ``constant``, or ``linear`` decay of learning rate and entropy weight to zero.
+        seed: Seed of scenarios, episodes and initial parameters.
+        num_validation_networks: Scenarios per validation.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    num_done: Tensor
+
+    def __init__(
+        self,
+        place: SpectrumPlace,
+        shape: PolicyShape,
+        ppo: PPOSettings,
+        agent: Agent = "recurrent",
+        inner: InnerSettings = InnerSettings(),  # noqa: B008 - frozen
+        num_networks: int = 32,
+        num_episodes: int = 2,
+        learning_rate: float = 1e-3,
+        schedule: Literal["constant", "linear"] = "linear",
+        seed: int = 0,
+        num_validation_networks: int = 32,
+    ) -> None:
+        super().__init__()
+        require(agent in MEMORY_OF, "agent", f"be one of {tuple(MEMORY_OF)}", agent)
+        counts = {"num_networks": num_networks, "num_episodes": num_episodes}
+        counts |= {"num_validation_networks": num_validation_networks}
+        for name, count in counts.items():
+            check_count(name, count)
+        rule = f"be at most the {num_networks} networks"
+        require(ppo.num_batches <= num_networks, "ppo.num_batches", rule, ppo.num_batches)
+        check_positive("learning_rate", learning_rate)
+        schedules = ("constant", "linear")
+        require(schedule in schedules, "schedule", f"be one of {schedules}", schedule)
+        check_count("seed", seed, minimum=0)
+        self.place, self.ppo, self.agent, self.inner = place, ppo, agent, inner
+        self.shape = replace(shape, memory=MEMORY_OF[agent])
+        self.num_networks, self.num_episodes = num_networks, num_episodes
+        self.learning_rate, self.schedule, self.seed = learning_rate, schedule, seed
+        self.num_validation_networks = num_validation_networks
+        self.automatic_optimization = False
+        self.policy: Any = initial_policy(place, self.shape, seed)
+        self.register_buffer("num_done", torch.zeros((), dtype=torch.int64))
+
+    def facts(self) -> dict[str, Any]:
+        """What the run is, as plain values: a checkpoint of another run is refused by it."""
+        settings = {
+            name: asdict(getattr(self, name)) for name in ("place", "shape", "ppo", "inner")
+        }
+        return {
+            "kind": type(self).__name__,
+            **_plain(settings),
+            "agent": self.agent,
+            "num_networks": self.num_networks,
+            "num_episodes_each": self.num_episodes,
+            "learning_rate": self.learning_rate,
+            "schedule": self.schedule,
+            "seed": self.seed,
+            "num_episodes": self.trainer.max_epochs,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the run is and how far it has come."""
+        checkpoint["run"] = {**self.facts(), "num_done": int(self.num_done)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the checkpoint is of this run.
+
+        Raises:
+            ValueError: If something of it differs.
+        """
+        found = checkpoint.get("run", {})
+        for name, value in self.facts().items():
+            had, rule = found.get(name), f"be of a run with {name} = {value}"
+            require(had == value, "ckpt_path", rule, had)
+
+    def train_dataloader(self) -> DataLoader[int]:
+        """One item: every epoch is one step."""
+        return DataLoader([0], batch_size=None)  # type: ignore[arg-type]
+
+    val_dataloader = test_dataloader = train_dataloader
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam on the shared parameters."""
+        return torch.optim.Adam(self.policy.parameters(), lr=self.learning_rate, fused=True)
+
+    def _left(self) -> float:
+        total = self.trainer.max_epochs
+        known = self.schedule == "linear" and total is not None and total > 0
+        return 1.0 - int(self.num_done) / total if known and total else 1.0
+
+    def training_step(self, batch: int, batch_index: int) -> None:
+        """Episodes in a batch of scenarios, and what is learned from them."""
+        environment = self.place.environment()
+        source = generator(self.seed, "scenarios", self.current_epoch, device=self.device)
+        environment.reset(self.num_networks, source)
+        if self.agent == "maml":
+            self._learn_to_learn(environment)
+        else:
+            self._learn(environment)
+        self.num_done += 1
+
+    def _episode(
+        self,
+        environment: SpectrumAllocation,
+        number: int,
+        before: Episode | None,
+        memory: Memory | None,
+        parameters: Parameters | None = None,
+    ) -> tuple[Episode, Memory]:
+        """The next episode of the same scenarios; what comes before it is remembered."""
+        position = (self.current_epoch, number)
+        graph = environment.reset_episode(
+            generator(self.seed, "episode", *position, device=self.device)
+        )
+        nothing = graph.node.new_zeros(self.num_networks)
+        seen = see(environment, graph, nothing if before is None else before.reward[-1], True)
+        memory = self.policy.start(seen) if memory is None else memory
+        levels = generator(self.seed, "levels", *position, device=self.device)
+        return collect(self.policy, environment, seen, memory, levels, parameters)
+
+    def _settings(self) -> PPOSettings:
+        return replace(self.ppo, entropy_weight=self.ppo.entropy_weight * self._left())
+
+    def _learn(self, environment: SpectrumAllocation) -> None:
+        """PPO over all scenarios."""
+        settings = self._settings()
+        lessons: list[Lesson] = []
+        found: Episode | None = None
+        memory: Memory | None = None
+        logged: dict[str, list[Tensor]] = {}
+        for number in range(self.num_episodes):
+            found, memory = self._episode(environment, number, found, memory)
+            lessons.append(lesson(found, settings, own=False))
+            last = episode_metrics(found.steps, environment.radio.slot_s)
+        for number in range(settings.num_epochs):
+            source = generator(self.seed, "order", self.current_epoch, number)
+            order = torch.randperm(self.num_networks, generator=source)
+            for networks in order.tensor_split(settings.num_batches):
+                parts = [losses(self.policy, one.of(networks), settings) for one in lessons]
+                self._descend(torch.stack([part["loss"].mean() for part in parts]).mean())
+                for part in parts:
+                    for name, value in part.items():
+                        logged.setdefault(name, []).append(value.detach().mean())
+        self._log(lessons, last, logged)
+
+    def _learn_to_learn(self, environment: SpectrumAllocation) -> None:
+        """MAML: steps of each scenario by itself, then one of the shared parameters."""
+        settings = self._settings()
+        networks = learners(self.policy, self.num_networks, self.inner, settings)
+        lessons: list[Lesson] = []
+        for number in range(self.inner.num_steps):
+            found, _ = self._episode(environment, number, None, None, networks.parameters())
+            lessons.append(lesson(found, settings, own=True))
+            networks.step(lessons[-1])
+        number = self.inner.num_steps
+        found, _ = self._episode(environment, number, None, None, networks.parameters())
+        lessons.append(lesson(found, settings, own=True))
+        last = episode_metrics(found.steps, environment.radio.slot_s)
+        logged: dict[str, list[Tensor]] = {}
+        for turn in range(settings.num_epochs):
+            if turn > 0:
+                networks = learners(self.policy, self.num_networks, self.inner, settings)
+                for one in lessons[:-1]:
+                    networks.step(one)
+            loss = networks.outer(lessons[-1])
+            self._descend(loss.mean())
+            logged.setdefault("loss", []).append(loss.detach().mean())
+        self._log(lessons, last, logged)
+
+    def _descend(self, loss: Tensor) -> None:
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate * self._left()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        nn.utils.clip_grad_norm_(
+            self.policy.parameters(), self.ppo.max_gradient_norm, error_if_nonfinite=True
+        )
+        optimizer.step()
+
+    def _log(
+        self, lessons: Sequence[Lesson], last: Metrics, logged: dict[str, list[Tensor]]
+    ) -> None:
+        values = {name: torch.stack(column).mean() for name, column in logged.items()}
+        for number, one in enumerate(lessons):
+            values[f"reward_{number}"] = one.episode.reward.mean()
+        returns, value = lessons[-1].returns, lessons[-1].episode.value
+        left = (returns - value).var() / returns.var().clamp(min=1e-12)
+        values["explained_variance"] = 1.0 - left
+        values |= {name: column.mean().float() for name, column in vars(last).items()}
+        self.log_dict(values, batch_size=1)
+
+    def adapter(self, num_networks: int) -> Adapter:
+        """The policy as it adapts to so many scenarios."""
+        if self.agent == "maml":
+            return GradientSteps(self.policy, num_networks, self.inner, self.ppo)
+        return Remembering(self.policy)
+
+    def validation_step(self, batch: int, batch_index: int) -> None:
+        """Log metrics on validation scenarios, before and after two episodes of adaptation."""
+        self._score("validation", self.num_validation_networks, (0, 2))
+
+    def test_step(self, batch: int, batch_index: int) -> None:
+        """Log metrics on test scenarios, after 0, 1, 2, 5 and 10 episodes of adaptation."""
+        self._score("test", 100, (0, 1, 2, 5, 10))
+
+    def _score(self, split: str, num_networks: int, points: tuple[int, ...]) -> None:
+        scenarios = unseen_scenarios(self.place, num_networks, self.seed, split)
+        # Adaptation may need gradients, which Lightning's evaluation loops switch off.
+        with torch.inference_mode(False), torch.enable_grad():
+            adapter = self.adapter(num_networks)
+            found = adapt_to(adapter, self.place, scenarios, points, self.seed)
+        for point, metrics in found.after.items():
+            for name, column in vars(metrics).items():
+                shown = name == "throughput_mbit_s"
+                value = float(column.mean())
+                self.log(f"{split}_{name}_{point}", value, prog_bar=shown, batch_size=1)
+
+
+def initial_policy(place: SpectrumPlace, shape: PolicyShape, seed: int) -> nn.Module:
+    """Policy with random parameters, a function of the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(generator(seed, "policy").initial_seed() % 2**63)
+        return place.policy(shape)
+
+
+def _plain(value: Any) -> Any:
+    """The same with lists in place of tuples, as a file gives them back."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple | list) else value

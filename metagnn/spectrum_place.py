@@ -1,0 +1,51 @@
+"""Networks in which spectrum allocation is learned and scored, as configurations name them."""
+
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from metagnn.graphs.checks import check_count
+from metagnn.models.spectrum import GraphPolicy, PolicyShape
+from metagnn.models.spectrum_flat import FlatPolicy
+from metagnn.tasks.spectrum_allocation.environment import NUM_FEATURES, SpectrumAllocation
+from metagnn.tasks.spectrum_allocation.observation import Edges
+from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
+
+
+@dataclass(frozen=True)
+class SpectrumPlace:
+    """Where episodes take place.
+
+    Attributes:
+        family: Scenarios.
+        num_bands: Bands N.
+        num_steps: Slots of an episode.
+        edges: What may be exchanged (see `SpectrumAllocation`).
+
+    Raises:
+        ValueError: If a number is out of range or a word unknown.
+    """
+
+    family: ScenarioFamily = field(default_factory=ScenarioFamily)
+    num_bands: int = 5
+    num_steps: int = 100
+    edges: Edges = "topology"
+
+    def __post_init__(self) -> None:
+        check_count("num_bands", self.num_bands)
+        self.environment()
+
+    def environment(self) -> SpectrumAllocation:
+        """Environment of the scenarios."""
+        radio = Radio(num_bands=self.num_bands)
+        return SpectrumAllocation(self.family, radio, self.num_steps, edges=self.edges)
+
+    def policy(self, shape: PolicyShape) -> nn.Module:
+        """A policy with random parameters for these networks."""
+        family, levels = self.family, Radio(num_bands=self.num_bands).num_levels + 1
+        if shape.kind == "graph":
+            return GraphPolicy(shape, NUM_FEATURES, levels)
+        links = family.num_nodes - 1 + family.num_users
+        sizes = (links, self.num_bands, 2 * family.num_nodes)
+        return FlatPolicy(shape, NUM_FEATURES, levels, sizes)
