@@ -104,6 +104,17 @@ class IabNetworks:
         return nodes.masked_fill(nodes >= self.num_nodes, -1)
 
     @cached_property
+    def agent(self) -> Tensor:
+        """Agent that serves each link ``[B, L]``: twice its transmitter, plus 1 on the backhaul."""
+        return 2 * self.transmitter + (self.receiver >= 0).long()
+
+    @cached_property
+    def agent_links(self) -> Tensor:
+        """Which links an agent serves ``[B, 2 M, L]``."""
+        agents = torch.arange(2 * self.num_nodes, device=self.parent.device)
+        return self.agent.unsqueeze(1) == agents.unsqueeze(-1)
+
+    @cached_property
     def depth(self) -> Tensor:
         """Hops from the donor to each node ``[B, M]``."""
         at = torch.arange(self.num_nodes, device=self.parent.device).expand_as(self.parent)

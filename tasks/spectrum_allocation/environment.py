@@ -20,12 +20,7 @@ from metagnn.tasks.spectrum_allocation.observation import (
 from metagnn.tasks.spectrum_allocation.queues import Queues
 from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily, Scenarios
-from metagnn.tasks.spectrum_allocation.transmission import (
-    State,
-    agent_links,
-    link_agent,
-    transmit,
-)
+from metagnn.tasks.spectrum_allocation.transmission import State, transmit
 
 __all__ = ["NUM_FEATURES", "NUM_PER_BAND", "Action", "Outcome", "SpectrumAllocation"]
 
@@ -126,6 +121,7 @@ class SpectrumAllocation:
         self.family, self.radio, self.num_steps = family, radio, num_steps
         self.sinr_weight, self.latency_weight = sinr_weight, latency_weight
         self.edges: Edges = edges
+        self._weighted_gain: Tensor | None = None
 
     def reset(self, batch: int, generator: torch.Generator) -> DenseGraph:
         """Draw ``batch`` scenarios and begin an episode.
@@ -143,8 +139,8 @@ class SpectrumAllocation:
         wanted = (self.family.num_nodes, self.family.num_users)
         require(size == wanted, "scenarios", f"have {wanted} nodes and users", size)
         self.scenarios = scenarios
-        self.link_agent = link_agent(networks)
-        self.agent_mask = agent_links(networks).any(-1).view(-1, networks.num_nodes, 2)
+        self.link_agent = networks.agent
+        self.agent_mask = networks.agent_links.any(-1).view(-1, networks.num_nodes, 2)
         return self.reset_episode(generator)
 
     def reset_episode(self, generator: torch.Generator) -> DenseGraph:
@@ -221,8 +217,11 @@ class SpectrumAllocation:
     def observation(self) -> DenseGraph:
         """What the nodes see now: node ``[B, L, N, 15]``, edge_weight ``[B, L, L]``."""
         state, radio = self.state, self.radio
-        weight = edge_weight(state.networks, state.mean_gain, radio, self.edges)
-        return DenseGraph(features(state, radio), weight)
+        if self._weighted_gain is not state.mean_gain:
+            # Edges change when gains without fading do, which is every so many slots.
+            self._weight = edge_weight(state.networks, state.mean_gain, radio, self.edges)
+            self._weighted_gain = state.mean_gain
+        return DenseGraph(features(state, radio), self._weight)
 
     def _reward(self, outcome: Outcome) -> Tensor:
         delivered = outcome.delivered_bit.sum(-1) / self._load_bit.sum(-1)

@@ -7,12 +7,7 @@ from torch import Tensor
 
 from metagnn.graphs.iab import IabNetworks
 from metagnn.tasks.spectrum_allocation.radio import Radio
-from metagnn.tasks.spectrum_allocation.transmission import (
-    Scheduler,
-    State,
-    agent_links,
-    link_agent,
-)
+from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State
 
 Edges = Literal["topology", "interference", "none"]
 EDGES: tuple[Edges, ...] = ("topology", "interference", "none")
@@ -43,7 +38,8 @@ def features(state: State, radio: Radio) -> Tensor:
     """
     networks = state.networks
     behind = networks.users_behind.double()
-    load_bit = torch.einsum("blu,bu->bl", behind, state.load_bit.double())
+    # A relay of no users has a link that nobody waits for.
+    load_bit = torch.einsum("blu,bu->bl", behind, state.load_bit.double()).clamp(min=1.0)
     at_receiver = state.queue_bit[:, networks.receiver.clamp(min=0)]
     at_receiver = at_receiver * (networks.receiver >= 0).unsqueeze(-1)
     further_bit = (at_receiver * behind).sum(-1)
@@ -53,7 +49,7 @@ def features(state: State, radio: Radio) -> Tensor:
 
     snr = torch.log10(radio.power_max_w / radio.noise_w * state.own_gain.clamp(min=1e-30))
     inr = torch.log10(1.0 + state.interference_w / radio.noise_w)
-    agents = link_agent(networks).unsqueeze(-1).expand_as(snr)
+    agents = networks.agent.unsqueeze(-1).expand_as(snr)
     level = state.level.flatten(1, 2).gather(1, agents) / radio.num_levels
     per_band = (snr, snr - snr.mean(-1, keepdim=True), inr, level, state.served, _wish(state, radio))
     per_link = (
@@ -74,10 +70,9 @@ def features(state: State, radio: Radio) -> Tensor:
 def _wish(state: State, radio: Radio) -> Tensor:
     scheduler = Scheduler(state, radio)
     wish = torch.stack([scheduler.wish(band) for band in range(radio.num_bands)], dim=-1)
-    links = agent_links(state.networks).unsqueeze(-1)
-    largest = (wish.unsqueeze(1) * links).amax(2)
-    agents = link_agent(state.networks).unsqueeze(-1).expand_as(wish)
-    largest = largest.gather(1, agents)
+    agents = state.networks.agent.unsqueeze(-1).expand_as(wish)
+    largest = wish.new_zeros(len(wish), 2 * state.networks.num_nodes, radio.num_bands)
+    largest = largest.scatter_reduce(1, agents, wish, "amax").gather(1, agents)
     return torch.where(largest > 0, wish / largest, 0.0)
 
 

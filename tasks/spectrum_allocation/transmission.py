@@ -66,17 +66,6 @@ class State:
         return radio.power_max_w * self.own_gain / (radio.noise_w + self.interference_w)
 
 
-def link_agent(networks: IabNetworks) -> Tensor:
-    """Agent that serves each link ``[B, L]``: twice its transmitter, plus 1 on the backhaul."""
-    return 2 * networks.transmitter + (networks.receiver >= 0).long()
-
-
-def agent_links(networks: IabNetworks) -> Tensor:
-    """Which links an agent serves ``[B, 2 M, L]``."""
-    agents = torch.arange(2 * networks.num_nodes, device=networks.parent.device)
-    return link_agent(networks).unsqueeze(1) == agents.unsqueeze(-1)
-
-
 class Scheduler:
     """The nodes' own schedulers in one slot, which go through the bands in their order.
 
@@ -96,7 +85,7 @@ class Scheduler:
         self.left_bit = state.link_queue_bit * state.usable
         self._expected = state.expected_sinr(radio)
         self._rate = torch.log2(1.0 + self._expected)
-        self._links = agent_links(state.networks)
+        self._links = state.networks.agent_links
 
     def wish(self, band: int) -> Tensor:
         """Weights of the links on a band ``[B, L]``: what waits times the rate."""
@@ -162,7 +151,7 @@ def receive(state: State, radio: Radio, power_w: Tensor) -> Transmission:
     """How transmissions with powers ``[B, L, N]`` are received; see `transmit`."""
     networks = state.networks
     batch, num_links, num_bands = power_w.shape
-    agents = link_agent(networks).unsqueeze(-1).expand_as(power_w)
+    agents = networks.agent.unsqueeze(-1).expand_as(power_w)
     by_agent = power_w.new_zeros(batch, 2 * networks.num_nodes, num_bands)
     by_agent.scatter_add_(1, agents, power_w)
     by_node = by_agent.view(batch, networks.num_nodes, 2, num_bands).sum(2)
