@@ -1,0 +1,1 @@
+"""Spectrum allocation in integrated access and backhaul: environment, metrics and baselines."""

@@ -1,0 +1,297 @@
+"""Integrated access and backhaul as a batched environment: powers of nodes on bands (paper C)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metagnn.graphs.checks import check_count, check_non_negative, require
+from metagnn.graphs.interference import DenseGraph
+from metagnn.tasks.environment import Step
+from metagnn.tasks.spectrum_allocation.channel import Channel
+from metagnn.tasks.spectrum_allocation.observation import (
+    EDGES,
+    NUM_FEATURES,
+    NUM_PER_BAND,
+    Edges,
+    edge_weight,
+    features,
+)
+from metagnn.tasks.spectrum_allocation.queues import Queues
+from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily, Scenarios
+from metagnn.tasks.spectrum_allocation.transmission import State, transmit
+
+__all__ = ["NUM_FEATURES", "NUM_PER_BAND", "Action", "Outcome", "SpectrumAllocation"]
+
+# Share of the newest slot in the averages of what links carried.
+AVERAGE_WINDOW = 0.05
+
+
+@dataclass(frozen=True)
+class Action:
+    """What the nodes do.
+
+    Attributes:
+        level: Powers of each node in each role on each band ``[B, M, 2, N]``: 0 is off, 1 to P
+            the radio's levels. Role 0 serves the node's users (access), role 1 its child nodes
+            (backhaul). Those of a role without links are ignored.
+    """
+
+    level: Tensor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an action.
+
+    Attributes:
+        delivered_bit: Bits that each user got ``[B, U]``.
+        dropped_bit: Bits of each user that found a full buffer ``[B, U]``.
+        offered_bit: Bits that came for each user ``[B, U]``.
+        moved_bit: Bits that each link carried ``[B, L]``.
+        sinr: SINRs of links that were served ``[B, L, N]`` [1], else 0.
+        sinr_violation: Whether something waited for a link that was not served at or above the
+            floor on any band ``[B, L]``; switching off is no way around it.
+        latency_violation: Whether a user's oldest bit is older than the limit ``[B, U]``.
+        age: Ages of the users' oldest bits after the slot ``[B, U]`` [slots], 0 if all is
+            delivered.
+    """
+
+    delivered_bit: Tensor
+    dropped_bit: Tensor
+    offered_bit: Tensor
+    moved_bit: Tensor
+    sinr: Tensor
+    sinr_violation: Tensor
+    latency_violation: Tensor
+    age: Tensor
+
+
+class SpectrumAllocation:
+    r"""B trees of M nodes that choose powers on N bands for access and for backhaul.
+
+    In a slot the nodes' schedulers serve links (see `transmission`), bits move one hop (see
+    `queues`), Poisson numbers of packets come to the donor, and then users, loads, nodes and gains
+    change: a user's load switches between two states; a node that fails is dead, its links in
+    both directions, for 10 to 30 slots, and keeps its queues. Queues are empty at first.
+    All agents share the reward
+
+    .. math:: \frac{\text{delivered bits}}{\text{mean load of all users in a slot}}
+              - w_s \frac{\text{links in violation}}{L} - w_l \frac{\text{users in violation}}{U}
+
+    Episodes end by truncation only.
+
+    Args:
+        family: Where scenarios come from.
+        radio: Bands, powers and limits.
+        num_steps: Slots of an episode.
+        sinr_weight: Weight w_s of links in violation of the SINR.
+        latency_weight: Weight w_l of users in violation of the latency.
+        edges: ``topology``, ``interference`` or ``none`` (see `observation.edge_weight`).
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Attributes:
+        scenarios: What was drawn at the last reset.
+        state: What the coming slot begins with.
+        link_agent: Agent that serves each link, ``2 * node + role`` ``[B, L]``.
+        agent_mask: Roles that have links ``[B, M, 2]``.
+    """
+
+    scenarios: Scenarios
+    state: State
+    link_agent: Tensor
+    agent_mask: Tensor
+
+    def __init__(
+        self,
+        family: ScenarioFamily = ScenarioFamily(),  # noqa: B008 - frozen
+        radio: Radio = Radio(),  # noqa: B008 - frozen
+        num_steps: int = 100,
+        sinr_weight: float = 0.5,
+        latency_weight: float = 0.5,
+        edges: Edges = "topology",
+    ) -> None:
+        check_count("num_steps", num_steps)
+        check_non_negative("sinr_weight", sinr_weight)
+        check_non_negative("latency_weight", latency_weight)
+        require(edges in EDGES, "edges", f"be one of {EDGES}", edges)
+        self.family, self.radio, self.num_steps = family, radio, num_steps
+        self.sinr_weight, self.latency_weight = sinr_weight, latency_weight
+        self.edges: Edges = edges
+        self._weighted_gain: Tensor | None = None
+
+    def reset(self, batch: int, generator: torch.Generator) -> DenseGraph:
+        """Draw ``batch`` scenarios and begin an episode.
+
+        Args:
+            batch: Number of copies B.
+            generator: Source of all randomness until the next reset; all is on its device.
+        """
+        return self.begin(self.family.draw(batch, generator), generator)
+
+    def begin(self, scenarios: Scenarios, generator: torch.Generator) -> DenseGraph:
+        """Begin an episode in given scenarios, of the family's numbers of nodes and users."""
+        networks = scenarios.networks
+        size = (networks.num_nodes, networks.num_users)
+        wanted = (self.family.num_nodes, self.family.num_users)
+        require(size == wanted, "scenarios", f"have {wanted} nodes and users", size)
+        self.scenarios = scenarios
+        self.link_agent = networks.agent
+        self.agent_mask = networks.agent_links.any(-1).view(-1, networks.num_nodes, 2)
+        return self.reset_episode(generator)
+
+    def reset_episode(self, generator: torch.Generator) -> DenseGraph:
+        """Begin a new episode in the same scenarios.
+
+        Trees, terrain, mean loads, speeds and the users' first positions with their lines of sight
+        and shadowing stay; directions, fading, states of loads, arrivals and failures are new,
+        queues empty.
+
+        Args:
+            generator: Source of all randomness until the next reset, on the scenarios' device.
+        """
+        require(hasattr(self, "scenarios"), "reset_episode", "follow a reset", "none")
+        self._generator, scenarios, radio = generator, self.scenarios, self.radio
+        networks = scenarios.networks
+        batch, num_links = networks.transmitter.shape
+        self._channel = Channel(scenarios, radio, generator)
+        self._queues = Queues(networks, self.num_steps, float(self.family.buffer_bit))
+        self._load_bit = radio.slot_s * scenarios.load_bit_s
+        self._busy = self._uniform(batch, networks.num_users) < 0.5
+        self._slots_down = torch.zeros_like(networks.parent)
+        self._steps_done = 0
+        silent = self._load_bit.new_zeros(batch, num_links, radio.num_bands)
+        off = networks.parent.new_zeros(batch, networks.num_nodes, 2, radio.num_bands)
+        nothing = self._queues.link_queue_bit
+        self._begin_slot(silent, off, silent > 0, nothing, nothing)
+        return self.observation()
+
+    def step(self, action: Action) -> Step[Outcome]:
+        """Transmit for one slot.
+
+        Args:
+            action: What the nodes do.
+
+        Raises:
+            ValueError: If the episode is over, or a level is out of range or of another shape.
+        """
+        require(hasattr(self, "state"), "step", "follow a reset", "none")
+        rule = f"come before the end of the episode, after {self.num_steps} steps"
+        require(self._steps_done < self.num_steps, "step", rule, self._steps_done)
+        before, radio = self.state, self.radio
+        check_action(action, before, radio)
+        sent = transmit(before, radio, action.level)
+        offered_bit = self._arrivals()
+        served = self._queues.serve(sent.capacity_bit, offered_bit)
+        age = self._queues.age.amax(1)
+        outcome = Outcome(
+            served.delivered_bit,
+            served.dropped_bit,
+            offered_bit,
+            served.moved_bit,
+            sent.sinr,
+            (before.link_queue_bit > 0) & ~sent.served.any(-1),
+            age > radio.latency_limit,
+            age,
+        )
+        reward = self._reward(outcome)
+        self._steps_done += 1
+        self._change()
+        average_bit = torch.lerp(before.average_bit, served.moved_bit, AVERAGE_WINDOW)
+        self._begin_slot(
+            sent.interference_w, action.level, sent.served, served.moved_bit, average_bit
+        )
+        batch, device = len(reward), reward.device
+        over = self._steps_done >= self.num_steps
+        return Step(
+            self.observation(),
+            reward,
+            terminated=torch.zeros(batch, dtype=torch.bool, device=device),
+            truncated=torch.full((batch,), over, device=device),
+            info=outcome,
+        )
+
+    def observation(self) -> DenseGraph:
+        """What the nodes see now: node ``[B, L, N, 15]``, edge_weight ``[B, L, L]``."""
+        state, radio = self.state, self.radio
+        if self._weighted_gain is not state.mean_gain:
+            # Edges change when gains without fading do, which is every so many slots.
+            self._weight = edge_weight(state.networks, state.mean_gain, radio, self.edges)
+            self._weighted_gain = state.mean_gain
+        return DenseGraph(features(state, radio), self._weight)
+
+    def _reward(self, outcome: Outcome) -> Tensor:
+        delivered = outcome.delivered_bit.sum(-1) / self._load_bit.sum(-1)
+        reward = delivered.float()
+        reward = reward - self.sinr_weight * outcome.sinr_violation.float().mean(-1)
+        reward = reward - self.latency_weight * outcome.latency_violation.float().mean(-1)
+        return reward.unsqueeze(-1).expand(-1, self.family.num_nodes)
+
+    def _arrivals(self) -> Tensor:
+        """Bits that come for each user in this slot ``[B, U]``."""
+        swing, packet_bit = self.family.load_swing, self.family.packet_bit
+        mean_bit = self._load_bit * torch.where(self._busy, 1.0 + swing, 1.0 - swing)
+        packets = torch.poisson(mean_bit / packet_bit, generator=self._generator)
+        return packet_bit * packets.double()
+
+    def _change(self) -> None:
+        """Loads and nodes change their states, gains drift."""
+        family = self.family
+        switches = self._uniform(*self._busy.shape) < family.load_switch
+        self._busy = self._busy ^ switches
+        fewest, most = family.failure_slots
+        shape = tuple(self._slots_down.shape)
+        fails = self._uniform(*shape) < self.scenarios.failure.unsqueeze(-1)
+        fails[:, 0] = False
+        device = self._generator.device
+        lasts = torch.randint(fewest, most + 1, shape, generator=self._generator, device=device)
+        still = (self._slots_down - 1).clamp(min=0)
+        works = self._slots_down == 0
+        self._slots_down = torch.where(works & fails, lasts, still)
+        self._channel.advance()
+
+    def _begin_slot(
+        self,
+        interference_w: Tensor,
+        level: Tensor,
+        served: Tensor,
+        moved_bit: Tensor,
+        average_bit: Tensor,
+    ) -> None:
+        self.state = State(
+            networks=self.scenarios.networks,
+            gain=self._channel.gain,
+            mean_gain=self._channel.mean_gain,
+            queue_bit=self._queues.queue_bit,
+            link_queue_bit=self._queues.link_queue_bit,
+            age=self._queues.age,
+            alive=self._slots_down == 0,
+            load_bit=self._load_bit,
+            interference_w=interference_w,
+            level=level,
+            served=served,
+            moved_bit=moved_bit,
+            average_bit=average_bit,
+            slot=self._steps_done,
+        )
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self._generator, device=self._generator.device)
+
+
+def check_action(action: Action, state: State, radio: Radio) -> None:
+    """Require levels 0 to P of the state's shape.
+
+    Raises:
+        ValueError: If their shape, type or range is wrong.
+    """
+    level, shape = action.level, tuple(state.level.shape)
+    require(tuple(level.shape) == shape, "level", f"have shape {shape}", tuple(level.shape))
+    require(level.dtype == torch.long, "level", "be integers (long)", level.dtype)
+    low, high = int(level.min()), int(level.max())
+    rule = f"be in [0, {radio.num_levels}]"
+    require(low >= 0, "level", rule, low)
+    require(high <= radio.num_levels, "level", rule, high)

@@ -1,0 +1,130 @@
+"""Powers that are chosen band after band for a weighted sum of bits, by search over the agents."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What the agents can gain on one band, given what earlier bands took.
+
+    Attributes:
+        radio: Powers, noise and floor.
+        active: Whether an agent has a link to serve ``[B, A]``.
+        gain: Gains from agents (their nodes) to the receivers of the agents' links
+            ``[B, A, A]`` [1].
+        deaf: Whether the first agent's node is the receiver of the second's link ``[B, A, A]``.
+        left_bit: What waits for the agents' links ``[B, A]`` [bit].
+        weight: What a bit of them is worth ``[B, A]``.
+    """
+
+    radio: Radio
+    active: Tensor
+    gain: Tensor
+    deaf: Tensor
+    left_bit: Tensor
+    weight: Tensor
+
+    def value(self, level: Tensor) -> Tensor:
+        """Weighted sums of the bits that move: levels ``[B, C, A]`` of C choices to ``[B, C]``."""
+        power_w = self.radio.power_w(level) * self.active.unsqueeze(1)
+        own = torch.diagonal(self.gain, dim1=-2, dim2=-1)
+        crossed = self.gain - torch.diag_embed(own)
+        heard_w = self.radio.noise_w + torch.matmul(power_w, crossed)
+        sinr = power_w * own.unsqueeze(1) / heard_w
+        sends = (power_w > 0).to(crossed)
+        fails = (torch.matmul(sends, self.deaf.to(crossed)) > 0) | (sinr < self.radio.sinr_min)
+        bit = torch.minimum(self.radio.bit(sinr), self.left_bit.unsqueeze(1))
+        return (self.weight.unsqueeze(1) * torch.where(fails, 0.0, bit)).sum(-1)
+
+
+def contest(
+    state: State, radio: Radio, band: int, link: Tensor, left_bit: Tensor, weight: Tensor
+) -> Contest:
+    """The agents' contest on a band for the links ``[B, A]`` that they would serve.
+
+    Args:
+        state: What the slot begins with.
+        radio: Powers, noise and floor.
+        band: Which band.
+        link: Link of each agent, -1 for none.
+        left_bit: What is left for each link ``[B, L]`` [bit].
+        weight: What a bit on each link is worth ``[B, L]``.
+    """
+    index = link.clamp(min=0)
+    num_agents = link.shape[-1]
+    node = torch.arange(num_agents, device=link.device) // 2
+    by_node = state.gain[:, band].gather(2, index.unsqueeze(1).expand(-1, num_agents // 2, -1))
+    receiver = state.networks.receiver[index]
+    return Contest(
+        radio,
+        link >= 0,
+        by_node[:, node],
+        node.view(1, -1, 1) == receiver.unsqueeze(1),
+        left_bit.gather(1, index),
+        weight.gather(1, index),
+    )
+
+
+# Levels [B, A] of a contest.
+Search = Callable[[Contest], Tensor]
+
+
+def by_band(state: State, radio: Radio, weight: Tensor, search: Search) -> Tensor:
+    """Levels ``[B, M, 2, N]`` by a search on each band in turn, as the schedulers go.
+
+    Args:
+        state: What the slot begins with.
+        radio: Bands and powers.
+        weight: What a bit on each link is worth ``[B, L]``.
+        search: Chooses the levels of a band.
+    """
+    scheduler, levels = Scheduler(state, radio), []
+    for band in range(radio.num_bands):
+        link = scheduler.offer(band)
+        level = search(contest(state, radio, band, link, scheduler.left_bit, weight))
+        scheduler.take(band, link, radio.power_w(level))
+        levels.append(level)
+    return torch.stack(levels, dim=-1).view_as(state.level)
+
+
+def coordinate_search(levels: tuple[int, ...], sweeps: int) -> Search:
+    """Search that begins with all off; agents in turn take their best of ``levels``.
+
+    With one sweep it is greedy. Of equal levels the first of the tuple is taken.
+    """
+
+    def search(given: Contest) -> Tensor:
+        chosen = torch.zeros_like(given.left_bit, dtype=torch.long)
+        tried = torch.tensor(levels, device=chosen.device)
+        for _ in range(sweeps):
+            for agent in range(chosen.shape[-1]):
+                choices = chosen.unsqueeze(1).repeat(1, len(tried), 1)
+                choices[..., agent] = tried
+                best = given.value(choices).argmax(-1)
+                chosen[:, agent] = tried[best]
+        return chosen
+
+    return search
+
+
+def differential_backlog_bit(state: State) -> Tensor:
+    """Weights of backpressure ``[B, L]`` [bit], at least 0.
+
+    How much more of a user's bits wait at the transmitter than at the receiver, where a delivered
+    bit waits nowhere; over the users behind a link, weighted with their shares of what waits for
+    it, in which it drains them.
+    """
+    networks = state.networks
+    sender = networks.transmitter.unsqueeze(-1).expand(-1, -1, networks.num_users)
+    at_sender = state.queue_bit.gather(1, sender) * networks.users_behind
+    at_receiver = state.queue_bit[:, networks.receiver.clamp(min=0)]
+    at_receiver = at_receiver * (networks.receiver >= 0).unsqueeze(-1)
+    share = at_sender / state.link_queue_bit.clamp(min=1.0).unsqueeze(-1)
+    return (share * (at_sender - at_receiver)).sum(-1).clamp(min=0.0)
