@@ -154,13 +154,16 @@ class Lesson:
 def lesson(episode: Episode, settings: PPOSettings, own: bool) -> Lesson:
     """Advantages and returns of an episode.
 
+    Rewards are multiplied by one minus the discount, so that values are those of a slot.
+
     Args:
         episode: Of which to learn.
         settings: Constants of the learning.
         own: Advantages are normalised for each network by itself, which has parameters of its own.
     """
     never = torch.zeros_like(episode.truncated)
-    values = (episode.reward, episode.value, episode.next_value)
+    reward = (1.0 - settings.discount) * episode.reward
+    values = (reward, episode.value, episode.next_value)
     ends = (never, episode.truncated)
     found = generalised_advantage(*values, *ends, settings.discount, settings.gae_lambda)
     returns = found + episode.value

@@ -1,0 +1,118 @@
+"""MAML of policies: both engines, first and second order, against plain derivatives."""
+
+from typing import Any
+
+import pytest
+import torch
+from test_spectrum_episode import PLACE, SETTINGS, _episode, _policy
+
+from metagnn.graphs.randomness import generator
+from metagnn.meta_rl import InnerSettings, learners
+from metagnn.spectrum_episode import collect, lesson, losses, see
+
+BATCH = 3
+
+
+def _meta_gradient(inner: InnerSettings) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    """Gradient of the shared parameters after two steps, and the stepped ones."""
+    policy = _policy("none")
+    networks = learners(policy, BATCH, inner, SETTINGS)
+    environment = PLACE.environment()
+    environment.reset(BATCH, generator(0))
+    for number in range(3):
+        graph = environment.reset_episode(generator(4, number))
+        seen = see(environment, graph, torch.zeros(BATCH), True)
+        parameters, levels = networks.parameters(), generator(5, number)
+        episode, _ = collect(policy, environment, seen, policy.start(seen), levels, parameters)
+        learned = lesson(episode, SETTINGS, own=True)
+        if number < 2:
+            networks.step(learned)
+    loss = networks.outer(learned)
+    assert loss.shape == (BATCH,)
+    gradient = torch.autograd.grad(loss.mean(), list(policy.parameters()))
+    return list(gradient), dict(networks.parameters())
+
+
+@pytest.mark.parametrize("second_order", [False, True])
+def test_the_vectorized_engine_is_learn2learns(second_order: bool) -> None:
+    found = [
+        _meta_gradient(InnerSettings(0.2, 2, second_order, engine))
+        for engine in ("vectorized", "learn2learn")
+    ]
+    for one, other in zip(found[0][0], found[1][0], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
+    for name, value in found[0][1].items():
+        torch.testing.assert_close(value, found[1][1][name], atol=1e-6, rtol=1e-4)
+
+
+def test_the_second_order_counts() -> None:
+    first, second = (
+        _meta_gradient(InnerSettings(0.2, 2, second_order))[0] for second_order in (False, True)
+    )
+    difference = max(float((a - b).abs().max()) for a, b in zip(first, second, strict=True))
+    assert difference > 1e-4
+
+
+def test_the_second_order_gradient_by_differences() -> None:
+    """Of one parameter of the shared policy, in double precision, on fixed episodes."""
+    policy = _policy("none").double()
+    lessons = [_double(lesson(_episode(_policy("none")), SETTINGS, own=True)) for _ in range(2)]
+    inner = InnerSettings(0.3, 1, second_order=True)
+
+    def value() -> torch.Tensor:
+        networks = learners(policy, BATCH, inner, SETTINGS)
+        networks.step(lessons[0])
+        return networks.outer(lessons[1]).mean()
+
+    parameter = policy.value.weight
+    gradient = torch.autograd.grad(value(), parameter)[0][0, 0]
+    sides = []
+    for change in (1e-5, -1e-5):
+        with torch.no_grad():
+            parameter[0, 0] += change
+        sides.append(float(value().detach()))
+        with torch.no_grad():
+            parameter[0, 0] -= change
+    assert float(gradient) == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=1e-4)
+
+
+def test_a_step_descends_each_networks_own_loss() -> None:
+    policy = _policy("none")
+    learned = lesson(_episode(policy), SETTINGS, own=True)
+    networks = learners(policy, BATCH, InnerSettings(0.003), SETTINGS)
+    before = networks.outer(learned).detach()
+    networks.step(learned)
+    after = networks.outer(learned).detach()
+    assert bool((after < before).all())
+    own = networks.parameters()
+    assert not torch.equal(own["levels.weight"][0], own["levels.weight"][1])
+    # The shared parameters are as they were.
+    torch.testing.assert_close(losses(policy, learned, SETTINGS)["loss"].detach(), before)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rate": 0.0}, "`rate` must be > 0"),
+        ({"num_steps": 0}, "`num_steps` must be"),
+        ({"engine": "steam"}, "`engine` must be one of"),
+    ],
+)
+def test_steps_that_cannot_be(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        InnerSettings(**changed)
+
+
+def _double(learned: Any) -> Any:
+    """The same in double precision."""
+    from dataclasses import fields, is_dataclass, replace
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value.double() if value.is_floating_point() else value
+        if is_dataclass(value) and not isinstance(value, type):
+            changed = {f.name: convert(getattr(value, f.name)) for f in fields(value)}
+            return replace(value, **changed)
+        return value
+
+    return convert(learned)
