@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from metagnn.assignment_score import AssignmentScore, deterministic, score_assignment
-from metagnn.checkpoint import read_checkpoint
 from metagnn.federated_ppo import models_in, network_in
+from metagnn.finished_runs import FinishedRun, Kind, finished_runs
 from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.interference import DenseGraph
 from metagnn.models.action_heads import HybridPolicy
@@ -23,9 +23,6 @@ from metagnn.tasks.power_control.metrics import Estimate, network_average, ratio
 
 # What the paper claims of its schemes: the first is better than the second.
 CLAIMED = (("mfrl", "frl"), ("mfrl", "mrl"), ("mfrl", "marl"), ("mrl", "marl"), ("frl", "marl"))
-
-# Scheme, scenario and number of users of a run.
-Kind = tuple[str, str | None, int | None]
 
 
 @dataclass(frozen=True)
@@ -57,41 +54,14 @@ def find_trained(folder: Path) -> list[Trained]:
         ValueError: If there is none, or one is unfinished, or two are of one kind and seed, or
             runs of one kind differ in more than the seed.
     """
-    paths = sorted(folder.rglob("*.ckpt"))
-    lasting = [path for path in paths if path.name == "last.ckpt"]
-    require(len(lasting) > 0, "runs", "hold a last.ckpt of a run", str(folder))
-    found: dict[Kind, dict[int, Path]] = {}
-    facts: dict[Kind, dict[str, Any]] = {}
-    policies, unfinished = [], []
-    for path in paths:
-        checkpoint = read_checkpoint(path, name="runs")
-        run: dict[str, Any] = checkpoint.get("run", {})
-        known = run.get("kind") in ("MetaPPO", "FederatedPPO")
-        require(known, "runs", "hold runs of MetaPPO or FederatedPPO only", str(path))
-        is_last = path.name == "last.ckpt"
-        scheme = _scheme(run, is_last)
-        if scheme is None:
-            unfinished += [(path, run)] if is_last else []
-            continue
-        policy = _policy(scheme, run, checkpoint["state_dict"], path)
-        kind = (policy.scheme, policy.scenario, policy.num_users)
-        of_kind = found.setdefault(kind, {})
-        rule = f"hold one run of {(*kind, policy.seed)} (scheme, scenario, users, seed), as"
-        fits = policy.seed not in of_kind
-        require(fits, "runs", f"{rule} {of_kind.get(policy.seed)}", str(path))
-        of_kind[policy.seed] = path
-        mine = {name: value for name, value in run.items() if name not in ("seed", "num_done")}
-        first = facts.setdefault(kind, mine)
-        for name in mine.keys() | first.keys():
-            rule = f"hold runs of {kind} with one {name}, {first.get(name)}"
-            require(mine.get(name) == first.get(name), "runs", rule, f"{mine.get(name)} in {path}")
-        policies.append(policy)
-    for path, run in unfinished:
-        kind = (run.get("scheme", "meta"), *_place(run))
-        ended = run["seed"] in found.get(kind, {})
-        rule = f"hold finished runs ({run['num_done']} of {run['num_episodes']} episodes are done)"
-        require(ended, "runs", rule, str(path))
-    return policies
+    words = "scheme, scenario, users, seed"
+    learners = ("MetaPPO", "FederatedPPO")
+    return [_policy(one) for one in finished_runs([folder], learners, _kind, words, "*.ckpt")]
+
+
+def _kind(run: Mapping[str, Any], is_last: bool) -> Kind | None:
+    scheme = _scheme(run, is_last)
+    return None if scheme is None else (scheme, *_place(run))
 
 
 def _scheme(run: Mapping[str, Any], is_last: bool) -> str | None:
@@ -110,12 +80,11 @@ def _place(run: Mapping[str, Any]) -> tuple[str | None, int | None]:
     return run["cell"]["scenario"], run["num_users"]
 
 
-def _policy(
-    scheme: str, run: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
-) -> Trained:
+def _policy(found: FinishedRun) -> Trained:
+    run, state = found.facts, found.state
     names = {field.name for field in fields(ActorCriticShape)}
     rule = f"hold networks of this version, whose shape has {sorted(names)}"
-    require(set(run["shape"]) <= names, "runs", rule, f"{sorted(run['shape'])} in {path}")
+    require(set(run["shape"]) <= names, "runs", rule, f"{sorted(run['shape'])} in {found.path}")
     shape = {**run["shape"], "hidden_channels": tuple(run["shape"]["hidden_channels"])}
     network = ActorCritic(ActorCriticShape(**shape))
     of_users = run["kind"] == "FederatedPPO"
@@ -131,7 +100,7 @@ def _policy(
     cell = run["cell"]
     progress = run["num_done"] / run["num_episodes"]
     decide = deterministic(call, cell["layout"], cell["edges"], progress)
-    return Trained(scheme, *_place(run), run["seed"], decide, shared)
+    return Trained(str(found.kind[0]), *_place(run), run["seed"], decide, shared)
 
 
 def compare_assignment(

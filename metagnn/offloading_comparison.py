@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metagnn.checkpoint import read_checkpoint
+from metagnn.finished_runs import Kind, finished_runs
 from metagnn.graphs.checks import check_count, require
 from metagnn.offloading_agents import AgentShape, OffloadingAgents
 from metagnn.offloading_place import Place
@@ -39,7 +39,7 @@ class TrainedSites:
         shape: What the agents look like; ``shared`` if all sites have one model.
         actors: Parameters of each model.
         place: Where they learned.
-        signalling_bytes: Bytes that the sites exchanged in training, per episode.
+        signalling_bytes: Bytes that the sites of a network exchanged in training, per episode.
     """
 
     algorithm: str
@@ -73,36 +73,19 @@ class TrainedSites:
         return trained_policy(agents)
 
 
-def find_sites(folder: Path) -> list[TrainedSites]:
-    """Actors of all finished runs under a folder.
+def find_sites(*folders: Path) -> list[TrainedSites]:
+    """Actors of all finished runs under folders.
 
     Raises:
         ValueError: If there is none, one is unfinished or of something else, two are of one
             algorithm and seed, or runs of one algorithm differ in more than the seed.
     """
-    paths = sorted(folder.rglob("last.ckpt"))
-    require(len(paths) > 0, "runs", "hold a last.ckpt of a run", str(folder))
-    found: dict[tuple[str, int], Path] = {}
-    facts: dict[str, dict[str, Any]] = {}
-    sites = []
-    for path in paths:
-        checkpoint = read_checkpoint(path, name="runs")
-        run: dict[str, Any] = checkpoint.get("run", {})
-        known = run.get("kind") == "OffloadingLearner"
-        require(known, "runs", "hold runs of OffloadingLearner only", str(path))
-        done, total = run["num_done"], run["num_episodes"]
-        require(done == total, "runs", f"hold finished runs ({done} of {total})", str(path))
-        key = run["algorithm"], run["seed"]
-        rule = f"hold one run of {key} (algorithm, seed), as {found.get(key)}"
-        require(key not in found, "runs", rule, str(path))
-        found[key] = path
-        mine = {name: value for name, value in run.items() if name != "seed"}
-        first = facts.setdefault(key[0], mine)
-        for name, value in mine.items():
-            rule = f"hold runs of {key[0]} with one {name}, {first.get(name)}"
-            require(first.get(name) == value, "runs", rule, f"{value} in {path}")
-        sites.append(_sites(run, checkpoint["state_dict"]))
-    return sites
+    found = finished_runs(folders, ("OffloadingLearner",), _kind, "algorithm, seed")
+    return [_sites(one.facts, one.state) for one in found]
+
+
+def _kind(run: Mapping[str, Any], is_last: bool) -> Kind | None:
+    return (run["algorithm"],) if run["num_done"] == run["num_episodes"] else None
 
 
 def _sites(run: Mapping[str, Any], state: Mapping[str, Tensor]) -> TrainedSites:

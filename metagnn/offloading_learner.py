@@ -370,15 +370,19 @@ class OffloadingLearner(pl.LightningModule):
         return Seen(seen.graph[:number], seen.edges[:number])
 
     def _count_signalling(self, environment: Offloading) -> None:
-        """Bytes that the sites of all copies broadcast in a slot (Section III-C).
+        """Bytes that the sites of a network broadcast in a slot (Section III-C), as float32.
 
-        Central critics need each site's gains, interference, tasks and action, as float32.
+        That is each site's state (a user's gains on all channels and the three numbers of its task;
+        the site's interference on all channels) and action (four numbers of a user: ratio, channel,
+        power, share), once, as all hear the broadcast and reckon the rewards from it. No models are
+        sent: every site trains from what it heard. Of the copies one counts, as of the models of
+        F-DRL, which every site sends and gets once per round (Section IV).
         """
         if self.algorithm != "maddpg":
             return
         users, channels = environment.cells.num_users, environment.radio.num_channels
         state = users * channels + channels * environment.cells.num_cells + 3 * users
-        self.signalling_bytes += 4.0 * self.maddpg.num_copies * (state + 4 * users)
+        self.signalling_bytes += 4.0 * (state + 4 * users)
 
     @torch.no_grad()
     def average(self) -> None:

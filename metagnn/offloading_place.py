@@ -30,7 +30,7 @@ class Place:
         num_channels: Number of channels K.
         network_seed: Seed of the fixed network.
         revenue: What a deadline that is met is worth (beta of Eq. 13) [J].
-        patience: Longest transmission over the deadline (see `cost`).
+        patience: Deadlines after which a transmission is given up (see `cost`).
 
     Raises:
         ValueError: If a number is out of range or the network unknown.

@@ -5,17 +5,16 @@ to ``channel_assignment_8.png``. Lines are inter-quartile means over training se
 95 % bootstrap intervals.
 """
 
-import csv
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from study_figures import over_seeds
+from study_runs import Row
+from study_runs import read as read_csv
 
 from metagnn.plots import figure_of, save_figure
-from metagnn.seed_statistics import interquartile_mean
 
 RESULTS = Path(__file__).parent / "results"
 SCENARIOS = {"indoor": "indoor", "urban_macro": "urban macro", "rural_macro": "rural macro"}
@@ -32,31 +31,11 @@ STYLES = {
 }
 SCHEMES = ("mfrl", "mrl", "frl", "marl")
 EFFICIENCY = "sum energy efficiency [Mbit/J]"
-Row = dict[str, str]
 
 
 def read(name: str) -> list[Row]:
     """Rows of a result file."""
-    with (RESULTS / f"channel_assignment_{name}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def over_seeds(
-    axis: Axes, rows: Iterable[Row], x: str, y: str, style: tuple[str, str, str, str]
-) -> None:
-    """A line over a column of numbers, with its band."""
-    groups: dict[int, list[float]] = defaultdict(list)
-    for row in rows:
-        groups[int(row[x])].append(float(row[y]))
-    at = sorted(groups)
-    found = [interquartile_mean(torch.tensor(groups[value]).unsqueeze(-1)) for value in at]
-    label, colour, dashes, marker = style
-    markers = {"marker": marker, "markersize": 4} if len(at) <= 10 else {}
-    values = [estimate.value for estimate in found]
-    axis.plot(at, values, dashes, color=colour, label=label, **markers)
-    if all(estimate.low is not None for estimate in found):
-        ends = [[float(e.low or 0.0) for e in found], [float(e.high or 0.0) for e in found]]
-        axis.fill_between(at, *ends, color=colour, alpha=0.15, linewidth=0)
+    return read_csv(RESULTS / f"channel_assignment_{name}.csv")
 
 
 def logged(curves: list[Row], run: str, column: str) -> list[Row]:

@@ -12,19 +12,17 @@ improvement). Test cells have seed 3000 and are used for no choice.
 """
 
 import argparse
-import csv
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import mean
 
 import torch
-from study_runs import checkpoint, fit
+from study_runs import add, add_curves, checkpoint, fit, minutes_of_seeds, read
 
 from metagnn.assignment_comparison import CLAIMED, compare_assignment, find_trained
 from metagnn.commands.options import interval_cell
-from metagnn.files import write_atomically, write_csv
+from metagnn.files import write_atomically
 from metagnn.graphs.checks import require
 from metagnn.seed_statistics import interquartile_mean, probability_of_improvement
 
@@ -58,29 +56,11 @@ EVERY = 50
 LOGGED = ("reward", "reward_2", "reward_4", "reward_8", "entropy")
 VALIDATED = ("validation_share_6", "validation_sum_efficiency_mbit_j_6")
 SCORED = ("sum_ee_mbit_j", "share", "success_rate", "snr_rate")
-Row = dict[str, str]
 
 
 def folder_of(suffix: str) -> Path:
     """Runs of a variant."""
     return RUNS.with_name(RUNS.name + suffix)
-
-
-def read(path: Path) -> list[Row]:
-    """Rows of a file, none if it is not there."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def add(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Add rows to a file, in place of those that it holds of the same seeds."""
-    new = [dict(zip(header, map(str, row), strict=True)) for row in rows]
-    fresh = {row["seed"] for row in new}
-    kept = [row for row in read(path) if row["seed"] not in fresh]
-    ordered = sorted(kept + new, key=lambda row: int(row["seed"] or -1))
-    write_csv(path, header, [[row[name] for name in header] for row in ordered])
 
 
 def train(seeds: list[int], jobs: int, suffix: str) -> None:
@@ -134,30 +114,6 @@ def score(seed: int, num_users: int, suffix: str) -> None:
         add(RESULTS / f"{name}_cells.csv", (*keys, "cell", SCORED[0]), cells)
 
 
-def curves(seed: int, suffix: str) -> None:
-    """What the runs of a seed logged, means over episodes, and how long they took."""
-    rows: list[Sequence[object]] = []
-    runs: list[Sequence[object]] = []
-    for path in sorted((folder_of(suffix) / str(seed)).glob("*/version_0/metrics.csv")):
-        run = path.parent.parent
-        logged = read(path)
-        for column in LOGGED:
-            found = [float(row[column]) for row in logged if row.get(column)]
-            for first in range(0, len(found), EVERY):
-                values = found[first : first + EVERY]
-                rows.append((run.name, seed, column, first + len(values), f"{mean(values):.4g}"))
-        for column in VALIDATED:
-            for row in logged:
-                if row.get(column):
-                    episode = int(row["epoch"]) + 1
-                    rows.append((run.name, seed, column, episode, f"{float(row[column]):.4g}"))
-        seconds, sources = (run / "done").read_text().splitlines()[:2]
-        runs.append((run.name, seed, seconds, sources))
-    name = f"channel_assignment{suffix}"
-    add(RESULTS / f"{name}_curves.csv", ("run", "seed", "logged", "episode", "value"), rows)
-    add(RESULTS / f"{name}_runs.csv", ("run", "seed", "seconds", "sources"), runs)
-
-
 def table(suffix: str) -> list[str]:
     """Lines of the table of a variant."""
     name = f"channel_assignment{suffix}"
@@ -201,11 +157,8 @@ def table(suffix: str) -> list[str]:
                 shares = torch.tensor([[float(r["share"])] for r in rows])
                 cells.append(interval_cell(interquartile_mean(shares)) if rows else "")
             lines.append(f"| {scenario} | {policy} | {' | '.join(cells)} |")
-    minutes = dict.fromkeys(sorted({int(row["seed"]) for row in runs}), 0.0)
-    for row in runs:
-        minutes[int(row["seed"])] += float(row["seconds"]) / 60
-    shown = ", ".join(f"{value:.0f}" for value in minutes.values())
-    return [*lines, f"\nMinutes of one core for all trainings of a seed: {shown}."]
+    minutes = minutes_of_seeds(runs)
+    return [*lines, f"\nMinutes of one core for all trainings of a seed: {minutes}."]
 
 
 def main() -> None:
@@ -227,7 +180,8 @@ def main() -> None:
         for seed in arguments.seeds:
             for num_users in NUM_USERS if suffix == "" else NUM_USERS[:1]:
                 score(seed, num_users, suffix)
-            curves(seed, suffix)
+            stem = RESULTS / f"channel_assignment{suffix}"
+            add_curves(stem, folder_of(suffix) / str(seed), seed, LOGGED, VALIDATED, EVERY)
     else:
         lines = ["# Channel assignment (paper B)", *table(suffix), ""]
         path = RESULTS / f"channel_assignment{suffix}.md"

@@ -1,53 +1,54 @@
 """Paper D, measured: all algorithms from several seeds on the paper's networks and others.
 
 ``python notebooks/offloading_study.py train --seeds 2 3 4`` runs `metagnn fit` for every algorithm
-and seed under ``runs/offloading``, two at a time, and goes on where it stopped. With ``--network``
-12x10, 6x16 or melbourne it trains MA-DRL there, to be compared with what was trained on 6x10 and
-runs there as it is. ``... score`` writes to ``notebooks/results`` ``offloading_NETWORK.csv`` (each
-seed) and ``.md`` (means with intervals, probabilities of improvement), ``... curves`` what the runs
-logged. Test networks have seed 3000 and are used for no choice.
+and seed under ``runs/offloading``, two at a time, and goes on where it stopped; with ``--network``
+12x10, 6x16 or melbourne MA-DRL alone, to be compared with what was trained on 6x10 and runs there
+as it is. ``... score --seeds 2 3 4`` scores what is finished, and adds it to the files in
+``notebooks/results``: ``offloading_6x10.csv`` and so on (means over the networks per policy and
+seed), ``offloading_curves.csv`` (what the runs logged), ``offloading_runs.csv`` (how long they
+took, of which sources). ``... table`` writes ``offloading.md`` from these. Test networks have seed
+3000 and are used for no choice. ``--variant own`` is MA-DRL whose sites have actors of their own,
+as those of F-DRL and IL-DRL have, so that they differ in the critic alone; ``--variant paper`` the
+paper's perceptrons, on one network.
 """
 
 import argparse
-import csv
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from statistics import mean
 
 import torch
-from study_runs import fit
+from offloading_table import BYTES, RESULTS, TRAINED_HERE, lines_of
+from study_runs import add, add_curves, fit
 
-from metagnn.commands.compare_offloading import COLUMNS
-from metagnn.commands.options import interval_cell
-from metagnn.files import write_atomically, write_csv
-from metagnn.offloading_comparison import (
-    compare_offloading,
-    find_sites,
-    improvements,
-    offloading_metrics,
-)
+from metagnn.files import write_atomically
+from metagnn.graphs.checks import require
+from metagnn.offloading_comparison import compare_offloading, find_sites
 from metagnn.offloading_place import Place
 from metagnn.offloading_score import OffloadingScore, summary
 
 RUNS = Path("runs/offloading")
-RESULTS = Path(__file__).parent / "results"
 ALGORITHMS = ("maddpg", "federated", "independent")
 # Seeds 0 and 1 took part in the choice of the configuration.
 SEEDS = list(range(2, 12))
 TEST_SEED = 3000
 NUM_NETWORKS, NUM_STEPS = 100, 20
+# Where all test networks are one, in which only fading, tasks and processors differ.
+NUM_COPIES = 10
 # Melbourne's users do not fit into batches and a replay of the size of the paper's networks.
 _MELBOURNE = {"num_copies": 2, "actor_batch": 2, "critic_batch": 4, "capacity": 200, "warm_up": 20}
 PLACES = {
     "6x10": Place(),
+    "fixed": replace(Place(), network="fixed"),
     "12x10": replace(Place(), num_cells=12),
     "6x16": replace(Place(), users_per_cell=16),
     "melbourne": replace(Place(), network="melbourne"),
 }
 OPTIONS = {
     "6x10": (),
+    "fixed": (),
     "12x10": ("--model.init_args.place.num_cells=12",),
     "6x16": ("--model.init_args.place.users_per_cell=16",),
     "melbourne": (
@@ -56,21 +57,59 @@ OPTIONS = {
     ),
 }
 # Episodes over which the curves are averaged.
-EVERY = 5
-LOGGED = ("reward", "met", "energy_mj", "critic_error", "signalling_bytes")
-LOGGED += tuple(f"site_reward_{site}" for site in range(6))
+EVERY = 10
+LOGGED = ("reward", "met", "energy_mj", *(f"site_reward_{site}" for site in range(6)))
+VALIDATED = ("validation_met", "validation_energy_mj")
 
 
-def train(seeds: list[int], jobs: int, network: str) -> None:
-    """All algorithms of each seed on the paper's networks, or MA-DRL on others."""
-    algorithms = ALGORITHMS if network == "6x10" else ALGORITHMS[:1]
+@dataclass(frozen=True)
+class Variant:
+    """A configuration that is studied.
+
+    Attributes:
+        config: Packaged name.
+        home: Network on which all algorithms learn.
+        algorithms: These.
+        elsewhere: Networks on which they are scored too.
+        options: Options of all runs.
+    """
+
+    config: str = "offloading"
+    home: str = "6x10"
+    algorithms: tuple[str, ...] = ALGORITHMS
+    elsewhere: tuple[str, ...] = ("fixed", "12x10", "6x16", "melbourne")
+    options: tuple[str, ...] = ()
+
+
+VARIANTS = {
+    "": Variant(),
+    "_own": Variant(
+        algorithms=("maddpg",), elsewhere=(), options=("--model.init_args.shape.shared=false",)
+    ),
+    "_paper": Variant("offloading_paper", "fixed", elsewhere=()),
+}
+
+
+def folder_of(suffix: str, seed: int) -> Path:
+    """Runs of a variant and seed."""
+    return RUNS.with_name(RUNS.name + suffix) / str(seed)
+
+
+def train(seeds: list[int], jobs: int, suffix: str, network: str | None) -> None:
+    """All algorithms of each seed where they are at home, or MA-DRL on other networks."""
+    variant = VARIANTS[suffix]
+    at_home = network in (None, variant.home)
+    place = variant.home if network is None else network
+    rule = f"be {variant.home} or one of {variant.elsewhere}"
+    require(at_home or place in variant.elsewhere, "--network", rule, place)
+    algorithms = variant.algorithms if at_home else ALGORITHMS[:1]
 
     def learn(task: tuple[int, str]) -> None:
         seed, algorithm = task
         words = [f"--model.init_args.algorithm={algorithm}", f"--model.init_args.seed={seed}"]
-        folder = RUNS / network / f"{algorithm}-{seed}"
-        seconds = fit(folder, "offloading", *words, *OPTIONS[network])
-        print(f"{algorithm} {seed}: {seconds / 60:.1f} minutes", flush=True)
+        folder = folder_of(suffix, seed) / f"{place}-{algorithm}"
+        seconds = fit(folder, variant.config, *words, *variant.options, *OPTIONS[place])
+        print(f"{place} {algorithm} {seed}: {seconds / 60:.1f} minutes", flush=True)
 
     began = time.monotonic()
     with ThreadPoolExecutor(jobs) as pool:
@@ -78,75 +117,65 @@ def train(seeds: list[int], jobs: int, network: str) -> None:
     print(f"all: {(time.monotonic() - began) / 60:.1f} minutes")
 
 
-def score(network: str) -> None:
-    """Score what was trained on the paper's networks on these, and what was trained here."""
-    trained = find_sites(RUNS / "6x10")
-    if network != "6x10" and (RUNS / network).is_dir():
-        own = find_sites(RUNS / network)
-        trained += [replace(one, algorithm=f"{one.algorithm}, trained here") for one in own]
-    single = network == "melbourne"
-    number = 10 if single else NUM_NETWORKS
-    scores = compare_offloading(trained, PLACES[network], number, NUM_STEPS, TEST_SEED)
+def finished(suffix: str, seeds: list[int], network: str, algorithm: str) -> list[Path]:
+    """Folders of the seeds' runs that have ended."""
+    folders = [folder_of(suffix, seed) / f"{network}-{algorithm}" for seed in seeds]
+    return [folder for folder in folders if (folder / "done").exists()]
+
+
+def score(seeds: list[int], suffix: str) -> None:
+    """Score every run of the seeds, together, so that none differs in more than the seed."""
+    variant = VARIANTS[suffix]
+    folders = []
+    for algorithm in variant.algorithms:
+        of_algorithm = finished(suffix, seeds, variant.home, algorithm)
+        rule = f"be of finished runs of {algorithm} on {variant.home}"
+        require(len(of_algorithm) == len(seeds), "--seeds", rule, seeds)
+        folders += of_algorithm
+    trained = find_sites(*folders)
     names = [field.name for field in fields(OffloadingScore)]
-    rows = [
-        (policy, "" if seed is None else seed, *(f"{summary(one)[name]:.6g}" for name in names))
-        for policy, of_seeds in scores.items()
-        for seed, one in of_seeds.items()
-    ]
-    write_csv(RESULTS / f"offloading_{network}.csv", ["policy", "seed", *names], rows)
-    metrics = offloading_metrics(scores)
-    lines = [f"# Offloading (paper D), {network}", ""]
-    lines += [f"| policy | seeds | {' | '.join(title for title, _, _ in COLUMNS.values())} |"]
-    lines += ["|---" * (len(COLUMNS) + 2) + "|"]
-    for policy in sorted(metrics, key=lambda name: -metrics[name]["met"].value):
-        cells = [
-            interval_cell(metrics[policy][name], digits, scale)
-            for name, (_, digits, scale) in COLUMNS.items()
-        ]
-        lines.append(f"| {policy} | {len(scores[policy])} | {' | '.join(cells)} |")
-    lines.append("")
-    for (better, worse), chance in improvements(scores).items():
-        lines.append(f"- P({better} > {worse}) in deadlines met: {interval_cell(chance, 2)}")
-    for algorithm in dict.fromkeys(one.algorithm for one in trained):
-        sent = mean(t.signalling_bytes for t in trained if t.algorithm == algorithm)
-        lines.append(f"- {algorithm}: {sent / 1e3:.0f} kB of signalling per episode of training")
-    text = "\n".join([*lines, ""])
-    write_atomically(RESULTS / f"offloading_{network}.md", text.encode(), name="results")
-    print(text)
-
-
-def curves() -> None:
-    """What the finished runs logged on the paper's networks: means over episodes."""
-    rows: list[tuple[object, ...]] = []
-    for path in sorted((RUNS / "6x10").glob("*/version_0/metrics.csv")):
-        if not (path.parent.parent / "done").exists():
-            continue
-        algorithm, _, seed = path.parent.parent.name.rpartition("-")
-        with path.open(newline="") as file:
-            logged = list(csv.DictReader(file))
-        for column in LOGGED:
-            found = [float(row[column]) for row in logged if row.get(column)]
-            for first in range(0, len(found), EVERY):
-                values = found[first : first + EVERY]
-                rows.append((algorithm, seed, column, first + len(values), f"{mean(values):.6g}"))
-    header = ["algorithm", "seed", "logged", "episode", "value"]
-    write_csv(RESULTS / "offloading_curves.csv", header, rows)
+    stem = RESULTS / f"offloading{suffix}"
+    for network in (variant.home, *variant.elsewhere):
+        place, here = PLACES[network], list(trained)
+        own = finished(suffix, seeds, network, "maddpg") if network in variant.elsewhere else []
+        if own:
+            here += [replace(o, algorithm=f"{o.algorithm}{TRAINED_HERE}") for o in find_sites(*own)]
+        number = NUM_NETWORKS if place.network == "random" else NUM_COPIES
+        sent = {(one.algorithm, one.seed): f"{one.signalling_bytes:.0f}" for one in here}
+        scores = compare_offloading(here, place, number, NUM_STEPS, TEST_SEED)
+        rows: list[Sequence[object]] = []
+        for policy, of_seeds in scores.items():
+            for seed, one in of_seeds.items():
+                means = summary(one)
+                key = (policy, "" if seed is None else seed)
+                values = (f"{means[name]:.6g}" for name in names)
+                rows.append((*key, *values, sent.get(key, "")))
+        path = stem.with_name(f"{stem.name}_{network}.csv")
+        add(path, ("policy", "seed", *names, BYTES), rows)
+        print(path, flush=True)
+    for seed in seeds:
+        add_curves(stem, folder_of(suffix, seed), seed, LOGGED, VALIDATED, EVERY)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("train", "score", "curves"))
+    parser.add_argument("step", choices=("train", "score", "table"))
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
-    parser.add_argument("--network", choices=list(PLACES), default="6x10")
+    parser.add_argument("--network", choices=list(PLACES), help="where MA-DRL is trained instead")
+    parser.add_argument("--variant", choices=("own", "paper"), help="see above")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    suffix = "" if arguments.variant is None else f"_{arguments.variant}"
     if arguments.step == "train":
-        train(arguments.seeds, arguments.jobs, arguments.network)
-    elif arguments.step == "curves":
-        curves()
+        train(arguments.seeds, arguments.jobs, suffix, arguments.network)
+    elif arguments.step == "score":
+        score(arguments.seeds, suffix)
     else:
-        score(arguments.network)
+        lines = lines_of(suffix, VARIANTS[suffix].home, VARIANTS[suffix].elsewhere)
+        path = RESULTS / f"offloading{suffix}.md"
+        write_atomically(path, "\n".join(lines).encode(), name="results")
+        print("\n".join(lines))
 
 
 if __name__ == "__main__":

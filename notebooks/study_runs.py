@@ -1,5 +1,9 @@
-"""Runs of the studies: each in a folder of its own, stamped with what it was made from."""
+"""Runs of the studies: each in a folder of its own, stamped with what it was made from.
 
+What comes of them is added to CSV files seed by seed.
+"""
+
+import csv
 import hashlib
 import multiprocessing
 import shutil
@@ -9,10 +13,79 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from statistics import mean
 
 from metagnn.configs import config_path
-from metagnn.files import write_atomically
+from metagnn.files import write_atomically, write_csv
 from metagnn.graphs.checks import require
+
+Row = dict[str, str]
+
+
+def read(path: Path) -> list[Row]:
+    """Rows of a file, none if it is not there."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def add(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Add rows to a file, in place of those that it holds of the same seeds."""
+    new = [dict(zip(header, map(str, row), strict=True)) for row in rows]
+    fresh = {row["seed"] for row in new}
+    kept = [row for row in read(path) if row["seed"] not in fresh]
+    ordered = sorted(kept + new, key=lambda row: int(row["seed"] or -1))
+    write_csv(path, header, [[row[name] for name in header] for row in ordered])
+
+
+def add_curves(
+    stem: Path,
+    folder: Path,
+    seed: int,
+    logged: Sequence[str],
+    validated: Sequence[str],
+    every: int,
+) -> None:
+    """Add what the finished runs of a seed logged, and how long they took.
+
+    Args:
+        stem: Path of the results, to which ``_curves.csv`` and ``_runs.csv`` are appended.
+        folder: Holds a folder for each run.
+        seed: Their seed.
+        logged: Columns of which means over episodes are kept.
+        validated: Columns that are kept as they are.
+        every: Episodes of a mean.
+    """
+    rows: list[Sequence[object]] = []
+    runs: list[Sequence[object]] = []
+    for done in sorted(folder.glob("*/done")):
+        run = done.parent
+        lines = read(run / "version_0/metrics.csv")
+        for column in logged:
+            found = [float(row[column]) for row in lines if row.get(column)]
+            for first in range(0, len(found), every):
+                values = found[first : first + every]
+                rows.append((run.name, seed, column, first + len(values), f"{mean(values):.4g}"))
+        for column in validated:
+            for row in lines:
+                if row.get(column):
+                    episode = int(row["epoch"]) + 1
+                    rows.append((run.name, seed, column, episode, f"{float(row[column]):.4g}"))
+        seconds, sources = done.read_text().splitlines()[:2]
+        runs.append((run.name, seed, seconds, sources))
+    header = ("run", "seed", "logged", "episode", "value")
+    add(stem.with_name(f"{stem.name}_curves.csv"), header, rows)
+    add(stem.with_name(f"{stem.name}_runs.csv"), ("run", "seed", "seconds", "sources"), runs)
+
+
+def minutes_of_seeds(runs: Iterable[Row]) -> str:
+    """Minutes of one core that all runs of each seed took."""
+    seconds: dict[int, float] = {}
+    for row in runs:
+        seed = int(row["seed"])
+        seconds[seed] = seconds.get(seed, 0.0) + float(row["seconds"])
+    return ", ".join(f"{seconds[seed] / 60:.0f}" for seed in sorted(seconds))
 
 
 def digest_of(paths: Iterable[Path]) -> str:

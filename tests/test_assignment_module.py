@@ -525,7 +525,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_pooled(tmp_path: Path) -
     other["run"]["shape"]["colour"] = 1
     write_checkpoint(tmp_path / "1/last.ckpt", other)
     with pytest.raises(ValueError, match=r"`runs` must hold networks of this version"):
-        find_trained(tmp_path)
+        find_trained(tmp_path / "1")
 
 
 def test_the_base_stations_model_runs_for_any_users(meta_checkpoint: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from metagnn.checkpoint import write_checkpoint
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.graphs.interference import DenseGraph
 from metagnn.maddpg import MADDPGSettings
@@ -158,14 +159,18 @@ def test_clusters_average_among_themselves(tmp_path: Path) -> None:
 
 def test_signalling_by_hand(tmp_path: Path) -> None:
     # 9 users' gains on 4 channels, 3 sites' interference on 4, 3 numbers of each task and 4 of each
-    # action, 2 copies of 3 slots in 2 episodes, 4 bytes each.
+    # action in 3 slots of 2 episodes, 4 bytes each, however many copies there are.
     numbers = 9 * 4 + 3 * 4 + 9 * 3 + 9 * 4
-    assert float(_fit(tmp_path, 2).signalling_bytes) == 4 * numbers * 2 * 3 * 2
+    assert float(_fit(tmp_path, 2).signalling_bytes) == 4 * numbers * 3 * 2
+    alone = replace(SETTINGS, num_copies=1)
+    assert float(_fit(tmp_path, 2, maddpg=alone).signalling_bytes) == 4 * numbers * 3 * 2
     assert float(_fit(tmp_path, 2, algorithm="independent").signalling_bytes) == 0
     found = _fit(tmp_path, 2, algorithm="federated", average_every=1)
     size = sum(p.numel() for p in found.agents.parameters())
     # All models to the server and back, in each of two rounds.
     assert float(found.signalling_bytes) == 4 * size * 2 * 2
+    single = _fit(tmp_path, 2, algorithm="federated", average_every=1, maddpg=alone)
+    assert float(single.signalling_bytes) == 4 * size * 2 * 2
 
 
 def test_the_replay_holds_what_happened(tmp_path: Path) -> None:
@@ -254,15 +259,61 @@ def test_runs_are_found_and_their_policies_run_elsewhere(tmp_path: Path) -> None
         alone.policy(replace(PLACE, num_cells=4))
 
 
+def _kept(folder: Path, epochs: int = 1, **changed: Any) -> None:
+    trainer = _trainer(folder, epochs)
+    trainer.fit(_learner(**changed))
+    trainer.save_checkpoint(folder / "last.ckpt")
+
+
 def test_runs_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`runs` must hold a last.ckpt of a run"):
         find_sites(tmp_path)
-    trainer = _trainer(tmp_path, 2)
-    trainer.fit(_learner())
-    trainer.save_checkpoint(tmp_path / "a" / "last.ckpt")
-    trainer.save_checkpoint(tmp_path / "b" / "last.ckpt")
+    for name in ("a", "b"):
+        _kept(tmp_path / name)
     with pytest.raises(ValueError, match=r"`runs` must hold one run of \('maddpg', 0\)"):
         find_sites(tmp_path)
+    write_checkpoint(tmp_path / "a" / "last.ckpt", {"run": {"kind": "MetaPPO"}})
+    with pytest.raises(ValueError, match="`runs` must hold runs of OffloadingLearner only"):
+        find_sites(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "changed", "name"),
+    [
+        (2, {}, "num_episodes"),
+        (1, {"place": replace(PLACE, patience=2.0)}, "place"),
+        (1, {"shape": replace(SHAPE, shared=False)}, "shape"),
+        (1, {"maddpg": replace(SETTINGS, num_steps=4)}, "maddpg"),
+        (1, {"average_every": 3}, "average_every"),
+    ],
+)
+def test_runs_that_differ_in_more_than_the_seed_are_refused(
+    epochs: int, changed: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    _kept(tmp_path / "0")
+    _kept(tmp_path / "1", seed=1)
+    assert [one.seed for one in find_sites(tmp_path / "0", tmp_path / "1")] == [0, 1]
+    _kept(tmp_path / "2", epochs, seed=2, **changed)
+    # Another algorithm may learn otherwise.
+    _kept(tmp_path / "3", epochs, seed=2, algorithm="independent", **changed)
+    assert len(find_sites(tmp_path / "1", tmp_path / "3")) == 2
+    message = rf"`runs` must hold runs of \('maddpg',\) with one {name}, "
+    with pytest.raises(ValueError, match=message):
+        find_sites(tmp_path)
+
+
+def test_unfinished_runs_are_refused_unless_they_went_on_elsewhere(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, 3, callbacks=[_Stop()])
+    trainer.fit(_learner())
+    trainer.save_checkpoint(tmp_path / "version_0" / "last.ckpt")
+    message = r"`runs` must hold finished runs \(2 of 3 episodes are done\)"
+    with pytest.raises(ValueError, match=message):
+        find_sites(tmp_path)
+    _kept(tmp_path / "other", 3, seed=1)
+    with pytest.raises(ValueError, match=message):
+        find_sites(tmp_path)
+    _kept(tmp_path / "version_1", 3)
+    assert sorted(one.seed for one in find_sites(tmp_path)) == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ def heuristic(
        which energies of slow transmissions are proportional, by the Hungarian method.
     2. Shares of the server in proportion to cycles over deadline.
     3. Ratio and power of the least energy that meets the deadline (`least_energy`), if noise and
-       interference are ``margin_db`` above those of the slot before.
+       interference are ``margin_db`` above those of the slot before. That a transmission may be
+       given up is not foreseen.
     """
     margin = 10.0 ** (margin_db / 10.0)
     disturbance_w = margin * (radio.noise_w + slot.interference_at_own)

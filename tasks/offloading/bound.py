@@ -37,7 +37,8 @@ def relaxation(slot: Slot, radio: Radio) -> Bound:
     lowers rates, and a share of a server only slows it. So the best assignment of a cell's
     channels under them bounds P0 (paper D, Eq. 11) from below. Meeting as many deadlines as
     possible comes first, energy second. A user that cannot meet its deadline counts with the least
-    energy at all.
+    energy at all, which is never that of a transmission that was given up: it takes more than
+    local computing.
     """
     tasks, devices = slot.tasks, slot.devices
 

@@ -116,10 +116,12 @@ class Cost:
     """What came of a decision, all ``[B, I]``.
 
     Attributes:
-        local_s: Delays of local computing [s] (Eq. 3).
-        edge_s: Delays of transmission and edge computing [s] (Eq. 9).
-        local_j: Energies of local computing [J] (Eq. 4).
-        transmission_j: Energies of transmission [J] (Eq. 6).
+        local_s: When local computing ends [s] (Eq. 3), that of an offloaded share whose
+            transmission was given up included.
+        edge_s: Delays of transmission and edge computing [s] (Eq. 9), or when the transmission was
+            given up.
+        local_j: Energies of local computing [J] (Eq. 4), that of shares given up included.
+        transmission_j: Energies of transmission [J] (Eq. 6), until it was given up.
         edge_j: Energies of edge computing [J] (Eq. 8).
         met: Whether the deadline was met (C1).
     """
@@ -181,17 +183,24 @@ def cost(
     noise_w: float,
     patience: float = math.inf,
 ) -> Cost:
-    """Delays and energies of a decision (paper D, Eq. 2 to 10), and whether C1 holds.
+    r"""Delays and energies of a decision (paper D, Eq. 2 to 10), and whether C1 holds.
 
-    Under strong interference a transmission of Eq. 5 may last for days and take megajoules. With
-    ``patience`` it stops after so many deadlines, and counts as if it had ended then.
+    Under strong interference a transmission of Eq. 5 may last for days and take megajoules. One
+    that would last longer than ``patience`` deadlines is given up at that time :math:`\pi T`, and
+    the server computes nothing. Then the user computes the offloaded share itself, once it is done
+    with its own:
+
+    .. math:: T^{loc} = \max\left((1 - \alpha) \omega / C, \pi T\right) + \alpha \omega / C, \quad
+              E = \omega \varepsilon + p \pi T
+
+    So what is given up takes more time and energy than local computing from the start.
 
     Args:
         slot: Channels, tasks and processors.
         decision: Who offloads what, where and how.
         bandwidth_hz: Bandwidth B of a channel [Hz].
         noise_w: Noise power on a channel [W].
-        patience: Longest transmission over the deadline [1]; infinite in the paper.
+        patience: Deadlines after which a transmission is given up [1]; infinite in the paper.
     """
     at_channel = decision.channel.clamp(min=0).unsqueeze(-1)
     interference_w = received_w(slot, decision).mT[:, slot.cell].gather(-1, at_channel).squeeze(-1)
@@ -202,20 +211,24 @@ def cost(
     def where_offloaded(value: Tensor) -> Tensor:
         return torch.where(decision.offloads, value, 0.0)
 
+    transmission_s = where_offloaded(ratio * tasks.size_bit / rate)
+    longest_s = patience * tasks.deadline_s
+    given_up = transmission_s > longest_s
+    transmission_s = torch.minimum(transmission_s, longest_s)
+    served = torch.where(given_up, 0.0, ratio) * tasks.cycles
     local_s = (1.0 - ratio) * tasks.cycles / devices.user_hz
-    wanted_s = where_offloaded(ratio * tasks.size_bit / rate)
-    transmission_s = torch.minimum(wanted_s, patience * tasks.deadline_s)
-    execution_s = where_offloaded(ratio * tasks.cycles / (decision.share * slot.server_hz))
-    edge_s = transmission_s + execution_s
+    afterwards_s = torch.maximum(local_s, transmission_s) + ratio * tasks.cycles / devices.user_hz
+    local_s = torch.where(given_up, afterwards_s, local_s)
+    edge_s = transmission_s + where_offloaded(served / (decision.share * slot.server_hz))
     # A power or share chosen to meet the deadline exactly may miss it by rounding.
     latest_s = tasks.deadline_s * (1.0 + 1e-5)
     return Cost(
         local_s,
         edge_s,
-        local_j=(1.0 - ratio) * tasks.cycles * devices.user_j_per_cycle,
+        local_j=(tasks.cycles - served) * devices.user_j_per_cycle,
         transmission_j=decision.power_w * transmission_s,
-        edge_j=ratio * tasks.cycles * slot.server_j_per_cycle,
-        met=torch.maximum(local_s, wanted_s + execution_s) <= latest_s,
+        edge_j=served * slot.server_j_per_cycle,
+        met=~given_up & (torch.maximum(local_s, edge_s) <= latest_s),
     )
 
 

@@ -59,7 +59,8 @@ class Offloading:
         reward: ``cooperative``, the sum over all users for every site (Eq. 12), or ``local``, that
             over its own users (Eq. 23).
         revenue: What a deadline that is met is worth (beta of Eq. 13) [J].
-        patience: Longest transmission over the deadline (see `cost`); the paper has no limit.
+        patience: Deadlines after which a transmission is given up (see `cost`); infinite in the
+            paper.
 
     Raises:
         ValueError: If an argument is out of range.

@@ -387,6 +387,22 @@ def test_no_random_search_is_better_than_the_bound() -> None:
     assert _check_bound(bound, slot, _cost(slot, decision, radio)) > 500
 
 
+def test_nothing_that_is_given_up_beats_the_bound() -> None:
+    radio = Radio(num_channels=3, power_min_dbm=-90.0)
+    slot = _first_slot(_dropped(50, 2, 2), radio)
+    # Nobody can meet such deadlines, so what is met is no reason to need more energy.
+    slot = replace(slot, tasks=replace(slot.tasks, deadline_s=1e-4 * slot.tasks.deadline_s))
+    bound = relaxation(slot, radio)
+    assert not bool(bound.allowed.any())
+    ratio = torch.rand(50, 4, generator=generator(2)).clamp(min=1e-3)
+    scores = torch.randn(50, 4, 3, generator=generator(3))
+    weakest_w = torch.full((50, 4, 1), radio.power_min_w)
+    decision = construct(ratio, scores, weakest_w, torch.zeros(50, 4), slot.cell, 2)
+    found = cost(slot, decision, radio.bandwidth_hz, radio.noise_w, patience=1.5)
+    assert not bool((found.edge_j > 0.0).any())
+    assert bool((_per_cell(found.energy_j, slot) >= _per_cell(bound.energy_j, slot)).all())
+
+
 # --- the baselines --------------------------------------------------------------------------------
 
 

@@ -231,20 +231,59 @@ def test_the_rate_is_shannons() -> None:
     )
 
 
-def test_patience_ends_a_transmission_that_would_last_long() -> None:
-    # At 0.1 mW the SNR is 0.003: 46 s; twice the deadline are 2.7 s.
+@pytest.mark.parametrize(
+    ("ratio", "deadline_s", "wanted"),
+    [
+        # Given up after two deadlines; 1.5e9 cycles at 1e9 cycle/s follow.
+        (1.0, 1.35, [2.7 + 1.5, 2.7, 1.5, 2.7e-4, 0.0]),
+        # Half of them had been computed during the transmission.
+        (0.5, 1.35, [2.7 + 0.75, 2.7, 1.5, 2.7e-4, 0.0]),
+        # They still last 0.55 s when the transmission is given up.
+        (0.5, 0.1, [0.75 + 0.75, 0.2, 1.5, 2e-5, 0.0]),
+    ],
+)
+def test_what_is_given_up_is_computed_locally_afterwards(
+    ratio: float, deadline_s: float, wanted: list[float]
+) -> None:
+    # At 0.1 mW the SNR is 0.003: 46 s.
+    slot, decision = _alone(ratio, power_w=1e-4)
+    deadlines = torch.full_like(slot.tasks.deadline_s, deadline_s)
+    slot = replace(slot, tasks=replace(slot.tasks, deadline_s=deadlines))
+    found = cost(slot, decision, BANDWIDTH_HZ, NOISE_W, patience=2.0)
+    assert _values(found) == pytest.approx(wanted)
+    assert not bool(found.met)
+    # Local computing from the start takes less of both.
+    local = cost(slot, _local(slot), BANDWIDTH_HZ, NOISE_W, patience=2.0)
+    assert float(found.energy_j) > float(local.energy_j)
+    assert float(found.latency_s) >= float(local.latency_s)
+
+
+def test_infinite_patience_is_the_papers() -> None:
     slot, decision = _alone(1.0, power_w=1e-4)
     endless = cost(slot, decision, BANDWIDTH_HZ, NOISE_W)
     wanted_s = 2e6 / (10e6 * math.log2(1.003))
-    assert float(endless.edge_s) == pytest.approx(wanted_s + 0.3)
-    assert float(endless.transmission_j) == pytest.approx(1e-4 * wanted_s)
-    stopped = cost(slot, decision, BANDWIDTH_HZ, NOISE_W, patience=2.0)
-    assert float(stopped.edge_s) == pytest.approx(2.7 + 0.3)
-    assert float(stopped.transmission_j) == pytest.approx(2.7e-4)
-    assert float(stopped.edge_j) == pytest.approx(0.015)
-    assert not bool(stopped.met)
-    in_time = [cost(*_alone(1.0), BANDWIDTH_HZ, NOISE_W, patience=p) for p in (2.0, math.inf)]
-    assert _values(in_time[0]) == _values(in_time[1])
+    assert _values(endless) == pytest.approx([0.0, wanted_s + 0.3, 0.0, 1e-4 * wanted_s, 0.015])
+
+
+def test_who_is_patient_enough_pays_what_the_paper_says() -> None:
+    # A transmission of 0.1 s and a deadline of 0.08 s: missed, but not given up.
+    slot, decision = _alone(1.0)
+    deadlines = torch.full_like(slot.tasks.deadline_s, 0.08)
+    slot = replace(slot, tasks=replace(slot.tasks, deadline_s=deadlines))
+    given_up, late = (cost(slot, decision, BANDWIDTH_HZ, NOISE_W, p) for p in (1.24, 1.26))
+    assert _values(late) == pytest.approx([0.0, 0.4, 0.0, 0.01, 0.015])
+    assert _values(given_up) == pytest.approx([0.0992 + 1.5, 0.0992, 1.5, 0.00992, 0.0])
+    assert not bool(late.met)
+    assert not bool(given_up.met)
+
+
+def test_a_share_too_small_to_matter_that_is_given_up_misses_its_deadline() -> None:
+    slot, decision = _alone(1e-6, power_w=1e-12)
+    deadlines = torch.full_like(slot.tasks.deadline_s, 1.6)
+    slot = replace(slot, tasks=replace(slot.tasks, deadline_s=deadlines))
+    found = cost(slot, decision, BANDWIDTH_HZ, NOISE_W, patience=1.0)
+    assert float(found.latency_s) == pytest.approx(1.6 + 1.5e-6, rel=1e-9)
+    assert not bool(found.met)
 
 
 def test_the_value_of_a_latency_is_the_papers_equation_13() -> None:

@@ -163,9 +163,11 @@ def test_patience_limits_what_a_transmission_takes() -> None:
     found = environment.step(Decision(ones, channel, 1e-12 * ones, 0.5 * ones)).info.cost
     # Twelve orders of magnitude below the largest power, nothing arrives in time.
     deadline_s = slot.tasks.deadline_s
-    wanted_s = 1.5 * deadline_s + slot.tasks.cycles / 25e9
-    torch.testing.assert_close(found.edge_s, wanted_s)
+    torch.testing.assert_close(found.edge_s, 1.5 * deadline_s)
+    torch.testing.assert_close(found.local_s, 1.5 * deadline_s + slot.tasks.cycles / 1e9)
     torch.testing.assert_close(found.transmission_j, 1.5e-12 * deadline_s)
+    torch.testing.assert_close(found.local_j, slot.tasks.cycles / 1e9)
+    assert not bool(found.edge_j.any())
     assert not bool(found.met.any())
 
 

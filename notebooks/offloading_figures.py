@@ -1,0 +1,168 @@
+"""Figures 4 to 7 of paper D, drawn from the CSV files of `offloading_study.py`.
+
+Run ``python notebooks/offloading_figures.py [--variant paper]``; writes
+``results/offloading_4.png`` to ``offloading_7.png``. Lines and bars are inter-quartile means over
+training seeds, bands and whiskers their 95 % bootstrap intervals.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from offloading_table import RESULTS, column
+from study_figures import Style, over_seeds
+from study_runs import Row, read
+
+from metagnn.plots import figure_of, save_figure
+from metagnn.seed_statistics import interquartile_mean
+from metagnn.tasks.power_control.metrics import Estimate
+
+STYLES: dict[str, Style] = {
+    "maddpg": ("MA-DRL", "#0072B2", "-", "o"),
+    "federated": ("F-DRL", "#009E73", "-.", "s"),
+    "independent": ("IL-DRL", "#D55E00", "--", "^"),
+    "heuristic": ("heuristic", "#999999", "--", "X"),
+    "full offloading": ("full offloading", "#E69F00", ":", "v"),
+    "local computing": ("local computing", "#CC79A7", ":", "P"),
+}
+ALGORITHMS = ("maddpg", "federated", "independent")
+COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+USERS = 60
+# Energies of Figure 6: title, columns of which they are the sum, colour.
+ENERGIES = {
+    "total": (("energy_j",), "#0072B2"),
+    "local computing": (("local_j",), "#E69F00"),
+    "offloading": (("transmission_j", "edge_j"), "#009E73"),
+}
+
+
+def convergence(curves: list[Row], scores: list[Row], home: str, suffix: str) -> None:
+    """Figure 4: reward of the whole system, with exploration, and what needs no training."""
+    figure, (axis,) = figure_of(5.5, 3.6, 1)
+    for algorithm in ALGORITHMS:
+        rows = [
+            {**row, "value": str(USERS * float(row["value"]))}
+            for row in logged(curves, f"{home}-{algorithm}", "reward")
+        ]
+        over_seeds(axis, rows, "episode", "value", STYLES[algorithm])
+    for policy in ("heuristic", "full offloading"):
+        label, colour, dashes, _ = STYLES[policy]
+        (reward,) = column(scores, policy, "reward").values()
+        axis.axhline(USERS * reward, color=colour, linestyle=dashes, label=label, linewidth=1)
+    axis.set_xlabel("episode")
+    axis.set_ylabel("system reward per slot [J]")
+    axis.legend(fontsize=8, frameon=False)
+    save(figure, suffix, 4)
+
+
+def rewards_of_sites(curves: list[Row], home: str, suffix: str) -> None:
+    """Figure 5: local reward of each site."""
+    figure, axes = figure_of(11.0, 3.6, len(ALGORITHMS))
+    for axis, algorithm in zip(axes, ALGORITHMS, strict=True):
+        for site, colour in enumerate(COLOURS):
+            rows = logged(curves, f"{home}-{algorithm}", f"site_reward_{site}")
+            over_seeds(axis, rows, "episode", "value", (f"site {site + 1}", colour, "-", "o"))
+        axis.set_title(STYLES[algorithm][0], fontsize=10)
+        axis.set_xlabel("episode")
+    low, high = (f(axis.get_ylim()[end] for axis in axes) for end, f in enumerate((min, max)))
+    for axis in axes:
+        axis.set_ylim(low, high)
+    axes[0].set_ylabel("local reward per slot [J]")
+    axes[-1].legend(fontsize=8, frameon=False, ncols=2)
+    save(figure, suffix, 5)
+
+
+def energies(scores: list[Row], suffix: str) -> None:
+    """Figure 6: energy per task, and its parts."""
+    figure, (axis,) = figure_of(6.5, 3.6, 1)
+    width = 0.8 / len(ENERGIES)
+    for number, (title, (names, colour)) in enumerate(ENERGIES.items()):
+        found = []
+        for policy in STYLES:
+            parts = [column(scores, policy, name).values() for name in names]
+            found.append(of_seeds([1e3 * sum(values) for values in zip(*parts, strict=True)]))
+        at = [place + (number - 1) * width for place in range(len(found))]
+        bars(axis, at, found, width, [colour] * len(found), title)
+    axis.set_yscale("log")
+    axis.set_ylim(bottom=0.1)
+    axis.set_ylabel("energy per task [mJ]")
+    axis.legend(fontsize=8, frameon=False)
+    of_policies(axis)
+    save(figure, suffix, 6)
+
+
+def guarantees(scores: list[Row], suffix: str) -> None:
+    """Figure 7: share of deadlines that are met."""
+    figure, (axis,) = figure_of(5.5, 3.6, 1)
+    found = [
+        of_seeds([100.0 * value for value in column(scores, policy, "met").values()])
+        for policy in STYLES
+    ]
+    colours = [style[1] for style in STYLES.values()]
+    bars(axis, list(range(len(found))), found, 0.7, colours)
+    for place, estimate in enumerate(found):
+        axis.text(place, estimate.value + 2.0, f"{estimate.value:.1f}", ha="center", fontsize=8)
+    axis.set_ylim(0.0, 108.0)
+    axis.set_ylabel("latency guaranteed [%]")
+    of_policies(axis)
+    save(figure, suffix, 7)
+
+
+def logged(curves: list[Row], run: str, name: str) -> list[Row]:
+    """What runs of a kind logged of something."""
+    return [row for row in curves if (row["run"], row["logged"]) == (run, name)]
+
+
+def of_seeds(values: Sequence[float]) -> Estimate:
+    """Inter-quartile mean over seeds."""
+    return interquartile_mean(torch.tensor(values, dtype=torch.float64).unsqueeze(-1))
+
+
+def bars(
+    axis: Axes,
+    at: Sequence[float],
+    found: Sequence[Estimate],
+    width: float,
+    colours: Sequence[str],
+    label: str | None = None,
+) -> None:
+    """Bars with whiskers where there are several seeds."""
+    values = [one.value for one in found]
+    down = [0.0 if one.low is None else one.value - one.low for one in found]
+    up = [0.0 if one.high is None else one.high - one.value for one in found]
+    whiskers = {"elinewidth": 1, "capsize": 2}
+    axis.bar(at, values, width, yerr=[down, up], color=colours, label=label, error_kw=whiskers)
+
+
+def of_policies(axis: Axes) -> None:
+    """An axis with a place for each policy."""
+    axis.set_xticks(range(len(STYLES)), [style[0] for style in STYLES.values()], fontsize=8)
+    axis.tick_params(axis="x", rotation=20)
+    axis.grid(visible=False, axis="x")
+
+
+def save(figure: Figure, suffix: str, number: int) -> None:
+    """Write a figure of the paper's number."""
+    path = RESULTS / f"offloading{suffix}_{number}.png"
+    save_figure(figure, path)
+    print(path)
+
+
+def main() -> None:
+    """Draw all figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--variant", choices=("paper",), help="the paper's perceptrons")
+    arguments = parser.parse_args()
+    suffix, home = ("", "6x10") if arguments.variant is None else ("_paper", "fixed")
+    curves = read(RESULTS / f"offloading{suffix}_curves.csv")
+    scores = read(RESULTS / f"offloading{suffix}_{home}.csv")
+    convergence(curves, scores, home, suffix)
+    rewards_of_sites(curves, home, suffix)
+    energies(scores, suffix)
+    guarantees(scores, suffix)
+
+
+if __name__ == "__main__":
+    main()
