@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metagnn.checkpoint import read_checkpoint
+from metagnn.finished_runs import Kind, finished_runs
 from metagnn.graphs.checks import require
 from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings
@@ -86,32 +86,17 @@ def find_spectrum(folder: Path, place: SpectrumPlace) -> list[TrainedSpectrum]:
         ValueError: If there is none, one is unfinished or of something else, two are of one agent
             and seed, or runs of one agent differ in more than the seed.
     """
-    paths = sorted(folder.rglob("last.ckpt"))
-    require(len(paths) > 0, "runs", "hold a last.ckpt of a run", str(folder))
-    found: dict[tuple[str, int], Path] = {}
-    facts: dict[str, dict[str, Any]] = {}
-    policies = []
-    for path in paths:
-        checkpoint = read_checkpoint(path, name="runs")
-        run: dict[str, Any] = checkpoint.get("run", {})
-        known = run.get("kind") == "SpectrumLearner"
-        require(known, "runs", "hold runs of SpectrumLearner only", str(path))
-        done, total = run["num_done"], run["num_episodes"]
-        require(done == total, "runs", f"hold finished runs ({done} of {total})", str(path))
-        key = run["agent"], run["seed"]
-        rule = f"hold one run of {key} (agent, seed), as {found.get(key)}"
-        require(key not in found, "runs", rule, str(path))
-        found[key] = path
-        mine = {name: value for name, value in run.items() if name != "seed"}
-        first = facts.setdefault(key[0], mine)
-        for name, value in mine.items():
-            rule = f"hold runs of {key[0]} with one {name}, {first.get(name)}"
-            require(first.get(name) == value, "runs", rule, f"{value} in {path}")
-        policies.append(_policy(run, checkpoint["state_dict"], place))
-    return policies
+    found = finished_runs([folder], ("SpectrumLearner",), _kind, "agent, seed")
+    return [_policy(one.facts, one.state, place) for one in found]
 
 
-def _policy(run: Mapping[str, Any], state: Mapping[str, Tensor], place: SpectrumPlace) -> Any:
+def _kind(run: Mapping[str, Any], is_last: bool) -> Kind | None:
+    return (run["agent"],) if run["num_done"] == run["num_episodes"] else None
+
+
+def _policy(
+    run: Mapping[str, Any], state: Mapping[str, Tensor], place: SpectrumPlace
+) -> TrainedSpectrum:
     widths = tuple(run["shape"]["hidden_channels"])
     shape = PolicyShape(**{**run["shape"], "hidden_channels": widths})
     policy = place.policy(shape)
