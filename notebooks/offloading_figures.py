@@ -88,7 +88,8 @@ def energies(scores: list[Row], suffix: str) -> None:
     axis.set_yscale("log")
     axis.set_ylim(bottom=0.1)
     axis.set_ylabel("energy per task [mJ]")
-    axis.legend(fontsize=8, frameon=False)
+    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(ENERGIES)}
+    axis.legend(fontsize=8, frameon=False, **above)
     of_policies(axis)
     save(figure, suffix, 6)
 
@@ -103,7 +104,8 @@ def guarantees(scores: list[Row], suffix: str) -> None:
     colours = [style[1] for style in STYLES.values()]
     bars(axis, list(range(len(found))), found, 0.7, colours)
     for place, estimate in enumerate(found):
-        axis.text(place, estimate.value + 2.0, f"{estimate.value:.1f}", ha="center", fontsize=8)
+        top = estimate.value if estimate.high is None else estimate.high
+        axis.text(place, top + 2.0, f"{estimate.value:.1f}", ha="center", fontsize=8)
     axis.set_ylim(0.0, 108.0)
     axis.set_ylabel("latency guaranteed [%]")
     of_policies(axis)
@@ -141,6 +143,7 @@ def of_policies(axis: Axes) -> None:
     axis.set_xticks(range(len(STYLES)), [style[0] for style in STYLES.values()], fontsize=8)
     axis.tick_params(axis="x", rotation=20)
     axis.grid(visible=False, axis="x")
+    axis.set_axisbelow(True)
 
 
 def save(figure: Figure, suffix: str, number: int) -> None:

@@ -48,7 +48,7 @@ PLACES = {
 }
 OPTIONS = {
     "6x10": (),
-    "fixed": (),
+    "fixed": ("--model.init_args.place.network=fixed",),
     "12x10": ("--model.init_args.place.num_cells=12",),
     "6x16": ("--model.init_args.place.users_per_cell=16",),
     "melbourne": (
