@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from metagnn.graphs.interference import DenseGraph
+from metagnn.graphs.neighbours import Neighbours
 from metagnn.graphs.randomness import generator
+from metagnn.graphs.sparse_interference import Graph, SparseGraph, SparseWeight
 from metagnn.models.attention import HistoryAttention
 from metagnn.models.recurrent import Recurrent
 from metagnn.models.spectrum import GraphPolicy, Memory, PolicyShape, Seen
@@ -201,3 +203,21 @@ def test_a_flat_policy_takes_networks_of_its_sizes_only() -> None:
     seen = _seen(2)
     with pytest.raises(ValueError, match=r"`network` must have the sizes \(5, 3, 6\)"):
         policy(seen, policy.start(seen))
+
+
+@pytest.mark.parametrize("on_lists", [False, True])
+def test_features_are_the_same_whichever_axis_comes_first(on_lists: bool) -> None:
+    policy = _policy("graph", "none")
+    assert isinstance(policy, GraphPolicy)
+    graph: Graph = _seen(2, 3).graph
+    if on_lists:
+        target, source = (~torch.eye(LINKS, dtype=torch.bool)).nonzero().unbind(-1)
+        pairs = Neighbours(LINKS, source, target)
+        dense: Tensor = graph.edge_weight  # type: ignore[assignment]
+        own = dense.diagonal(dim1=-2, dim2=-1)
+        weight = SparseWeight(pairs, dense[..., source, target], own)
+        graph = SparseGraph(graph.node, weight)
+    given = dict(policy.named_parameters())
+    first, last = (policy.encode(graph, given, agents_first=way) for way in (True, False))
+    assert first.shape == (LINKS, 2, 3, BANDS, 8)
+    torch.testing.assert_close(first.movedim(0, -3), last, atol=1e-5, rtol=1e-5)
