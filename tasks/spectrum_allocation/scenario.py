@@ -57,9 +57,9 @@ class Terrain:
 
 # Heights of TR 38.901, Section 7.2; with these sides most links are usable and all interfere.
 TERRAINS = (
-    Terrain("urban_micro", 400.0, 10.0),
-    Terrain("urban_macro", 600.0, 25.0),
-    Terrain("rural_macro", 1500.0, 35.0),
+    Terrain("urban_micro", 500.0, 10.0),
+    Terrain("urban_macro", 800.0, 25.0),
+    Terrain("rural_macro", 2500.0, 35.0),
 )
 
 
@@ -178,7 +178,7 @@ class ScenarioFamily:
     network: Network = "random"
     terrains: tuple[str, ...] = ("urban_micro", "urban_macro", "rural_macro")
     frequency_hz: float = 3.5e9
-    load_mbit_s: Range = (1.0, 6.0)
+    load_mbit_s: Range = (2.0, 8.0)
     speed_max_m_s: float = 15.0
     load_swing: float = 0.5
     load_switch: float = 0.02
