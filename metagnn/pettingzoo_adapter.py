@@ -227,10 +227,10 @@ class ParallelOffloading(_Parallel):
 class ParallelSpectrumAllocation(_Parallel):
     """`SpectrumAllocation` with a PettingZoo agent per node.
 
-    Every reset draws a new scenario, so a node may serve other links than before. It sees the features
-    of all links (``node``) with those of others set to 0, which links it sends or receives on
-    (``links``), and the edges between these (``edges``). It chooses a ``level`` for each role
-    (access, backhaul) and band.
+    Every reset draws a new scenario, so a node may serve other links than before. It sees which
+    links it sends or receives on (``links``), their features (``node``) and the edges between
+    them (``edges``), where those of all other links are 0. It chooses a ``level`` for each
+    role (access, backhaul) and band.
 
     Args:
         environment: The environment, of which one copy is run.

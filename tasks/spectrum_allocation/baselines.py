@@ -107,7 +107,9 @@ def _in_turn(group: Tensor, member: Tensor, state: State, radio: Radio) -> Actio
     bands = torch.arange(radio.num_bands, device=group.device) + state.slot
     num_groups = 1 + torch.where(member, group, 0).amax(-1)
     of_band = bands % num_groups.unsqueeze(-1)
-    return _on_bands((group.unsqueeze(-1) == of_band.unsqueeze(1)) & member.unsqueeze(-1), state, radio)
+    return _on_bands(
+        (group.unsqueeze(-1) == of_band.unsqueeze(1)) & member.unsqueeze(-1), state, radio
+    )
 
 
 def _conflicts(state: State, radio: Radio) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gains of a batch of scenarios in time: users that move, shadowing that follows, fading that drifts."""
+"""Gains of scenarios in time: users move, shadowing follows, fading drifts."""
 
 import math
 

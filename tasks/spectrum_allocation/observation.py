@@ -51,7 +51,14 @@ def features(state: State, radio: Radio) -> Tensor:
     inr = torch.log10(1.0 + state.interference_w / radio.noise_w)
     agents = networks.agent.unsqueeze(-1).expand_as(snr)
     level = state.level.flatten(1, 2).gather(1, agents) / radio.num_levels
-    per_band = (snr, snr - snr.mean(-1, keepdim=True), inr, level, state.served, _wish(state, radio))
+    per_band = (
+        snr,
+        snr - snr.mean(-1, keepdim=True),
+        inr,
+        level,
+        state.served,
+        _wish(state, radio),
+    )
     per_link = (
         torch.log1p(state.link_queue_bit / load_bit),
         torch.log1p(further_bit / load_bit),

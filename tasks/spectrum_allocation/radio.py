@@ -1,6 +1,7 @@
-"""What the nodes of integrated access and backhaul may send, and what counts as service (paper C)."""
+"""What nodes of integrated access and backhaul may send, and what counts as service (paper C)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ class Radio:
         require(len(levels) > 0, "power_levels_dbm", "hold a level", levels)
         for level in levels:
             check_finite("power_levels_dbm", level)
-        rising = all(low < high for low, high in zip(levels, levels[1:], strict=False))
+        rising = all(low < high for low, high in pairwise(levels))
         require(rising, "power_levels_dbm", "rise", levels)
         check_count("latency_limit", self.latency_limit)
         check_positive("slot_s", self.slot_s)

@@ -281,7 +281,7 @@ class ScenarioFamily:
         )
 
     def _pairs(self, drawn: Tensor) -> Tensor:
-        """Numbers of node-receiver pairs ``[B, M, L]``, the same in both directions of two nodes."""
+        """Numbers of node-receiver pairs ``[B, M, L]``, equal in both directions of two nodes."""
         between, to_users = drawn.split([self.num_nodes, self.num_users], dim=2)
         upper = between.triu(1)
         return torch.cat([(upper + upper.mT)[:, :, 1:], to_users], dim=2)

@@ -1,4 +1,4 @@
-"""Spectrum allocation as an environment: conservation, rewards, episodes, failures, observations."""
+"""Spectrum allocation as an environment: conservation, rewards, episodes, failures, graphs."""
 
 import math
 from dataclasses import replace
@@ -87,7 +87,7 @@ def test_a_new_episode_keeps_the_scenario() -> None:
     last = _run(environment, 25)[-1]
     assert bool(last.truncated.all())
     assert not bool(last.terminated.any())
-    with pytest.raises(ValueError, match="`step` must come before the end .* 25 steps, got 25"):
+    with pytest.raises(ValueError, match=r"`step` must come before the end .* 25 steps, got 25"):
         environment.step(_off(environment))
     graph = environment.reset_episode(generator(77))
     assert environment.scenarios is scenarios
@@ -358,7 +358,9 @@ def test_what_is_refused_of_steps_and_resets() -> None:
     with pytest.raises(ValueError, match="`batch` must be an integer >= 1, got 0"):
         environment.reset(0, generator(0))
     environment.reset(8, generator(0))
-    with pytest.raises(ValueError, match=r"`level` must have shape \(8, 3, 2, 5\), got \(8, 3, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"`level` must have shape \(8, 3, 2, 5\), got \(8, 3, 2\)"
+    ):
         environment.step(Action(level[..., 0]))
     with pytest.raises(ValueError, match=r"`level` must be integers \(long\), got torch.float32"):
         environment.step(Action(level.float()))

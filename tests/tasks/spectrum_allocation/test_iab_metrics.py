@@ -74,5 +74,5 @@ def test_users_for_whom_nothing_came_do_not_count() -> None:
 def test_episodes_that_are_refused() -> None:
     with pytest.raises(ValueError, match="`steps` must hold a step, got 0"):
         episode_metrics([], 0.01)
-    with pytest.raises(ValueError, match="`slot_s` must be finite and > 0, got 0.0"):
+    with pytest.raises(ValueError, match=r"`slot_s` must be finite and > 0, got 0.0"):
         episode_metrics([_step(0.0)], 0.0)

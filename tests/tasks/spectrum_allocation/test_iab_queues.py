@@ -19,9 +19,7 @@ def _networks(parent: list[list[int]], server: list[list[int]]) -> IabNetworks:
 
 
 # Chain 0 - 1 - 2, a star, and node 2 before node 1.
-TREES = _networks(
-    [[-1, 0, 1], [-1, 0, 0], [-1, 2, 0]], [[2, 0, 1, 2], [1, 2, 0, 1], [1, 1, 2, 0]]
-)
+TREES = _networks([[-1, 0, 1], [-1, 0, 0], [-1, 2, 0]], [[2, 0, 1, 2], [1, 2, 0, 1], [1, 1, 2, 0]])
 
 
 def _bits(*values: float) -> Tensor:

@@ -141,7 +141,9 @@ def test_path_gains_follow_users_every_so_many_slots() -> None:
     assert bool((channel.user_m.abs() <= 250.0).all())
     # 150 m on, and more, the shadowing is another, of the same spread.
     fast = drawn.speed_m_s > 7.5
-    first_shadow, shadow = (value[:, 0, 2:][fast] for value in (drawn.shadowing, channel._shadowing))
+    first_shadow, shadow = (
+        value[:, 0, 2:][fast] for value in (drawn.shadowing, channel._shadowing)
+    )
     assert float(shadow.std()) == pytest.approx(1.0, abs=0.1)
     assert abs(float((first_shadow * shadow).mean())) < 0.15
 

@@ -33,9 +33,7 @@ def state_of(
     link_queue = torch.einsum(
         "bmu,blmu->bl",
         queue_bit,
-        (
-            networks.next_link.unsqueeze(1) == torch.arange(num_links).view(1, -1, 1, 1)
-        ).double(),
+        (networks.next_link.unsqueeze(1) == torch.arange(num_links).view(1, -1, 1, 1)).double(),
     )
     silent = torch.zeros(batch, num_links, radio.num_bands)
     base = State(
@@ -253,7 +251,9 @@ def test_radios_that_are_refused(changed: dict[str, Any], match: str) -> None:
 def test_the_radio_of_the_paper() -> None:
     radio = Radio()
     assert (radio.num_bands, radio.num_levels) == (5, 4)
-    steps = [b - a for a, b in zip(radio.power_levels_dbm, radio.power_levels_dbm[1:], strict=False)]
+    steps = [
+        b - a for a, b in zip(radio.power_levels_dbm, radio.power_levels_dbm[1:], strict=False)
+    ]
     assert steps == pytest.approx([23 / 3] * 3)
     assert radio.power_max_w == pytest.approx(0.19953, rel=1e-4)
     assert 10 * math.log10(radio.noise_w) + 30 == pytest.approx(-174 + 7 + 66.0206, abs=1e-3)
