@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from metagnn.tasks.spectrum_allocation.radio import Radio
-from metagnn.tasks.spectrum_allocation.scenario import Scenarios
+from metagnn.tasks.spectrum_allocation.scenario import Radio, Scenarios
 
 # Path gains follow the positions every so many slots.
 SLOTS_PER_MOVE = 10

@@ -17,8 +17,7 @@ from metagnn.tasks.spectrum_allocation.environment import (
     Outcome,
     SpectrumAllocation,
 )
-from metagnn.tasks.spectrum_allocation.radio import Radio
-from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
+from metagnn.tasks.spectrum_allocation.scenario import Radio, ScenarioFamily
 
 FAMILY = ScenarioFamily(num_users=5)
 
