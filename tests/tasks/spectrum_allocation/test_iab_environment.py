@@ -247,7 +247,8 @@ def test_features_by_hand() -> None:
                 int(networks.depth[copy, sender]),
                 int(behind.sum()) / 5,
                 math.log1p(float(state.moved_bit[copy, link]) / load_bit),
-                bool(state.alive[copy, sender]) and (link > 1 or bool(state.alive[copy, link + 1])),
+                int(state.alive[copy, sender])
+                * (1 if link > 1 else int(state.alive[copy, link + 1])),
             ]
             assert node[copy, link, 0, NUM_PER_BAND:].tolist() == pytest.approx(wanted, abs=1e-5)
             for band in range(5):
