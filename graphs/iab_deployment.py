@@ -163,6 +163,12 @@ def _read_links(path: Path, index: dict[str, int]) -> tuple[list[tuple[int, int]
     return ends, length_m
 
 
+@lru_cache(maxsize=4)
+def new_york_trees(num_nodes: int) -> MeshTrees:
+    """Trees of ``num_nodes`` in New York's mesh; see `cut_trees`."""
+    return cut_trees(new_york_mesh(), num_nodes)
+
+
 @lru_cache(maxsize=1)
 def new_york_mesh() -> Mesh:
     """Mesh of 868 nodes and 1177 links in New York (NYC Mesh, MIT).

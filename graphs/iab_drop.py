@@ -1,4 +1,4 @@
-"""Random trees of integrated access and backhaul: nodes with a minimum distance, and who feeds whom."""
+"""Random trees of integrated access and backhaul: where nodes are, and who feeds whom."""
 
 import torch
 from torch import Tensor

@@ -16,6 +16,7 @@ from metagnn.tasks.channel_assignment.environment import Action, ChannelAssignme
 from metagnn.tasks.environment import Step
 from metagnn.tasks.offloading.construction import MAX_LOG_NEED, construct, members
 from metagnn.tasks.offloading.environment import NUM_FEATURES, Offloading
+from metagnn.tasks.spectrum_allocation import environment as spectrum
 
 Answers = dict[str, Any]
 # Scores of channels are compared with each other only.
@@ -221,6 +222,63 @@ class ParallelOffloading(_Parallel):
             agent: {"node": _array(node[users]), "edges": _array(weight[users][:, users])}
             for agent, users in self._users.items()
         }
+
+
+class ParallelSpectrumAllocation(_Parallel):
+    """`SpectrumAllocation` with a PettingZoo agent per node.
+
+    Every reset draws a new scenario, so a node may serve other links than before. It sees which
+    links it sends or receives on (``links``), their features (``node``) and the edges between
+    them (``edges``), where those of all other links are 0. It chooses a ``level`` for each
+    role (access, backhaul) and band.
+
+    Args:
+        environment: The environment, of which one copy is run.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "spectrum_allocation_v0", "render_modes": []}
+
+    def __init__(self, environment: spectrum.SpectrumAllocation) -> None:
+        family, radio = environment.family, environment.radio
+        num_links = family.num_nodes - 1 + family.num_users
+        seen = spaces.Dict(
+            {
+                "node": _box(-np.inf, np.inf, num_links, radio.num_bands, spectrum.NUM_FEATURES),
+                "links": spaces.MultiBinary(num_links),
+                "edges": _box(0.0, 1.0, num_links, num_links),
+            }
+        )
+        choices = np.full((2, radio.num_bands), radio.num_levels + 1)
+        agents = [f"node_{m}" for m in range(family.num_nodes)]
+        allowed = {a: spaces.Dict({"level": spaces.MultiDiscrete(choices)}) for a in agents}
+        super().__init__(environment, dict.fromkeys(agents, seen), allowed)
+
+    def _action(self, actions: Answers) -> spectrum.Action:
+        levels = np.stack([actions[agent]["level"] for agent in self.agents])
+        return spectrum.Action(torch.from_numpy(levels).long().unsqueeze(0))
+
+    def _infos(self, step: Step[Any]) -> list[Answers]:
+        outcome = step.info
+        shared = {
+            "delivered_bit": float(outcome.delivered_bit.sum()),
+            "dropped_bit": float(outcome.dropped_bit.sum()),
+            "sinr_violation": float(outcome.sinr_violation.float().mean()),
+            "latency_violation": float(outcome.latency_violation.float().mean()),
+        }
+        return [dict(shared) for _ in self.agents]
+
+    def _observations(self, graph: DenseGraph) -> Answers:
+        networks = self.environment.state.networks
+        found = {}
+        for number, agent in enumerate(self.possible_agents):
+            mine = (networks.transmitter[0] == number) | (networks.receiver == number)
+            both = mine.unsqueeze(1) & mine
+            found[agent] = {
+                "node": _array(graph.node[0] * mine.view(-1, 1, 1)),
+                "links": mine.numpy().astype(np.int8),
+                "edges": _array(graph.edge_weight[0] * both),
+            }
+        return found
 
 
 def _box(low: float, high: float, *shape: int) -> spaces.Box:

@@ -10,12 +10,18 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.small_cells import SmallCells, drop_small_cells, melbourne_cells
-from metagnn.pettingzoo_adapter import ParallelChannelAssignment, ParallelOffloading
+from metagnn.pettingzoo_adapter import (
+    ParallelChannelAssignment,
+    ParallelOffloading,
+    ParallelSpectrumAllocation,
+)
 from metagnn.tasks.channel_assignment.environment import Action, ChannelAssignment
 from metagnn.tasks.channel_assignment.scenario import scenario
 from metagnn.tasks.offloading.construction import construct, members
 from metagnn.tasks.offloading.environment import Offloading
 from metagnn.tasks.offloading.scenario import Radio
+from metagnn.tasks.spectrum_allocation import environment as spectrum
+from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 
 
 def _parallel(layout: Any = "channel", num_steps: int = 30) -> ParallelChannelAssignment:
@@ -83,7 +89,17 @@ def test_pettingzoos_own_tests_pass_for_sites() -> None:
     parallel_seed_test(_offloading, num_cycles=30)
 
 
-@pytest.mark.parametrize("make", [partial(_parallel, num_steps=120), _offloading])
+def _spectrum(num_steps: int = 12) -> ParallelSpectrumAllocation:
+    family = ScenarioFamily(num_users=4)
+    return ParallelSpectrumAllocation(spectrum.SpectrumAllocation(family, num_steps=num_steps))
+
+
+def test_pettingzoos_own_tests_pass_for_nodes() -> None:
+    parallel_api_test(_spectrum(), num_cycles=40)
+    parallel_seed_test(_spectrum, num_cycles=20)
+
+
+@pytest.mark.parametrize("make", [partial(_parallel, num_steps=120), _offloading, _spectrum])
 def test_equal_seeds_are_equal_at_every_step(make: Any) -> None:
     first, second = make(), make()
     for seed in (3, None, 7):
@@ -140,3 +156,40 @@ def test_numbers_of_sites_are_those_of_the_batched_environment(real: bool) -> No
         mine = batched.cells.cell == site
         energy_j = float(wanted.info.cost.energy_j[0, mine].sum())
         assert infos[agent]["energy_j"] == pytest.approx(energy_j, rel=1e-5)
+
+
+def test_numbers_of_nodes_are_those_of_the_batched_environment() -> None:
+    env = _spectrum()
+    seen, _ = env.reset(seed=5)
+    batched = spectrum.SpectrumAllocation(ScenarioFamily(num_users=4), num_steps=12)
+    graph = batched.reset(1, generator(5, "pettingzoo", 0))
+    networks = batched.scenarios.networks
+    for _ in range(12):
+        for number, agent in enumerate(env.possible_agents):
+            for link in range(networks.num_links):
+                ends = (int(networks.transmitter[0, link]), int(networks.receiver[link]))
+                assert bool(seen[agent]["links"][link]) == (number in ends)
+                wanted = graph.node[0, link] if number in ends else torch.zeros(5, 15)
+                np.testing.assert_array_equal(seen[agent]["node"][link], wanted)
+            links = seen[agent]["links"].astype(bool)
+            edges = graph.edge_weight[0].numpy() * links * links[:, None]
+            np.testing.assert_array_equal(seen[agent]["edges"], edges)
+        actions = {agent: env.action_space(agent).sample() for agent in env.agents}
+        level = torch.tensor(np.stack([action["level"] for action in actions.values()]))
+        step = batched.step(spectrum.Action(level.long().unsqueeze(0)))
+        graph = step.observation
+        seen, rewards, _, truncated, infos = env.step(actions)
+        assert list(rewards.values()) == step.reward[0].tolist()
+        delivered_bit = float(step.info.delivered_bit.sum())
+        assert infos["node_0"]["delivered_bit"] == delivered_bit
+    assert all(truncated.values())
+    assert env.agents == []
+
+
+def test_levels_that_are_refused() -> None:
+    env = _spectrum()
+    env.reset(seed=0)
+    good = {agent: env.action_space(agent).sample() for agent in env.agents}
+    bad = {**good, "node_1": {"level": np.full((2, 5), 5)}}
+    with pytest.raises(ValueError, match=r"`actions\['node_1'\]` must lie in"):
+        env.step(bad)

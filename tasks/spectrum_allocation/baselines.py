@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metagnn.tasks.spectrum_allocation.environment import Action
 from metagnn.tasks.spectrum_allocation.exhaustive import exhaustive_level
-from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.scenario import Radio
 from metagnn.tasks.spectrum_allocation.search import (
     by_band,
     coordinate_search,
@@ -17,8 +17,8 @@ from metagnn.tasks.spectrum_allocation.transmission import State
 
 Baseline = Callable[[State, Radio, torch.Generator], Action]
 
-# Agents conflict if one is heard so much above the noise where the other is received.
-CONFLICT_DB = 3.0
+# Agents conflict if the receivers of one hear the other with less than this below their own.
+CONFLICT_DB = 15.0
 
 
 def random_action(state: State, radio: Radio, generator: torch.Generator) -> Action:
@@ -43,13 +43,14 @@ def orthogonal(state: State, radio: Radio, generator: torch.Generator) -> Action
 def greedy_colouring(state: State, radio: Radio, generator: torch.Generator) -> Action:
     """Agents that conflict get different colours, colours take bands in turn.
 
-    Two agents conflict if they are of one node, one's node receives from the other, or one is heard
-    3 dB above the noise, on average, by a receiver of the other's with the largest power. Agents are
-    coloured in the order of their numbers of conflicts, each with the first colour that is free.
+    Two agents conflict if they are of one node, one's node receives from the other, or the signals
+    of one are, in the mean over its links of gains without fading in dB, less than 15 dB above the
+    other's. Agents are coloured in the order of their numbers of conflicts, each with the first
+    colour that is free.
     """
     conflict = _conflicts(state, radio)
     has_links = state.networks.agent_links.any(-1)
-    order = conflict.sum(-1).argsort(-1, descending=True, stable=True)
+    order = conflict.sum(-1).argsort(dim=-1, descending=True, stable=True)
     copies = torch.arange(len(order), device=order.device)
     colours = torch.arange(order.shape[-1], device=order.device)
     colour = torch.full_like(order, -1)
@@ -114,11 +115,14 @@ def _in_turn(group: Tensor, member: Tensor, state: State, radio: Radio) -> Actio
 def _conflicts(state: State, radio: Radio) -> Tensor:
     """Whether agents conflict ``[B, 2 M, 2 M]``; see `greedy_colouring`."""
     networks, links = state.networks, state.networks.agent_links
-    heard_db = 10.0 * torch.log10(radio.power_max_w / radio.noise_w * state.mean_gain + 1e-30)
+    gain_db = 10.0 * torch.log10(state.mean_gain.clamp(min=1e-30))
+    own_db = gain_db.gather(1, networks.transmitter.unsqueeze(1))
+    # Mean over the links of agent a of its own signal over that of node i ``[B, i, a]``.
+    count = links.sum(-1).clamp(min=1)
+    above_db = torch.einsum("bil,bal->bia", own_db - gain_db, links.float()) / count.unsqueeze(1)
     nodes = torch.arange(networks.num_nodes, device=links.device).unsqueeze(-1)
-    disturbs = (heard_db >= CONFLICT_DB) | (nodes == networks.receiver)
-    # Of node i and agent a, over the links of a; then both roles of a node disturb alike.
-    by_node = (disturbs.unsqueeze(2) & links.unsqueeze(1)).any(-1)
+    feeds = ((nodes == networks.receiver).unsqueeze(1) & links.unsqueeze(1)).any(-1)
+    by_node = (above_db < CONFLICT_DB) | feeds
     by_agent = by_node.repeat_interleave(2, dim=1)
     node = torch.arange(links.shape[1], device=links.device) // 2
     itself = torch.eye(len(node), dtype=torch.bool, device=links.device)

@@ -1,12 +1,11 @@
-"""Gains of a batch of scenarios in time: users that move, shadowing that follows, fading that drifts."""
+"""Gains of scenarios in time: users move, shadowing follows, fading drifts."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from metagnn.tasks.spectrum_allocation.radio import Radio
-from metagnn.tasks.spectrum_allocation.scenario import Scenarios
+from metagnn.tasks.spectrum_allocation.scenario import Radio, Scenarios
 
 # Path gains follow the positions every so many slots.
 SLOTS_PER_MOVE = 10

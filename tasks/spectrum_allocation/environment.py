@@ -18,8 +18,7 @@ from metagnn.tasks.spectrum_allocation.observation import (
     features,
 )
 from metagnn.tasks.spectrum_allocation.queues import Queues
-from metagnn.tasks.spectrum_allocation.radio import Radio
-from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily, Scenarios
+from metagnn.tasks.spectrum_allocation.scenario import Radio, ScenarioFamily, Scenarios
 from metagnn.tasks.spectrum_allocation.transmission import State, transmit
 
 __all__ = ["NUM_FEATURES", "NUM_PER_BAND", "Action", "Outcome", "SpectrumAllocation"]

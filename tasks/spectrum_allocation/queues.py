@@ -108,7 +108,7 @@ class Queues:
         self._slots += 1
 
     def _forget(self, dropped: Tensor, ahead_bit: Tensor) -> None:
-        """Take bits that were dropped below the donor from the counts, ``ahead_bit`` before them."""
+        """Take bits dropped below the donor, with ``ahead_bit`` before them, from the counts."""
         depth = self.networks.depth.unsqueeze(-1)
         # From the users' side up, so that those ahead are gone already.
         for hops in range(self.networks.num_nodes - 1, 0, -1):

@@ -1,26 +1,32 @@
-"""Scenarios of integrated access and backhaul: where nodes and users are and what they ask for."""
+"""Scenarios of integrated access and backhaul: radio, places and loads (paper C)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from metagnn.graphs.checks import check_count, check_non_negative, check_positive, require
+from metagnn.graphs.checks import (
+    check_count,
+    check_finite,
+    check_non_negative,
+    check_positive,
+    require,
+)
 from metagnn.graphs.iab import IabNetworks
-from metagnn.graphs.iab_deployment import cut_trees, new_york_mesh
+from metagnn.graphs.iab_deployment import new_york_trees
 from metagnn.graphs.iab_drop import choose_parents, drop_nodes
-from metagnn.graphs.tr38901 import PROPAGATION, Propagation, Site
+from metagnn.graphs.units import db_to_linear, dbm_to_w, thermal_noise_w
+from metagnn.tasks.spectrum_allocation.terrain import TERRAINS, Terrain, gain_db
 
 Network = Literal["random", "nycmesh"]
 # Smallest and largest of numbers that are drawn uniformly.
 Range = tuple[float, float]
+# Positions of nodes and users, sides of the squares, and parents where the places have them.
+Places = tuple[Tensor, Tensor, Tensor, Tensor | None]
 
-# Nothing is received from nearer than this, whatever the coordinates say.
-NEAREST_M = 10.0
-# Where nodes receive from nodes; where a node's own antenna is lower, it is the height.
-BACKHAUL_HEIGHT_M = 10.0
 # Nodes keep so much of the side of their square from each other.
 MIN_DISTANCE_SHARE = 0.2
 # Users of real nodes are within so much of one.
@@ -28,39 +34,92 @@ REACH_M = 100.0
 
 
 @dataclass(frozen=True)
-class Terrain:
-    """One kind of place.
+class Radio:
+    """The downlink, whose bands all links reuse.
+
+    Bands, levels, floor, limit and coherence are those of the paper's public code; it has no
+    bandwidth, noise or antennas in physical units.
 
     Attributes:
-        propagation: Name of a column of TR 38.901 in `tr38901.PROPAGATION`.
-        area_m: Side of the square on which random nodes and users are [m].
-        base_height_m: Height of the nodes' antennas [m].
+        num_bands: Number of bands N.
+        bandwidth_hz: Bandwidth W of a band [Hz].
+        power_levels_dbm: Transmit powers on a band that a node may choose from, rising [dBm].
+        sinr_min_db: Smallest SINR at which a transmission succeeds [dB].
+        latency_limit: Oldest age of a bit that is no violation [slots].
+        slot_s: Length of a slot [s].
+        coherence: Correlation of the fading's amplitude from slot to slot, in [0, 1).
+        noise_density_dbm_hz: Noise power spectral density [dBm/Hz].
+        noise_figure_db: Noise figure of all receivers [dB].
+        node_antenna_gain_db: Antenna gain of a node, sending and receiving [dB].
+        user_antenna_gain_db: Antenna gain of a user [dB].
+
+    Raises:
+        ValueError: If there is no band or level, the levels do not rise, or a number is out of
+            range.
     """
 
-    propagation: str
-    area_m: float
-    base_height_m: float
+    num_bands: int = 5
+    bandwidth_hz: float = 4e6
+    power_levels_dbm: tuple[float, ...] = (0.0, 23.0 / 3.0, 46.0 / 3.0, 23.0)
+    sinr_min_db: float = 5.0
+    latency_limit: int = 50
+    slot_s: float = 0.01
+    coherence: float = 0.9
+    noise_density_dbm_hz: float = -174.0
+    noise_figure_db: float = 7.0
+    node_antenna_gain_db: float = 8.0
+    user_antenna_gain_db: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_count("num_bands", self.num_bands)
+        check_positive("bandwidth_hz", self.bandwidth_hz)
+        levels = self.power_levels_dbm
+        require(len(levels) > 0, "power_levels_dbm", "hold a level", levels)
+        for level in levels:
+            check_finite("power_levels_dbm", level)
+        rising = all(low < high for low, high in pairwise(levels))
+        require(rising, "power_levels_dbm", "rise", levels)
+        check_count("latency_limit", self.latency_limit)
+        check_positive("slot_s", self.slot_s)
+        require(0.0 <= self.coherence < 1.0, "coherence", "be in [0, 1)", self.coherence)
+        check_non_negative("noise_figure_db", self.noise_figure_db)
+        for name in (
+            "sinr_min_db",
+            "noise_density_dbm_hz",
+            "node_antenna_gain_db",
+            "user_antenna_gain_db",
+        ):
+            check_finite(name, getattr(self, name))
 
     @property
-    def model(self) -> Propagation:
-        """Path loss, line of sight and shadowing."""
-        return PROPAGATION[self.propagation]
+    def num_levels(self) -> int:
+        """Number of powers P, without that of being off."""
+        return len(self.power_levels_dbm)
 
-    def sites(self, frequency_hz: float) -> tuple[Site, Site]:
-        """Heights where nodes receive, and where users do."""
-        relay_m = min(BACKHAUL_HEIGHT_M, self.base_height_m)
-        return (
-            Site(self.base_height_m, relay_m, frequency_hz),
-            Site(self.base_height_m, frequency_hz=frequency_hz),
-        )
+    @property
+    def power_max_w(self) -> float:
+        """Largest power on a band [W]."""
+        return dbm_to_w(self.power_levels_dbm[-1])
 
+    @property
+    def sinr_min(self) -> float:
+        """Smallest SINR [1]."""
+        return db_to_linear(self.sinr_min_db)
 
-# Heights of TR 38.901, Section 7.2; with these sides most links are usable and all interfere.
-TERRAINS = (
-    Terrain("urban_micro", 400.0, 10.0),
-    Terrain("urban_macro", 600.0, 25.0),
-    Terrain("rural_macro", 1500.0, 35.0),
-)
+    @property
+    def noise_w(self) -> float:
+        """Noise power on a band [W]."""
+        return thermal_noise_w(self.bandwidth_hz, self.noise_density_dbm_hz, self.noise_figure_db)
+
+    def power_w(self, level: Tensor) -> Tensor:
+        """Powers of levels 0 (off) to P [W], of any shape."""
+        levels_w = [0.0, *(dbm_to_w(dbm) for dbm in self.power_levels_dbm)]
+        return torch.tensor(levels_w, device=level.device)[level]
+
+    def bit(self, sinr: Tensor) -> Tensor:
+        """Whole bits that a band carries in a slot at these SINRs, below the floor too."""
+        rate_bit_s = self.bandwidth_hz * torch.log2(1.0 + sinr.double())
+        return (self.slot_s * rate_bit_s).floor()
 
 
 @dataclass(frozen=True)
@@ -101,44 +160,13 @@ class Scenarios:
             user_m: Where users are ``[B, U, 2]`` [m].
             shadowing: Shadowing ``[B, M, L]`` [standard deviations].
         """
-        return _gain_db(
-            self.networks.node_m, user_m, self.terrain, self.sight, shadowing, self.frequency_hz
-        )
+        node_m = self.networks.node_m
+        return gain_db(node_m, user_m, self.terrain, self.sight, shadowing, self.frequency_hz)
 
     def of_terrain(self, value: Callable[[Terrain], float]) -> Tensor:
         """A number of each scenario's terrain ``[B]``."""
         values = [value(terrain) for terrain in TERRAINS]
         return torch.tensor(values, device=self.terrain.device)[self.terrain]
-
-
-def _gain_db(
-    node_m: Tensor,
-    user_m: Tensor,
-    terrain: Tensor,
-    sight: Tensor,
-    shadowing: Tensor,
-    frequency_hz: float,
-) -> Tensor:
-    num_relays = node_m.shape[1] - 1
-    receiver_m = torch.cat([node_m[:, 1:], user_m], dim=1)
-    distance_m = (node_m.unsqueeze(2) - receiver_m.unsqueeze(1)).norm(dim=-1)
-    distance_m = distance_m.clamp(min=NEAREST_M)
-    found = torch.zeros_like(distance_m)
-    for index, kind in enumerate(TERRAINS):
-        model, parts = kind.model, []
-        between = distance_m.split([num_relays, user_m.shape[1]], dim=2)
-        for site, part_m in zip(kind.sites(frequency_hz), between, strict=True):
-            losses = (model.los_db(part_m, site), model.nlos_db(part_m, site))
-            parts.append(torch.stack(losses))
-        los_db, nlos_db = torch.cat(parts, dim=-1)
-        seen = sight < model.los_probability(distance_m)
-        loss_db = torch.where(
-            seen,
-            los_db + model.los_shadowing_db * shadowing,
-            nlos_db + model.nlos_shadowing_db * shadowing,
-        )
-        found = torch.where((terrain == index).view(-1, 1, 1), -loss_db, found)
-    return found
 
 
 @dataclass(frozen=True)
@@ -148,8 +176,7 @@ class ScenarioFamily:
     Random networks have the donor in the middle of a square, nodes that keep a fifth of its side
     from each other, and users anywhere; a node is fed by the strongest of those nearer to the
     donor, a user served by the strongest of all. Networks of ``nycmesh`` are trees of real
-    links of New York's community network, which are lines of sight, with users within 100 m of
-    the nodes.
+    links of New York's community network, which are lines of sight, with users around the nodes.
 
     Attributes:
         num_nodes: Number of nodes M, the donor included.
@@ -178,7 +205,7 @@ class ScenarioFamily:
     network: Network = "random"
     terrains: tuple[str, ...] = ("urban_micro", "urban_macro", "rural_macro")
     frequency_hz: float = 3.5e9
-    load_mbit_s: Range = (1.0, 6.0)
+    load_mbit_s: Range = (2.0, 8.0)
     speed_max_m_s: float = 15.0
     load_swing: float = 0.5
     load_switch: float = 0.02
@@ -224,34 +251,17 @@ class ScenarioFamily:
         allowed = [i for i, kind in enumerate(TERRAINS) if kind.propagation in self.terrains]
         drawn = torch.randint(len(allowed), (batch,), generator=generator, device=device)
         terrain = torch.tensor(allowed, device=device)[drawn]
-        if self.network == "random":
-            areas = torch.tensor([kind.area_m for kind in TERRAINS], device=device)
-            area_m = areas[terrain]
-            user_m = area_m.view(-1, 1, 1) * (uniform(batch, self.num_users, 2) - 0.5)
-            node_m = drop_nodes(self.num_nodes, area_m, MIN_DISTANCE_SHARE * area_m, generator)
-            parent = None
-        else:
-            trees = cut_trees(new_york_mesh(), self.num_nodes)
-            root = torch.randint(len(trees.node), (batch,), generator=generator, device=device)
-            node_m, parent = trees.node_m.to(device)[root], trees.parent.to(device)[root]
-            area_m = 2.0 * (node_m.abs().amax((1, 2)) + REACH_M)
-            near = torch.randint(
-                self.num_nodes, (batch, self.num_users, 1), generator=generator, device=device
-            )
-            offset_m = 2.0 * REACH_M * (uniform(batch, self.num_users, 2) - 0.5)
-            user_m = node_m.gather(1, near.expand(-1, -1, 2)) + offset_m
-        sight = self._pairs(uniform(batch, self.num_nodes, self.num_nodes + self.num_users))
-        normal = torch.randn(
-            (batch, self.num_nodes, self.num_nodes + self.num_users),
-            generator=generator,
-            device=device,
-        )
-        shadowing = self._pairs(normal)
+        places = self._random if self.network == "random" else self._real
+        node_m, user_m, area_m, parent = places(terrain, generator)
+        shape = (batch, self.num_nodes, self.num_nodes + self.num_users)
+        sight = self._pairs(uniform(*shape))
+        shadowing = self._pairs(torch.randn(shape, generator=generator, device=device))
         if parent is not None:
-            fed = torch.arange(self.num_nodes, device=device).view(1, -1, 1) == parent.unsqueeze(1)
-            sight[:, :, : self.num_nodes - 1].masked_fill_(fed[:, :, 1:], 0.0)
-        gain_db = _gain_db(node_m, user_m, terrain, sight, shadowing, self.frequency_hz)
-        to_nodes, to_users = gain_db.split([self.num_nodes - 1, self.num_users], dim=2)
+            nodes = torch.arange(self.num_nodes, device=device).view(1, -1, 1)
+            fed = nodes == parent[:, 1:].unsqueeze(1)
+            sight[:, :, : self.num_nodes - 1].masked_fill_(fed, 0.0)
+        gains_db = gain_db(node_m, user_m, terrain, sight, shadowing, self.frequency_hz)
+        to_nodes, to_users = gains_db.split([self.num_nodes - 1, self.num_users], dim=2)
         if parent is None:
             to_donor = torch.zeros_like(to_users[:, :, :1])
             parent = choose_parents(node_m, torch.cat([to_donor, to_nodes], dim=2))
@@ -280,8 +290,32 @@ class ScenarioFamily:
             },
         )
 
+    def _random(self, terrain: Tensor, generator: torch.Generator) -> Places:
+        """Nodes and users anywhere on the squares."""
+        areas = [kind.area_m for kind in TERRAINS]
+        area_m = torch.tensor(areas, device=terrain.device)[terrain]
+        shape = (len(terrain), self.num_users, 2)
+        uniform = torch.rand(shape, generator=generator, device=terrain.device)
+        user_m = area_m.view(-1, 1, 1) * (uniform - 0.5)
+        node_m = drop_nodes(self.num_nodes, area_m, MIN_DISTANCE_SHARE * area_m, generator)
+        return node_m, user_m, area_m, None
+
+    def _real(self, terrain: Tensor, generator: torch.Generator) -> Places:
+        """Trees of real links, users around their nodes, and squares around all."""
+        batch, device = len(terrain), terrain.device
+        trees = new_york_trees(self.num_nodes)
+        root = torch.randint(len(trees.node), (batch,), generator=generator, device=device)
+        node_m, parent = trees.node_m.to(device)[root], trees.parent.to(device)[root]
+        shape = (batch, self.num_users, 1)
+        near = torch.randint(self.num_nodes, shape, generator=generator, device=device)
+        shape = (batch, self.num_users, 2)
+        uniform = torch.rand(shape, generator=generator, device=device)
+        user_m = node_m.gather(1, near.expand(shape)) + 2.0 * REACH_M * (uniform - 0.5)
+        area_m = 2.0 * (node_m.abs().amax((1, 2)) + REACH_M)
+        return node_m, user_m, area_m, parent
+
     def _pairs(self, drawn: Tensor) -> Tensor:
-        """Numbers of node-receiver pairs ``[B, M, L]``, the same in both directions of two nodes."""
+        """Numbers of node-receiver pairs ``[B, M, L]``, equal in both directions of two nodes."""
         between, to_users = drawn.split([self.num_nodes, self.num_users], dim=2)
         upper = between.triu(1)
         return torch.cat([(upper + upper.mT)[:, :, 1:], to_users], dim=2)

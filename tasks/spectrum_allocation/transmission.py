@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.iab import IabNetworks
-from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.scenario import Radio
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def transmit(state: State, radio: Radio, level: Tensor) -> Transmission:
 def receive(state: State, radio: Radio, power_w: Tensor) -> Transmission:
     """How transmissions with powers ``[B, L, N]`` are received; see `transmit`."""
     networks = state.networks
-    batch, num_links, num_bands = power_w.shape
+    batch, _, num_bands = power_w.shape
     agents = networks.agent.unsqueeze(-1).expand_as(power_w)
     by_agent = power_w.new_zeros(batch, 2 * networks.num_nodes, num_bands)
     by_agent.scatter_add_(1, agents, power_w)
