@@ -92,9 +92,9 @@ def cut_trees(
             parents.append(parent)
     rule = f"be small enough for a tree of links of {shortest_m:g} to {longest_m:g} m"
     require(len(nodes) > 0, "num_nodes", rule, num_nodes)
-    node = torch.tensor(nodes)
-    node_m = mesh.position_m[node]
-    return MeshTrees(node, torch.tensor(parents), (node_m - node_m[:, :1]).float())
+    chosen = torch.tensor(nodes)
+    node_m = mesh.position_m[chosen]
+    return MeshTrees(chosen, torch.tensor(parents), (node_m - node_m[:, :1]).float())
 
 
 def _apart(place: list[list[float]], found: list[int], other: int, shortest_m: float) -> bool:
@@ -117,7 +117,8 @@ def read_mesh(nodes: str | Path, links: str | Path) -> Mesh:
     """
     nodes, links = Path(nodes), Path(links)
     index: dict[str, int] = {}
-    lines, degrees = [], []
+    lines: list[int] = []
+    degrees: list[tuple[float, float]] = []
     for line, row in read_rows(nodes, ("id", "lon", "lat"), "node", MAX_NODES):
         where, name = f"{nodes.name}, line {line}", row["id"]
         if name in index:

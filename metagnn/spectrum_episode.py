@@ -62,9 +62,17 @@ class Episode:
 
     def of(self, networks: Tensor) -> "Episode":
         """The episode of some of the networks; what came of it stays with all."""
-        columns = (self.level, self.log_prob, self.reward, self.value, self.next_value)
-        kept = (column[:, networks] for column in (*columns, self.truncated))
-        return Episode(self.seen[:, networks], self.memory[networks], *kept, self.steps)
+        return Episode(
+            self.seen[:, networks],
+            self.memory[networks],
+            self.level[:, networks],
+            self.log_prob[:, networks],
+            self.reward[:, networks],
+            self.value[:, networks],
+            self.next_value[:, networks],
+            self.truncated[:, networks],
+            self.steps,
+        )
 
 
 def see(environment: SpectrumAllocation, graph: DenseGraph, reward: Tensor, begins: bool) -> Seen:
@@ -121,14 +129,17 @@ def collect(
         if not bool(step.truncated.all()):
             memory = next_memory
         rows.append((level, log_prob, reward, old_value, value, step.truncated))
-    columns = [torch.stack(column) for column in zip(*rows, strict=True)]
+    level, log_prob, reward, old_value, value, truncated = (
+        torch.stack(column) for column in zip(*rows, strict=True)
+    )
     graph = DenseGraph(
         torch.stack([one.graph.node for one in observed]),
         torch.stack([one.graph.edge_weight for one in observed]),
     )
     pool = torch.stack([one.pool for one in observed])
     together = Seen(graph, pool, torch.stack([one.feedback for one in observed]))
-    return Episode(together, start, *columns, tuple(steps)), memory
+    columns = (level, log_prob, reward, old_value, value, truncated)
+    return Episode(together, start, *columns, steps=tuple(steps)), memory
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,14 @@ class HistoryAttention(nn.Module):
         num_new, num_old = x.shape[1], history.shape[1]
         history = torch.cat([history, linear(given, f"{name}.key_value", x)], dim=1)
         key, value = history.chunk(2, dim=-1)
-        split = (self._heads(part) for part in (linear(given, f"{name}.query", x), key, value))
+        query = linear(given, f"{name}.query", x)
         times = torch.arange(num_old + num_new, device=x.device)
         seen = times <= times[num_old:].unsqueeze(-1)
-        heads = functional.scaled_dot_product_attention(*split, attn_mask=seen)
+        heads = functional.scaled_dot_product_attention(
+            self._heads(query), self._heads(key), self._heads(value), attn_mask=seen
+        )
         return linear(given, f"{name}.out", heads.transpose(1, 2).flatten(-2)), history
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        batch, times, channels = x.shape
+        return x.view(batch, times, self.num_heads, channels // self.num_heads).transpose(1, 2)

@@ -205,7 +205,7 @@ class ScenarioFamily:
     network: Network = "random"
     terrains: tuple[str, ...] = ("urban_micro", "urban_macro", "rural_macro")
     frequency_hz: float = 3.5e9
-    load_mbit_s: Range = (2.0, 8.0)
+    load_mbit_s: Range = (4.0, 16.0)
     speed_max_m_s: float = 15.0
     load_swing: float = 0.5
     load_switch: float = 0.02
