@@ -329,6 +329,8 @@ def test_every_packaged_config_runs(
     if name.startswith("channel_assignment"):
         small = ["--model.init_args.cell.num_copies=4"]
         small += ["--model.init_args.scheme=frl"] if "_adapt" in name else []
+    elif name.startswith("spectrum_allocation"):
+        small = ["--model.init_args.num_networks=4", "--model.init_args.place.num_steps=2"]
     elif name.startswith("offloading"):
         settings = "--model.init_args.maddpg"
         small = [
