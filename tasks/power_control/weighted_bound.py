@@ -107,7 +107,9 @@ def weighted_bound(
         unit = weight.double().expand(gain.shape[:-1]).reshape(-1, num_links).amax(-1)
     starts = [
         wmmse(wide, power_max_w, noise_w, share),
-        wmmse(wide, power_max_w, noise_w, share, initial_power_w=torch.ones_like(share) * power_max_w),
+        wmmse(
+            wide, power_max_w, noise_w, share, initial_power_w=torch.ones_like(share) * power_max_w
+        ),
     ]
     if initial_power_w is not None:
         initial = check_per_link("initial_power_w", initial_power_w, gain)
@@ -250,6 +252,10 @@ class _Search:
             return
         missing = min(max(missing, self._bound.shape[-1]), self.slots - self._bound.shape[-1])
         five, samples, _, links = self._boxes.shape
-        self._boxes = torch.cat([self._boxes, self._boxes.new_zeros(five, samples, missing, links)], 2)
-        self._bound = torch.cat([self._bound, self._bound.new_full((samples, missing), -torch.inf)], 1)
+        self._boxes = torch.cat(
+            [self._boxes, self._boxes.new_zeros(five, samples, missing, links)], 2
+        )
+        self._bound = torch.cat(
+            [self._bound, self._bound.new_full((samples, missing), -torch.inf)], 1
+        )
         self._link = torch.cat([self._link, self._link.new_zeros(samples, missing)], 1)
