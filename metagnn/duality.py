@@ -7,16 +7,18 @@ from torch import Tensor
 
 from metagnn.adaptation import Adapted, learned_rollout
 from metagnn.adaptation_task import Problem
+from metagnn.cutting_planes import best_selection, refined_multipliers
 from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.neighbours import Gain
 from metagnn.graphs.rates import rate
 from metagnn.tasks.power_control.problem import resilient_objective, smallest_slack
 from metagnn.tasks.power_control.relaxation import TightestBound, tightest_bound
+from metagnn.tasks.power_control.weighted_bound import WeightedBound, weighted_bound
 
-# Steps of the subgradient method on powers already found, and boxes of a bound in between.
-_NUM_STEPS = 300
+# Effort for powers and a bound between two refinements of the multipliers.
 _ROUGH_TOLERANCE = 1e-2
-_ROUGH_BOXES = 300
+_ROUGH_BOXES = 200
+ROUGH = "branch_and_bound"
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class Interval:
 
     Attributes:
         primal: Value :math:`P_\theta` of the policy with the smallest slack.
-        best_known: Value of the best powers found on the way, at least ``primal``; what is above
-            it is owed to the bound, what is below it to the policy.
+        best_known: Value of the best powers found on the way (`best_selection`), at least
+            ``primal``: what of the width lies below it is owed to the policy, only what lies
+            above it can be owed to the bound.
         dual: Certified upper bound D of the optimum.
         name: Relaxation behind the bound (`TightestBound`).
         minimum_rate: Minimum rates ``[K]`` [bit/s/Hz].
@@ -162,36 +165,6 @@ def dual_function(
 
 
 @torch.no_grad()
-def refined_multipliers(
-    rate: Tensor,
-    minimum_rate: Tensor | float,
-    alpha: float,
-    mu: Tensor,
-    num_steps: int = _NUM_STEPS,
-) -> Tensor:
-    r"""Multipliers that minimise the dual function over powers found so far.
-
-    On J candidates per sample the dual function is :math:`\frac1S \sum_s \max_j \sum_k (1 + \mu_k)
-    R_{sjk} - \mu^T f_{\min} + \|\mu\|^2 / 2 \alpha`, a cutting-plane model of D from below, with a
-    cut for every sample. It is strongly convex with modulus :math:`1 / \alpha`: projected
-    subgradient steps of :math:`2 \alpha / (t + 1)` along :math:`\bar R - f_{\min} + \mu / \alpha`
-    and averages weighted by t are within O(1/t) of its minimum (Lacoste-Julien et al. 2012).
-
-    Shapes:
-        rate ``[S, J, K]``, mu ``[K]``; returns ``[K]``.
-    """
-    check_count("num_steps", num_steps)
-    every = torch.arange(len(rate), device=rate.device)
-    average = mu = mu.to(rate)
-    for step in range(1, num_steps + 1):
-        best = torch.matmul(rate, 1.0 + mu).argmax(-1)
-        slope = rate[every, best].mean(0) - minimum_rate + mu / alpha
-        mu = (mu - 2.0 * alpha / (step + 1) * slope).clamp(min=0.0)
-        average = average + 2.0 / (step + 2) * (mu - average)
-    return average
-
-
-@torch.no_grad()
 def duality_interval(
     power_w: Tensor,
     gain: Tensor,
@@ -200,17 +173,17 @@ def duality_interval(
     mu: Tensor | None = None,
     tolerance: float = 1e-3,
     max_boxes: int = 2000,
-    num_refinements: int = 3,
+    num_refinements: int = 5,
 ) -> Interval:
     r"""Interval that holds the optimum of one configuration's samples, for any policy's powers.
 
     On S samples the problem of Eq. 4 has S K powers and K slacks. The policy's powers, whatever
     they were computed from, are one feasible point (`primal_value`); every multiplier gives an
     upper bound (`dual_value`, `tightest_bound`). The bounds are computed at the multipliers given,
-    then at those that `refined_multipliers` finds on all powers met so far, roughly
-    ``num_refinements`` times and once to the full tolerance; the smallest counts, so that
-    refinement never loosens it. With S samples the optimum itself lies up to O(K / S) below the
-    smallest bound, as the problem is convex only in the limit (Assumption 1).
+    then at those that `refined_multipliers` finds on all powers met so far, ``num_refinements``
+    times with few boxes and at last with all; the smallest counts. With S samples the optimum
+    itself lies up to O(K / S) below the smallest bound, as the problem is convex only in the
+    limit (Assumption 1).
 
     Args:
         power_w: Powers of the policy on the samples [W].
@@ -220,7 +193,7 @@ def duality_interval(
         mu: Multipliers to begin with; without them alpha times the policy's smallest slack.
         tolerance: Relative gap at which the last search of a sample ends.
         max_boxes: Boxes of one sample at which it ends at the latest.
-        num_refinements: Rough bounds between which the multipliers are refined.
+        num_refinements: How often the multipliers are refined.
 
     Shapes:
         power_w ``[S, K]``, gain ``[S, K, K]``, mu ``[K]``, minimum_rate one number or ``[K]``.
@@ -242,38 +215,33 @@ def duality_interval(
         mu = problem.alpha * smallest_slack(of_policy, required)
     mu = check_multipliers(mu, num_links)
 
-    best: tuple[DualFunction, Tensor] | None = None
-    best_known = primal
-    every = torch.arange(len(wide))
-    for round_ in range(num_refinements + 1):
-        last = round_ == num_refinements
-        if last and round_ > 0 or round_ > 0:
+    constants = (problem.power_max_w, problem.noise_w)
+    every = torch.arange(len(wide), device=wide.device)
+    bounds: list[tuple[float, str, float, Tensor]] = []
+    for left in range(num_refinements, -1, -1):
+        if bounds:
             mu = refined_multipliers(rates, required, problem.alpha, mu)
         start = powers[every, torch.matmul(rates, 1.0 + mu).argmax(-1)]
-        effort = (
-            (tolerance, max_boxes)
-            if last
-            else (max(tolerance, _ROUGH_TOLERANCE), min(max_boxes, _ROUGH_BOXES))
-        )
-        found = dual_function(wide, problem, required, mu, *effort, start)
-        if best is None or found.upper < best[0].upper:
-            best = found, mu
-        here = rate(wide, found.bound.power_w, problem.noise_w)
-        best_known = max(best_known, float(primal_value(here.mean(0), required, problem.alpha)))
-        powers = torch.cat([powers, found.bound.power_w.unsqueeze(1)], 1)
+        found: WeightedBound
+        if left > 0:
+            weight = (1.0 + mu).expand_as(power)
+            effort = (max(tolerance, _ROUGH_TOLERANCE), min(max_boxes, _ROUGH_BOXES))
+            found, name = weighted_bound(wide, *constants, weight, *effort, start), ROUGH
+        else:
+            bound = dual_function(wide, problem, required, mu, tolerance, max_boxes, start).bound
+            found, name = bound, bound.name
+        mean = found.upper.mean()
+        upper = dual_value(mean, mu, required, problem.alpha)
+        bounds.append((float(upper), name, float(mean), mu))
+        powers = torch.cat([powers, found.power_w.unsqueeze(1)], 1)
+        here = rate(wide, found.power_w, problem.noise_w)
         rates = torch.cat([rates, here.unsqueeze(1)], 1)
-    assert best is not None
-    dual, mu = best
-    return Interval(
-        primal,
-        best_known,
-        dual.upper,
-        dual.bound.name,
-        required,
-        of_policy,
-        mu,
-        float(dual.bound.upper.mean()),
-    )
+    dual, name, weighted_upper, mu = min(bounds, key=lambda each: each[0])
+    choice = torch.matmul(rates, 1.0 + mu).argmax(-1)
+    choice = best_selection(rates, required, problem.alpha, choice)
+    selected = float(primal_value(rates[every, choice].mean(0), required, problem.alpha))
+    best_known = max(primal, selected)
+    return Interval(primal, best_known, dual, name, required, of_policy, mu, weighted_upper)
 
 
 def adapted_interval(

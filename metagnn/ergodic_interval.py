@@ -1,4 +1,4 @@
-"""From the samples' problem to that of the channel's distribution: an interval with a confidence."""
+"""From the samples' problem to the channel's distribution: an interval with a confidence."""
 
 from dataclasses import dataclass
 

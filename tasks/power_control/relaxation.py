@@ -1,4 +1,4 @@
-"""Upper bounds of the weighted sum rate of many links: without interference, in groups, by boxes."""
+"""Upper bounds of the weighted sum rate of many links: by boxes, groups, no interference."""
 
 from dataclasses import dataclass, replace
 
@@ -124,7 +124,7 @@ def harmful_groups(
         inside: list[int] = []
         while left and len(inside) < size:
             among = inside or left
-            best = max(left, key=lambda link: float(harm[link, among].sum()))  # noqa: B023
+            best = max(left, key=lambda link: float(harm[link, among].sum()))
             inside.append(best)
             left.remove(best)
         groups.append(sorted(inside))
