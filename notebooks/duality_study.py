@@ -2,7 +2,7 @@
 
 Run ``python notebooks/duality_study.py measure --num-links K --networks N`` for every K; a network
 is a row of ``notebooks/results/duality_K.csv``, and a run goes on where the last one stopped.
-``python notebooks/duality_study.py table`` writes ``notebooks/results/duality.md`` from these files.
+``python notebooks/duality_study.py table`` writes ``notebooks/results/duality.md`` from these.
 Networks are those of `power_control_study` (seed 3000, used for no choice).
 """
 
@@ -35,6 +35,7 @@ POLICIES = ("metagnn", "itlinq", "wmmse", "full_power")
 HEADER = [
     "num_links",
     "network",
+    "num_samples",
     *POLICIES,
     "best_known",
     "dual",
@@ -124,6 +125,7 @@ def network_row(
     return (
         num_links,
         index,
+        len(gain),
         *(f"{values[name]:.6f}" for name in POLICIES),
         f"{interval.best_known:.6f}",
         f"{interval.dual:.6f}",
@@ -176,11 +178,11 @@ def table() -> None:
     lines = [
         "# Certified duality gaps",
         "",
-        "From `duality_K.csv` (`python notebooks/duality_study.py table`): medians with the 10th and",
-        "90th percentile over networks. D is the certified bound, P the value of a policy with its",
-        "smallest slack, B that of the best powers found. *Violations* counts networks on which any",
-        "policy's value, or B, exceeds D. Values are not positive on some large networks: the gap",
-        "over P is over the networks where P > 0 (their number stands behind it).",
+        "From `duality_K.csv` (`python notebooks/duality_study.py table`): medians with the 10th",
+        "and 90th percentile over networks. D is the certified bound, P the value of a policy with",
+        "its smallest slack, B that of the best powers found. *Violations* counts networks on",
+        "which any policy's value, or B, exceeds D. On some large networks values are not",
+        "positive: a gap over P is over the networks where P > 0, whose number stands behind it.",
         "",
         "| K | networks | (D - P) / P, MetaGNN [%] | (D - B) / B [%] | (D - P) / sum rate [%] "
         "| (D - P) / P, ITLinQ [%] | (D - P) / P, WMMSE [%] | exact | violations | CPU s |",

@@ -35,9 +35,9 @@ def test_interval_of_other_samples_holds_what_many_samples_show() -> None:
 
 def test_errors() -> None:
     full, gain, mu = torch.ones(3, 2), _gain(3, seed=0), torch.zeros(2)
-    with pytest.raises(ValueError, match="`confidence` must lie between 0 and 1, got 1.0"):
+    with pytest.raises(ValueError, match=r"`confidence` must lie between 0 and 1, got 1.0"):
         ergodic_interval(full, gain, PROBLEM, 4.0, mu, confidence=1.0)
     with pytest.raises(ValueError, match="`gain` must hold at least 2 samples, got 1"):
         ergodic_interval(full[:1], gain[:1], PROBLEM, 4.0, mu)
-    with pytest.raises(ValueError, match="`mu` must be finite and >= 0 everywhere"):
+    with pytest.raises(ValueError, match=r"`mu` must be finite and >= 0 everywhere"):
         ergodic_interval(full, gain, PROBLEM, 4.0, mu - 1.0)

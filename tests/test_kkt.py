@@ -68,14 +68,14 @@ def test_terms_of_theorem_1_by_hand_and_the_lipschitz_constant_by_trial() -> Non
 
 def test_errors() -> None:
     two = torch.ones(2)
-    with pytest.raises(ValueError, match="`alpha` must be finite and > 0, got 0.0"):
+    with pytest.raises(ValueError, match=r"`alpha` must be finite and > 0, got 0.0"):
         kkt_residuals(two, two, two, 1.0, 0.0, 1.0)
     with pytest.raises(ValueError, match=r"`slack` must have the shape \(2,\), got \(3,\)"):
         kkt_residuals(two, torch.ones(3), two, 1.0, 1.0, 1.0)
-    with pytest.raises(ValueError, match="`mu` must be finite and >= 0 everywhere"):
+    with pytest.raises(ValueError, match=r"`mu` must be finite and >= 0 everywhere"):
         kkt_residuals(two, two, -two, 1.0, 1.0, 1.0)
     found = theorem_1(torch.ones(1, 2, 2), Problem(), 1.0, two)
-    with pytest.raises(ValueError, match="`rate_error` must be finite and >= 0, got -1.0"):
+    with pytest.raises(ValueError, match=r"`rate_error` must be finite and >= 0, got -1.0"):
         found.bound(0.0, -1.0)
-    with pytest.raises(ValueError, match="`gap` must be finite and >= 0, got -1.0"):
+    with pytest.raises(ValueError, match=r"`gap` must be finite and >= 0, got -1.0"):
         found.power_error_w(-1.0)

@@ -12,7 +12,7 @@ from metagnn.tasks.power_control.weighted_bound import WeightedBound, weighted_b
 
 # Gap of branch and bound above which groups are tried too.
 _GROUPS_FROM = 0.1
-# Boxes that a sample of one group may take; their bounds are added up.
+# Least number of boxes that a sample of one group may take.
 _GROUP_BOXES = 500
 _GROUP_TOLERANCE = 5e-3
 GROUP_SIZES = (2, 4, 8)
@@ -59,6 +59,7 @@ def group_bound(
     noise_w: float,
     weight: Tensor | None = None,
     size: int = 2,
+    max_boxes: int = _GROUP_BOXES,
 ) -> Tensor:
     r"""Sum over disjoint groups of links of each group's own largest weighted sum rate.
 
@@ -72,6 +73,7 @@ def group_bound(
         noise_w: Noise power over the band [W].
         weight: Weights of the links' rates [1]; none stands for equal ones.
         size: Links of a group; the last may have fewer.
+        max_boxes: Boxes of one sample of a group at which its search ends at the latest.
 
     Shapes:
         gain ``[..., K, K]``, weight ``[..., K]``; returns ``[...]`` [bit/s/Hz].
@@ -86,7 +88,7 @@ def group_bound(
         index = torch.tensor(group, device=gain.device)
         inside = gain.index_select(-1, index).index_select(-2, index)
         share = weights.index_select(-1, index)
-        constants = (_GROUP_TOLERANCE, _GROUP_BOXES)
+        constants = (_GROUP_TOLERANCE, max_boxes)
         total += weighted_bound(inside, power_max_w, noise_w, share, *constants).upper
     return total
 
@@ -144,7 +146,8 @@ def tightest_bound(
     """Tightest of the valid upper bounds of each sample, for any number of links.
 
     Branch and bound runs on all samples (`weighted_bound`). Where its boxes run out with a gap
-    above 10 %, groups of 2, 4 and 8 links are bounded too, and the smallest bound counts.
+    above 10 %, groups of 2, 4, 8 and half of all links are bounded too, with as many boxes but
+    not less than 500, and the smallest bound counts.
 
     Args, shapes and errors are those of `weighted_bound`.
     """
@@ -158,10 +161,12 @@ def tightest_bound(
     }
     wide = found.gap > _GROUPS_FROM
     if bool(wide.any()):
-        for size in GROUP_SIZES:
-            if size < gain.shape[-1]:
+        num_links, boxes = gain.shape[-1], max(max_boxes, _GROUP_BOXES)
+        part = (gain[wide], power_max_w, noise_w, weights[wide])
+        for size in sorted({*GROUP_SIZES, (num_links + 1) // 2}):
+            if 1 < size < num_links:
                 upper = bounds["interference_free"].clone()
-                upper[wide] = group_bound(gain[wide], power_max_w, noise_w, weights[wide], size)
+                upper[wide] = group_bound(*part, size, boxes)
                 bounds[f"groups_of_{size}"] = upper
     upper = torch.stack(list(bounds.values())).amin(0)
     mean = {name: float(value.mean()) for name, value in bounds.items()}

@@ -84,6 +84,7 @@ def test_the_tightest_is_named() -> None:
         "branch_and_bound",
         "groups_of_2",
         "groups_of_4",
+        "groups_of_5",
         "groups_of_8",
     }
     assert float(one.upper.mean()) <= one.mean_upper["groups_of_8"]
