@@ -8,6 +8,7 @@ from torch import Tensor
 from metagnn.graphs.checks import check_count, require
 from metagnn.tasks.power_control.exact import MAX_LINKS
 from metagnn.tasks.power_control.scaling import check_power_control, check_weight
+from metagnn.tasks.power_control.sinr_boxes import MARGIN
 from metagnn.tasks.power_control.weighted_bound import WeightedBound, weighted_bound
 
 # Gap of branch and bound above which groups are tried too.
@@ -40,6 +41,8 @@ def interference_free_bound(
 
     .. math:: \sum_k w_k \log_2\left(1 + \frac{g_{kk} P_{\max}}{\sigma^2}\right)
 
+    It is raised by 1e-9 of itself against rounding: on isolated links it is the optimum.
+
     Shapes:
         gain ``[..., K, K]``, weight ``[..., K]``; returns ``[...]`` [bit/s/Hz].
 
@@ -49,7 +52,7 @@ def interference_free_bound(
     check_power_control(gain, power_max_w, noise_w)
     direct = torch.diagonal(gain, dim1=-2, dim2=-1).double()
     rate = torch.log2(1.0 + direct * (power_max_w / noise_w))
-    return (rate * _weights(weight, gain)).sum(-1)
+    return (rate * _weights(weight, gain)).sum(-1) * (1.0 + MARGIN)
 
 
 @torch.no_grad()

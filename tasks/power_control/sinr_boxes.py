@@ -15,7 +15,7 @@ _SPLITS = 24
 # third times what it would be without interference.
 _NARROWEST = 1e-4
 _EMPTY = 1e-9
-_MARGIN = 1e-9
+MARGIN = 1e-9
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def chord_bound(problem: WeightedProblem, boxes: Boxes) -> tuple[Tensor, Boxes, 
     rise = gradient.clamp(min=0.0) * (boxes.power_high - log_power)
     rise += (-gradient).clamp(min=0.0) * (log_power - boxes.power_low)
     free = (weight * at_high).sum(-1)
-    bound = torch.minimum((weight * chord + rise).sum(-1), free) + _MARGIN * free
+    bound = torch.minimum((weight * chord + rise).sum(-1), free) + MARGIN * free
     evaluated = Boxes(boxes.power_low, boxes.power_high, low, high, log_power)
     return bound, evaluated, weight * (chord - softplus(sinr))
 

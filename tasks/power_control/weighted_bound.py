@@ -239,6 +239,7 @@ class _Search:
 
     def _offer(self, samples: Tensor, problem: WeightedProblem, log_power: Tensor) -> None:
         """Keep the best of the candidates ``[A', N, K]`` where it beats the best so far."""
+        log_power = log_power.clamp(max=0.0)  # of an empty box powers may lie above the largest
         found, place = problem.value(log_power).max(-1)
         candidate = log_power[torch.arange(len(place), device=place.device), place]
         better = found > self.value[samples]

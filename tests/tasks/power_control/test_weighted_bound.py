@@ -37,8 +37,11 @@ def test_no_point_of_a_fine_grid_exceeds_the_bound(
         ]
     )
     assert (found.upper >= brute).all()
+    # Not by much, so that neither a bound of infinity nor powers above the largest pass.
+    assert (found.upper <= brute * 1.05).all()
     assert (found.value >= brute * (1 - 1e-3)).all()
     assert (found.gap <= 1e-3).all()
+    assert ((found.power_w >= 0) & (found.power_w <= 1)).all()
 
 
 @pytest.mark.parametrize("num_links", [2, 3, 4])
@@ -87,6 +90,8 @@ def test_eight_links_are_never_better_than_their_bound() -> None:
         power_w = torch.rand(12, 8, generator=generator, dtype=torch.float64) ** 3
         power_w = torch.where(on, power_w / power_w.amax(-1, keepdim=True), 0.0)
         assert (_value(gain, weight, power_w) <= found.upper).all()
+    assert (found.power_w <= 1).all()
+    torch.testing.assert_close(found.value, _value(gain, weight, found.power_w))
 
 
 def test_samples_do_not_depend_on_each_other_nor_on_the_order_of_links() -> None:
