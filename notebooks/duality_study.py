@@ -49,8 +49,8 @@ HEADER = [
     "bound_seconds",
 ]
 # Tolerance of the inner maximum, and boxes per sample, by the largest number of links.
-EFFORT = {4: (5e-4, 4000), 8: (1e-3, 6000), 12: (5e-3, 6000)}
-EFFORT_BEYOND = (1e-2, 6000)
+EFFORT = {4: (1e-4, 4000), 8: (1e-3, 6000), 12: (1e-2, 20_000)}
+EFFORT_BEYOND = (1e-2, 20_000)
 # Relative rounding of values that are compared across policies.
 ROUNDING = 1e-9
 

@@ -76,8 +76,10 @@ def weighted_bound(
     factor, with :math:`\delta = \text{tolerance} / 5 K`. Rounding (float64) is met by outward
     margins of 1e-9.
 
-    The time grows as the number of boxes times K squared. On networks of `ChannelFamily` with
-    weights of 1 to 4, a gap of 0.1 % takes some 100 boxes at K = 4; 1 % some 500 at K = 8.
+    A box costs about K squared. On networks of `ChannelFamily` with weights of 1 to 4, samples
+    take on average, from a network of each size, 94 boxes for a gap of 0.1 % at K = 4 (159 for
+    0.01 %), 895 for 0.1 % at K = 8 (530 for 1 %) and 5,400 for 1 % at K = 12. At K = 16, 6,000
+    boxes leave 36 %: see `relaxation.tightest_bound`.
 
     Args:
         gain: Channel power gains [1], transmitter (row) to receiver (column).
