@@ -7,7 +7,9 @@ descend the mean over networks of the loss on the episode after the last step. W
 
 Departures from the paper, whose text gives no equations: the inner loss is that of PPO at the first
 step (the policy gradient with generalised advantages), the outer one too; networks learn from one
-episode per step, as they would after deployment.
+episode per step, as they would after deployment; how the shared parameters change which episodes
+the steps learn from is left out, as in most implementations; further passes of an outer update take
+the steps again on the same episodes.
 """
 
 from collections.abc import Mapping
@@ -94,9 +96,10 @@ class VectorizedLearners:
             self.outer(lesson).sum(),
             list(self._own.values()),
             create_graph=self._inner.second_order,
+            allow_unused=True,  # without edges some parameters have no part in it
         )
         self._own = {
-            name: value - self._inner.rate * gradient
+            name: value if gradient is None else value - self._inner.rate * gradient
             for (name, value), gradient in zip(self._own.items(), gradients, strict=True)
         }
 
@@ -112,7 +115,7 @@ class Learn2LearnLearners:
         self, policy: Any, num_networks: int, inner: InnerSettings, settings: PPOSettings
     ) -> None:
         maml = import_learn2learn().algorithms.MAML(
-            policy, lr=inner.rate, first_order=not inner.second_order
+            policy, lr=inner.rate, first_order=not inner.second_order, allow_unused=True
         )
         self._clones = [maml.clone() for _ in range(num_networks)]
         self._settings = settings

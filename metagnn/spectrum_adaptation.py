@@ -1,11 +1,12 @@
 """Adaptation of policies to unseen scenarios of spectrum allocation, episode by episode.
 
 Every network has one episode after the other and learns from its own alone. What a policy has
-learned is scored on further episodes of the same scenario, with its likeliest levels.
+learned is scored on a further episode of the same scenario, which is always the same, with levels
+drawn as it acts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -62,7 +63,9 @@ class GradientSteps:
     ) -> None:
         self.policy: Any = policy
         self._settings = settings
-        self._learners = VectorizedLearners(policy, num_networks, inner, settings)
+        # Of the steps themselves nobody takes a gradient.
+        first_order = replace(inner, second_order=False)
+        self._learners = VectorizedLearners(policy, num_networks, first_order, settings)
 
     def parameters(self) -> Parameters:
         """See `Adapter`."""
@@ -152,7 +155,10 @@ class Adaptation:
 
 
 def unseen_scenarios(place: SpectrumPlace, num_networks: int, seed: int, split: str) -> Scenarios:
-    """Scenarios of a split, ``train``, ``validation`` or ``test``, which never share one."""
+    """Scenarios of a split, ``validation`` or ``test``, from a stream of its own.
+
+    Those of ``nycmesh`` have trees of one list, which other splits and training draw from too.
+    """
     return place.family.draw(num_networks, generator(seed, "scenarios", split))
 
 
@@ -188,13 +194,14 @@ def adapt_to(
         graph = environment.begin(scenarios, generator(seed, "adaptation", number))
         seen = see(environment, graph, reward, True)
         memory = adapter.policy.start(seen) if memory is None else memory
-        levels, own = generator(seed, "levels", number), adapter.parameters()
+        own = adapter.parameters()
         if number in points:
-            first = scored.begin(scenarios, generator(seed, "evaluation", number))
-            start = see(scored, first, reward, True)
-            found, _ = collect(adapter.policy, scored, start, memory, levels, own, greedy=True)
+            first = scored.begin(scenarios, generator(seed, "evaluation"))
+            start, levels = see(scored, first, reward, True), generator(seed, "evaluation levels")
+            found, _ = collect(adapter.policy, scored, start, memory, levels, own)
             after[number] = episode_metrics(found.steps, environment.radio.slot_s)
         if number < points[-1]:
+            levels = generator(seed, "adaptation levels", number)
             found, memory = collect(adapter.policy, environment, seen, memory, levels, own)
             during.append(episode_metrics(found.steps, environment.radio.slot_s))
             reward = found.reward[-1]

@@ -144,20 +144,18 @@ def compare_spectrum(
             result = adapt_to(anew, place, scenarios, points, seed)
             found.setdefault(SCRATCH, {})[one.seed] = result
     for name in baselines:
-        after = {
-            point: run_baseline(BASELINES[name], place, scenarios, seed, point) for point in points
-        }
-        found[name] = {None: Adaptation(after, [])}
+        metrics = run_baseline(BASELINES[name], place, scenarios, seed)
+        found[name] = {None: Adaptation(dict.fromkeys(points, metrics), [])}
     return found
 
 
 def run_baseline(
-    baseline: Baseline, place: SpectrumPlace, scenarios: Scenarios, seed: int, point: int
+    baseline: Baseline, place: SpectrumPlace, scenarios: Scenarios, seed: int
 ) -> Metrics:
-    """Metrics of a baseline in the episode in which policies are scored after ``point`` others."""
+    """Metrics of a baseline in the episode in which policies are scored."""
     environment = place.environment()
-    environment.begin(scenarios, generator(seed, "evaluation", point))
-    actions = generator(seed, "baseline", point)
+    environment.begin(scenarios, generator(seed, "evaluation"))
+    actions = generator(seed, "baseline")
     steps = [
         environment.step(baseline(environment.state, environment.radio, actions))
         for _ in range(environment.num_steps)
@@ -183,6 +181,21 @@ def spectrum_metrics(scores: Scores, point: int) -> dict[str, dict[str, Estimate
             else interquartile_mean(_means(metrics, column))
             for column in METRICS
         }
+    return found
+
+
+def while_adapting(scores: Scores) -> dict[str, list[dict[str, float]]]:
+    """Metrics of each episode of which a policy learned, means over seeds and scenarios.
+
+    Baselines learn of none: all their episodes are alike.
+    """
+    found: dict[str, list[dict[str, float]]] = {}
+    for name, of_seeds in scores.items():
+        episodes = zip(*(one.during for one in of_seeds.values()), strict=True)
+        found[name] = [
+            {column: float(_means(metrics, column).mean()) for column in METRICS}
+            for metrics in episodes
+        ]
     return found
 
 

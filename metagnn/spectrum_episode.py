@@ -101,7 +101,6 @@ def collect(
     memory: Memory,
     generator: torch.Generator,
     parameters: Parameters | None = None,
-    greedy: bool = False,
 ) -> tuple[Episode, Memory]:
     """Run a policy for an episode from its first observation; also the memory after it.
 
@@ -112,12 +111,11 @@ def collect(
         memory: Memory before it.
         generator: Source of the levels.
         parameters: Parameters of each network ``[B, ...]`` in place of the policy's.
-        greedy: The likeliest levels instead of drawn ones.
     """
     start, rows, steps, observed = memory, [], [], []
     choice, value, memory = policy(seen, memory, parameters)
     for _ in range(environment.num_steps):
-        level = choice.mode() if greedy else choice.sample(generator)
+        level = choice.sample(generator)
         log_prob = choice.log_prob(level)
         batch, bands = len(level), level.shape[-1]
         step = environment.step(Action(level.view(batch, -1, 2, bands)))

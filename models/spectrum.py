@@ -126,7 +126,9 @@ class GraphPolicy(Encoder):
         width = shape.hidden_channels[-1]
         self.recurrent = Recurrent(width, width) if shape.memory != "none" else None
         with_history = shape.memory == "attention"
-        self.attention = HistoryAttention(width, shape.num_heads) if with_history else None
+        self.attention = (
+            HistoryAttention(width, shape.num_heads, shape.window) if with_history else None
+        )
         self.agent = nn.Linear(width, width)
         self.levels = nn.Linear(width, num_levels)
         self.value_hidden = nn.Linear(width, width)
@@ -168,7 +170,6 @@ class GraphPolicy(Encoder):
             times = found.mean((-3, -2)).transpose(0, 1)
             recalled, history = self.attention(times, history, given, "attention")
             found = found + recalled.transpose(0, 1)[..., None, None, :]
-            history = history[:, -self.shape.window :]
         return found, Memory(state, history)
 
     def _decide(

@@ -44,7 +44,9 @@ class FlatPolicy(nn.Module):
         with_state = shape.memory != "none"
         self.lstm = nn.LSTM(width, width, NUM_LAYERS) if with_state else None
         with_history = shape.memory == "attention"
-        self.attention = HistoryAttention(width, shape.num_heads) if with_history else None
+        self.attention = (
+            HistoryAttention(width, shape.num_heads, shape.window) if with_history else None
+        )
         self.levels = nn.Linear(width, agents * bands * num_levels)
         self.value = nn.Linear(width, 1)
         nn.init.normal_(self.levels.weight, 0.0, 0.01)
@@ -80,7 +82,7 @@ class FlatPolicy(nn.Module):
         history = memory.history
         if self.attention is not None:
             recalled, history = self.attention(times.transpose(0, 1), history, given, "attention")
-            times, history = times + recalled.transpose(0, 1), history[:, -self.shape.window :]
+            times = times + recalled.transpose(0, 1)
         return times.unsqueeze(-2), Memory(torch.cat([hidden, cell]).transpose(0, 1), history)
 
     def _decide(self, x: Tensor, given: Mapping[str, Tensor]) -> tuple[Choice, Tensor]:

@@ -155,12 +155,3 @@ def test_networks_with_parameters_of_their_own_learn_alone(kind: str) -> None:
         mine = torch.autograd.grad(alone, list(policy.parameters()))
         for one, stacked in zip(mine, gradients, strict=True):
             torch.testing.assert_close(stacked[network], one, atol=1e-5, rtol=1e-3)
-
-
-def test_greedy_levels_are_the_likeliest() -> None:
-    policy, environment = _policy("none"), PLACE.environment()
-    graph = environment.reset(2, generator(0))
-    seen = see(environment, graph, torch.zeros(2), True)
-    found, _ = collect(policy, environment, seen, policy.start(seen), generator(1), greedy=True)
-    logits = policy.sequence(found.seen, found.memory)[0].logits
-    assert torch.equal(found.level, logits.argmax(-1))

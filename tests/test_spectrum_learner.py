@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from metagnn.checkpoint import read_checkpoint
 from metagnn.cli import main
 from metagnn.configs import config_path
+from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings
 from metagnn.models.spectrum import PolicyShape
 from metagnn.ppo import PPOSettings
@@ -23,6 +25,7 @@ from metagnn.spectrum_adaptation import (
     unseen_scenarios,
 )
 from metagnn.spectrum_comparison import SCRATCH, compare_spectrum, find_spectrum, run_baseline
+from metagnn.spectrum_episode import collect, see
 from metagnn.spectrum_learner import MEMORY_OF, SpectrumLearner, initial_policy
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.baselines import BASELINES
@@ -92,6 +95,12 @@ def test_agents_are_compared_after_some_episodes(
     document = json.loads(capsys.readouterr().out)
     assert json.loads(Path("out/comparison.json").read_text()) == document
     policies = document["after_episodes"]["1"]
+    assert [len(document["while_adapting"][name]) for name in ("ppo", "maml", "random")] == [
+        1,
+        1,
+        0,
+    ]
+    assert "maml, mean of its 1 episodes of adaptation: SINR violations" in shown
     assert set(policies) == {"ppo", SCRATCH, "maml", "attention", *BASELINES}
     for metrics in policies.values():
         assert 0.0 <= metrics["sinr_violation"] <= 1.0
@@ -118,26 +127,31 @@ def _adapter(kind: str, batch: int) -> Any:
 
 @pytest.mark.parametrize("kind", ["maml", "ppo"])
 def test_networks_adapt_each_by_itself(kind: str) -> None:
-    """What one network learns does not depend on those beside it."""
-    scenarios = unseen_scenarios(PLACE, 3, 0, "test")
-    adapter = _adapter(kind, 3)
+    """What one network learns is what it learns alone, from the same episode."""
+    environment, adapter = PLACE.environment(), _adapter(kind, 3)
+    graph = environment.reset(3, generator(0))
+    seen = see(environment, graph, torch.zeros(3), True)
+    start = adapter.policy.start(seen)
+    episode, _ = collect(
+        adapter.policy, environment, seen, start, generator(1), adapter.parameters()
+    )
     before = {name: value.clone() for name, value in adapter.parameters().items()}
-    adapt_to(adapter, PLACE, scenarios, (0, 2), 0)
+    adapter.learn(episode)
     after = adapter.parameters()
+    assert any(not torch.equal(before[name][0], after[name][0]) for name in before)
     for network in range(3):
-        moved = [not torch.equal(before[n][network], after[n][network]) for n in before]
-        assert any(moved)
-    differences = [not torch.equal(value[0], value[1]) for value in after.values()]
-    assert any(differences)
+        alone = _adapter(kind, 1)
+        alone.learn(episode.of(torch.tensor([network])))
+        for name, value in alone.parameters().items():
+            torch.testing.assert_close(after[name][network], value[0], atol=1e-6, rtol=1e-4)
 
 
-def test_adaptation_that_learns_nothing_scores_as_before() -> None:
+def test_a_policy_that_learns_nothing_scores_as_before() -> None:
     scenarios = unseen_scenarios(PLACE, 2, 0, "test")
-    found = adapt_to(_adapter("none", 2), PLACE, scenarios, (0, 1), 0)
-    again = adapt_to(_adapter("none", 2), PLACE, scenarios, (1,), 0)
-    assert len(found.during) == 1
-    for name, value in vars(found.after[1]).items():
-        assert torch.equal(value, vars(again.after[1])[name])
+    found = adapt_to(_adapter("none", 2), PLACE, scenarios, (0, 2), 0)
+    assert len(found.during) == 2
+    for name, value in vars(found.after[2]).items():
+        assert torch.equal(value, vars(found.after[0])[name])
 
 
 def test_policies_and_baselines_meet_the_same_arrivals() -> None:
@@ -163,9 +177,17 @@ def test_policies_and_baselines_meet_the_same_arrivals() -> None:
         return Action(torch.full_like(state.level, radio.num_levels))
 
     found = adapt_to(Remembering(Loud()), PLACE, scenarios, (0, 3), 0).after[3]
-    wanted = run_baseline(loud, PLACE, scenarios, 0, 3)
+    wanted = run_baseline(loud, PLACE, scenarios, 0)
     for name, value in vars(found).items():
         torch.testing.assert_close(value, vars(wanted)[name])
+
+
+def test_steps_without_edges_leave_unused_parameters_as_they_are() -> None:
+    place = replace(PLACE, edges="none")
+    adapter = GradientSteps(initial_policy(place, SHAPE, 0), 2, InnerSettings(), PPO)
+    before = adapter.parameters()["convs.0.lin1.weight"].clone()
+    adapt_to(adapter, place, unseen_scenarios(place, 2, 0, "test"), (0, 1), 0)
+    assert torch.equal(adapter.parameters()["convs.0.lin1.weight"], before)
 
 
 def test_splits_and_seeds_give_other_scenarios() -> None:

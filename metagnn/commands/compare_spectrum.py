@@ -44,6 +44,7 @@ def compare(
         find_spectrum,
         improvements,
         spectrum_metrics,
+        while_adapting,
     )
 
     refuse_for_agents(arguments, "--num-links")
@@ -62,6 +63,7 @@ def compare(
     )
     metrics = {point: spectrum_metrics(scores, point) for point in points}
     better = {point: improvements(scores, point) for point in points}
+    learning = while_adapting(scores)
     document = {
         "network": place.family.network,
         "num_networks": wanted,
@@ -70,6 +72,7 @@ def compare(
         "interval": "over seeds (of the inter-quartile mean), over scenarios where num_seeds is 1",
         "num_seeds": {name: len(of_seeds) for name, of_seeds in scores.items()},
         "after_episodes": {str(point): to_json(of) for point, of in metrics.items()},
+        "while_adapting": learning,
         "probability_of_improvement": {
             str(point): to_json({f"{a} > {b}": {"probability": p} for (a, b), p in of.items()})
             for point, of in better.items()
@@ -83,6 +86,12 @@ def compare(
         print(_table(of))
         for (first, second), chance in better[point].items():
             print(f"P({first} > {second}) in throughput: {interval_cell(chance, 2)}")
+    for name, episodes in learning.items():
+        shown = ("sinr_violation", "latency_violation")
+        mean = {c: sum(one[c] for one in episodes) / len(episodes) for c in shown if episodes}
+        words = [f"{COLUMNS[c][0]} {value:.3f}" for c, value in mean.items()]
+        if words:
+            print(f"{name}, mean of its {len(episodes)} episodes of adaptation: {', '.join(words)}")
     print(
         "\nBrackets: 95 % bootstrap interval, over seeds (inter-quartile mean) or else scenarios."
     )

@@ -258,8 +258,9 @@ class ScenarioFamily:
         shadowing = self._pairs(torch.randn(shape, generator=generator, device=device))
         if parent is not None:
             nodes = torch.arange(self.num_nodes, device=device).view(1, -1, 1)
-            fed = nodes == parent[:, 1:].unsqueeze(1)
-            sight[:, :, : self.num_nodes - 1].masked_fill_(fed, 0.0)
+            fed = nodes == parent.unsqueeze(1)
+            linked = (fed | fed.mT)[:, :, 1:]
+            sight[:, :, : self.num_nodes - 1].masked_fill_(linked, 0.0)
         gains_db = gain_db(node_m, user_m, terrain, sight, shadowing, self.frequency_hz)
         to_nodes, to_users = gains_db.split([self.num_nodes - 1, self.num_users], dim=2)
         if parent is None:

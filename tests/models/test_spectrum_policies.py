@@ -45,7 +45,7 @@ KINDS = [(k, m) for k in ("graph", "flat") for m in ("none", "recurrent", "atten
 
 @pytest.mark.parametrize(("kind", "memory"), KINDS)
 def test_times_at_once_are_those_one_by_one(kind: str, memory: str) -> None:
-    policy = _policy(kind, memory)
+    policy = _policy(kind, memory, window=2)
     seen = _seen(4, 2)
     start = policy.start(seen[0])
     logits, values = policy.sequence(seen, start)
@@ -135,7 +135,7 @@ def test_the_recurrent_unit_is_torchs() -> None:
 
 def test_attention_by_plain_loops() -> None:
     torch.manual_seed(0)
-    layer = HistoryAttention(4, 2)
+    layer = HistoryAttention(4, 2, 9)
     given = {f"a.{name}": value for name, value in layer.named_parameters()}
     x, before = torch.randn(1, 3, 4), torch.randn(1, 2, 8)
     found, history = layer(x, before, given, "a")
@@ -195,7 +195,7 @@ def test_shapes_that_cannot_be(changed: dict[str, object], message: str) -> None
 
 def test_heads_must_share_the_features_out() -> None:
     with pytest.raises(ValueError, match="`num_heads` must divide the 8 features, got 3"):
-        HistoryAttention(8, 3)
+        HistoryAttention(8, 3, 9)
 
 
 def test_a_flat_policy_takes_networks_of_its_sizes_only() -> None:

@@ -1,0 +1,314 @@
+"""Certified duality gaps: how far a power-control policy is from the optimum of its samples."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metagnn.adaptation import Adapted, learned_rollout
+from metagnn.adaptation_task import Problem
+from metagnn.cutting_planes import best_selection, refined_multipliers
+from metagnn.graphs.checks import check_count, require
+from metagnn.graphs.neighbours import Gain
+from metagnn.graphs.rates import rate
+from metagnn.tasks.power_control.problem import resilient_objective, smallest_slack
+from metagnn.tasks.power_control.relaxation import TightestBound, tightest_bound
+from metagnn.tasks.power_control.weighted_bound import WeightedBound, weighted_bound
+
+# Effort for powers and a bound between two refinements of the multipliers.
+_ROUGH_TOLERANCE = 1e-2
+_ROUGH_BOXES = 200
+ROUGH = "branch_and_bound"
+
+
+@dataclass(frozen=True)
+class Interval:
+    r"""What holds the optimum of the samples' problem: ``primal <= P* <= dual`` [bit/s/Hz].
+
+    Attributes:
+        primal: Value :math:`P_\theta` of the policy with the smallest slack.
+        best_known: Value of the best powers found on the way (`best_selection`), at least
+            ``primal``: what of the width lies below it is owed to the policy, only what lies
+            above it can be owed to the bound.
+        dual: Certified upper bound D of the optimum.
+        name: Relaxation behind the bound (`TightestBound`).
+        minimum_rate: Minimum rates ``[K]`` [bit/s/Hz].
+        rate: Ergodic rates of the policy ``[K]`` [bit/s/Hz].
+        mu: Multipliers at which the bound was computed ``[K]``.
+        weighted_upper: Mean over samples of the bound of :math:`\max_p \sum_k (1 + \mu_k) R_k`.
+    """
+
+    primal: float
+    best_known: float
+    dual: float
+    name: str
+    minimum_rate: Tensor
+    rate: Tensor
+    mu: Tensor
+    weighted_upper: float
+
+    @property
+    def slack(self) -> Tensor:
+        """Smallest slack of the policy ``[K]`` [bit/s/Hz]."""
+        return smallest_slack(self.rate, self.minimum_rate)
+
+    @property
+    def width(self) -> float:
+        """Width of the interval, the certified gap of the policy [bit/s/Hz]."""
+        return self.dual - self.primal
+
+    @property
+    def relative_gap(self) -> float:
+        """Width over the policy's value; infinite where the value is not positive."""
+        return self.width / self.primal if self.primal > 0 else float("inf")
+
+    @property
+    def relative_to_rate(self) -> float:
+        """Width over the policy's sum rate, which stays positive where its value does not."""
+        return self.width / float(self.rate.sum()) if bool(self.rate.any()) else float("inf")
+
+
+@dataclass(frozen=True)
+class DualFunction:
+    """The dual function at given multipliers, from above and from below [bit/s/Hz].
+
+    Attributes:
+        upper: Certified upper bound of D(mu), hence of the optimum.
+        lower: The Lagrangian at the best powers found, at most D(mu).
+        bound: Bounds of the weighted sum rates of the samples.
+    """
+
+    upper: float
+    lower: float
+    bound: TightestBound
+
+
+def primal_value(rate: Tensor, minimum_rate: Tensor | float, alpha: float) -> Tensor:
+    r"""Value of ergodic rates with the smallest slack that makes them feasible (Eq. 4).
+
+    .. math:: P = \sum_k r_k - \tfrac{\alpha}{2} \sum_k \max(f_{\min,k} - r_k, 0)^2
+
+    Shapes:
+        rate ``[..., K]``; returns ``[...]``.
+
+    Raises:
+        ValueError: If ``alpha`` is not positive or shapes do not fit.
+    """
+    return resilient_objective(rate, smallest_slack(rate, minimum_rate), alpha)
+
+
+def dual_value(
+    weighted_rate: Tensor, mu: Tensor, minimum_rate: Tensor | float, alpha: float
+) -> Tensor:
+    r"""The dual function, given the largest weighted sum rate (Eq. 5 and 6).
+
+    With r eliminated (:math:`\lambda = 1 + \mu`) and :math:`s = \mu / \alpha`, its maximiser,
+
+    .. math:: D(\mu) = E\left[\max_p \sum_k (1 + \mu_k) R_k(p, H)\right]
+              - \sum_k \mu_k f_{\min,k} + \frac{\|\mu\|^2}{2 \alpha}
+
+    :math:`D(\mu) \ge P^*` for every :math:`\mu \ge 0`: whatever is feasible loses nothing by the
+    constraint's term, as :math:`\mu_k (r_k - f_{\min,k} + s_k) \ge 0`. An upper bound in place of
+    the expectation keeps that.
+
+    Args:
+        weighted_rate: The expectation, or an upper bound of it [bit/s/Hz].
+        mu: Multipliers of the minimum-rate constraints.
+        minimum_rate: Minimum rates [bit/s/Hz].
+        alpha: Weight of the slack's norm.
+
+    Shapes:
+        weighted_rate ``[...]``, mu ``[..., K]``; returns ``[...]``.
+    """
+    return weighted_rate + (0.5 * mu.square() / alpha - mu * minimum_rate).sum(-1)
+
+
+@torch.no_grad()
+def dual_function(
+    gain: Tensor,
+    problem: Problem,
+    minimum_rate: Tensor | float,
+    mu: Tensor,
+    tolerance: float = 1e-3,
+    max_boxes: int = 2000,
+    initial_power_w: Tensor | None = None,
+) -> DualFunction:
+    """The dual function of the samples' problem at given multipliers, bounded from both sides.
+
+    Args:
+        gain: Channel power gains of the samples [1].
+        problem: Constants of the problem.
+        minimum_rate: Minimum rates [bit/s/Hz].
+        mu: Multipliers of the minimum-rate constraints.
+        tolerance: Relative gap at which the search of a sample ends.
+        max_boxes: Boxes of one sample at which it ends at the latest.
+        initial_power_w: Powers to start the search from [W].
+
+    Shapes:
+        gain ``[S, K, K]``, mu ``[K]``, minimum_rate one number or ``[K]``.
+
+    Raises:
+        ValueError: If a multiplier is negative or not finite, or an argument is out of range or
+            has a shape that does not fit.
+    """
+    _check_gain(gain)
+    num_links = gain.shape[-1]
+    mu = check_multipliers(mu, num_links)
+    required = _minimum_rates(minimum_rate, num_links)
+    weight = (1.0 + mu).expand(len(gain), num_links)
+    bound = tightest_bound(
+        gain, problem.power_max_w, problem.noise_w, weight, tolerance, max_boxes, initial_power_w
+    )
+    upper = dual_value(bound.upper.mean(), mu, required, problem.alpha)
+    lower = dual_value(bound.value.mean(), mu, required, problem.alpha)
+    return DualFunction(float(upper), float(lower), bound)
+
+
+@torch.no_grad()
+def duality_interval(
+    power_w: Tensor,
+    gain: Tensor,
+    problem: Problem,
+    minimum_rate: Tensor | float,
+    mu: Tensor | None = None,
+    tolerance: float = 1e-3,
+    max_boxes: int = 2000,
+    num_refinements: int = 5,
+) -> Interval:
+    r"""Interval that holds the optimum of one configuration's samples, for any policy's powers.
+
+    On S samples the problem of Eq. 4 has S K powers and K slacks. The policy's powers, whatever
+    they were computed from, are one feasible point (`primal_value`); every multiplier gives an
+    upper bound (`dual_value`, `tightest_bound`). The bounds are computed at the multipliers given,
+    then at those that `refined_multipliers` finds on all powers met so far, ``num_refinements``
+    times with few boxes and at last with all; the smallest counts. With S samples the optimum
+    itself lies up to O(K / S) below the smallest bound, as the problem is convex only in the
+    limit (Assumption 1).
+
+    Args:
+        power_w: Powers of the policy on the samples [W].
+        gain: Channel power gains of the samples [1].
+        problem: Constants of the problem.
+        minimum_rate: Minimum rates [bit/s/Hz].
+        mu: Multipliers to begin with; without them alpha times the policy's smallest slack.
+        tolerance: Relative gap at which the last search of a sample ends.
+        max_boxes: Boxes of one sample at which it ends at the latest.
+        num_refinements: How often the multipliers are refined.
+
+    Shapes:
+        power_w ``[S, K]``, gain ``[S, K, K]``, mu ``[K]``, minimum_rate one number or ``[K]``.
+
+    Raises:
+        ValueError: If powers do not lie in ``[0, power_max_w]``, a multiplier is negative or not
+            finite, or an argument is out of range or has a shape that does not fit.
+    """
+    _check_gain(gain)
+    check_count("num_refinements", num_refinements, minimum=0)
+    num_links = gain.shape[-1]
+    wide, power = gain.double(), _check_powers(power_w, gain, problem)
+    required = _minimum_rates(minimum_rate, num_links)
+    rates = rate(wide, power, problem.noise_w).unsqueeze(1)
+    powers = power.unsqueeze(1)
+    of_policy = rates.mean((0, 1))
+    primal = float(primal_value(of_policy, required, problem.alpha))
+    if mu is None:
+        mu = problem.alpha * smallest_slack(of_policy, required)
+    mu = check_multipliers(mu, num_links)
+
+    constants = (problem.power_max_w, problem.noise_w)
+    every = torch.arange(len(wide), device=wide.device)
+    bounds: list[tuple[float, str, float, Tensor]] = []
+    for left in range(num_refinements, -1, -1):
+        if bounds:
+            mu = refined_multipliers(rates, required, problem.alpha, mu)
+        start = powers[every, torch.matmul(rates, 1.0 + mu).argmax(-1)]
+        found: WeightedBound
+        if left > 0:
+            weight = (1.0 + mu).expand_as(power)
+            effort = (max(tolerance, _ROUGH_TOLERANCE), min(max_boxes, _ROUGH_BOXES))
+            found, name = weighted_bound(wide, *constants, weight, *effort, start), ROUGH
+        else:
+            bound = dual_function(wide, problem, required, mu, tolerance, max_boxes, start).bound
+            found, name = bound, bound.name
+        mean = found.upper.mean()
+        upper = dual_value(mean, mu, required, problem.alpha)
+        bounds.append((float(upper), name, float(mean), mu))
+        powers = torch.cat([powers, found.power_w.unsqueeze(1)], 1)
+        here = rate(wide, found.power_w, problem.noise_w)
+        rates = torch.cat([rates, here.unsqueeze(1)], 1)
+    dual, name, weighted_upper, mu = min(bounds, key=lambda each: each[0])
+    choice = torch.matmul(rates, 1.0 + mu).argmax(-1)
+    choice = best_selection(rates, required, problem.alpha, choice)
+    selected = float(primal_value(rates[every, choice].mean(0), required, problem.alpha))
+    best_known = max(primal, selected)
+    return Interval(primal, best_known, dual, name, required, of_policy, mu, weighted_upper)
+
+
+def adapted_interval(
+    adapted: Adapted,
+    past_gain: Gain | None,
+    gain: Tensor,
+    problem: Problem,
+    tolerance: float = 1e-3,
+    max_boxes: int = 2000,
+) -> Interval:
+    """`duality_interval` of adapted networks on consecutive samples, from their multipliers.
+
+    Args:
+        adapted: Networks adapted to the configuration (`metagnn.adaptation.adapt`).
+        past_gain: Samples before, over which the averaged rates settle ``[S', K, K]`` [1].
+        gain: Scored samples ``[S, K, K]`` [1].
+        problem: Constants of the problem.
+        tolerance: Relative gap at which the last search of a sample ends.
+        max_boxes: Boxes of one sample at which it ends at the latest.
+
+    Raises:
+        ValueError: If the networks hold no multipliers, or as `duality_interval`.
+    """
+    names = adapted.learner.shape.names
+    require("mu" in names, "adapted", "hold multipliers (a network `mu`)", names)
+    run = learned_rollout(adapted.learner, past_gain, gain, problem)
+    power_w = run.power_w.squeeze(1)
+    minimum_rate, mu = adapted.minimum_rate, adapted.mu
+    return duality_interval(power_w, gain, problem, minimum_rate, mu, tolerance, max_boxes)
+
+
+def check_multipliers(mu: Tensor, num_links: int) -> Tensor:
+    """Multipliers ``[K]`` in float64, without history.
+
+    Raises:
+        ValueError: If there is not one per link, or one is negative or not finite.
+    """
+    mu = mu.detach().double()
+    require(mu.shape == (num_links,), "mu", f"have the shape ({num_links},)", tuple(mu.shape))
+    valid = (mu >= 0) & mu.isfinite()
+    require(bool(valid.all()), "mu", "be finite and >= 0 everywhere", mu.tolist())
+    return mu
+
+
+def _check_gain(gain: Gain) -> None:
+    require(isinstance(gain, Tensor), "gain", "be dense, without neighbour lists", type(gain))
+    fits = len(gain.shape) == 3 and len(gain) > 0
+    require(fits, "gain", "have the shape [S, K, K] with S >= 1", tuple(gain.shape))
+
+
+def _check_powers(power_w: Tensor, gain: Tensor, problem: Problem) -> Tensor:
+    shape = tuple(gain.shape[:-1])
+    require(power_w.shape == shape, "power_w", f"have the shape {shape}", tuple(power_w.shape))
+    power = power_w.detach().to(gain.device, torch.float64)
+    # Powers of float32 networks may round to just above the largest.
+    inside = (power >= 0) & (power <= problem.power_max_w * (1.0 + 1e-6))
+    if not bool(inside.all()):
+        rule = f"lie in [0, {problem.power_max_w}]"
+        require(False, "power_w", rule, float(power[~inside][0]))
+    return power.clamp(max=problem.power_max_w)
+
+
+def _minimum_rates(minimum_rate: Tensor | float, num_links: int) -> Tensor:
+    value = torch.as_tensor(minimum_rate, dtype=torch.float64).detach()
+    fits = value.dim() == 0 or value.shape in ((1,), (num_links,))
+    rule = f"be one number or have the shape ({num_links},)"
+    require(fits, "minimum_rate", rule, tuple(value.shape))
+    valid = bool((value >= 0).all()) and bool(value.isfinite().all())
+    require(valid, "minimum_rate", "be finite and >= 0", value.tolist())
+    return value.expand(num_links)
