@@ -5,21 +5,22 @@ Every network n takes gradient steps of its own from the shared parameters,
 descend the mean over networks of the loss on the episode after the last step. Without
 ``second_order`` the steps' own derivatives are left out.
 
-Departures from the paper, whose text gives no equations: the inner loss is that of PPO at the first
-step (the policy gradient with generalised advantages), the outer one too; networks learn from one
+Departures from the paper, whose text gives no equations: the inner loss is the objective of PPO
+alone (the policy gradient with generalised advantages), so critic and entropy do not move the
+layers that all share; the outer loss is that of PPO as a whole; networks learn from one
 episode per step, as they would after deployment; how the shared parameters change which episodes
 the steps learn from is left out, as in most implementations; further passes of an outer update take
 the steps again on the same episodes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from metagnn.graphs.checks import check_count, check_positive, require
+from metagnn.graphs.checks import check_positive, require
 from metagnn.learn2learn_import import import_learn2learn
 from metagnn.ppo import PPOSettings
 from metagnn.spectrum_episode import Lesson, Parameters, losses
@@ -34,7 +35,6 @@ class InnerSettings:
 
     Attributes:
         rate: Rate alpha of a step.
-        num_steps: Steps per network in training, one per episode.
         second_order: The outer gradient goes through the steps' derivatives.
         engine: ``vectorized``, all networks side by side, or ``learn2learn``, one after the other.
 
@@ -43,13 +43,11 @@ class InnerSettings:
     """
 
     rate: float = 0.1
-    num_steps: int = 1
     second_order: bool = False
     engine: Engine = "vectorized"
 
     def __post_init__(self) -> None:
         check_positive("rate", self.rate)
-        check_count("num_steps", self.num_steps)
         require(self.engine in ENGINES, "engine", f"be one of {ENGINES}", self.engine)
 
 
@@ -80,6 +78,7 @@ class VectorizedLearners:
         self, policy: Any, num_networks: int, inner: InnerSettings, settings: PPOSettings
     ) -> None:
         self._policy, self._inner, self._settings = policy, inner, settings
+        self._of_steps = objective_alone(settings)
         self._own: Mapping[str, Tensor] = {
             name: value.expand(num_networks, *value.shape)
             for name, value in policy.named_parameters()
@@ -92,8 +91,9 @@ class VectorizedLearners:
     def step(self, lesson: Lesson) -> None:
         """See `Learners`."""
         # The gradient of the sum is that of each network's loss in its own parameters.
+        loss = losses(self._policy, lesson, self._of_steps, self._own)["loss"]
         gradients = torch.autograd.grad(
-            self.outer(lesson).sum(),
+            loss.sum(),
             list(self._own.values()),
             create_graph=self._inner.second_order,
             allow_unused=True,  # without edges some parameters have no part in it
@@ -118,25 +118,31 @@ class Learn2LearnLearners:
             policy, lr=inner.rate, first_order=not inner.second_order, allow_unused=True
         )
         self._clones = [maml.clone() for _ in range(num_networks)]
-        self._settings = settings
+        self._settings, self._of_steps = settings, objective_alone(settings)
 
     def parameters(self) -> Parameters:
         """See `Learners`."""
         columns = [dict(clone.module.named_parameters()) for clone in self._clones]
         return {name: torch.stack([c[name].detach() for c in columns]) for name in columns[0]}
 
-    def _loss(self, lesson: Lesson, number: int) -> Tensor:
+    def _loss(self, lesson: Lesson, number: int, settings: PPOSettings) -> Tensor:
         own = lesson.of(torch.tensor([number]))
-        return losses(self._clones[number].module, own, self._settings)["loss"][0]
+        return losses(self._clones[number].module, own, settings)["loss"][0]
 
     def step(self, lesson: Lesson) -> None:
         """See `Learners`."""
         for number, clone in enumerate(self._clones):
-            clone.adapt(self._loss(lesson, number))
+            clone.adapt(self._loss(lesson, number, self._of_steps))
 
     def outer(self, lesson: Lesson) -> Tensor:
         """See `Learners`."""
-        return torch.stack([self._loss(lesson, number) for number in range(len(self._clones))])
+        found = [self._loss(lesson, n, self._settings) for n in range(len(self._clones))]
+        return torch.stack(found)
+
+
+def objective_alone(settings: PPOSettings) -> PPOSettings:
+    """The same without the losses of critic and entropy."""
+    return replace(settings, value_weight=0.0, entropy_weight=0.0)
 
 
 def learners(

@@ -13,7 +13,7 @@ from metagnn.graphs.checks import check_count, require
 from metagnn.offloading_agents import AgentShape, OffloadingAgents
 from metagnn.offloading_place import Place
 from metagnn.offloading_score import OffloadingScore, score_offloading, trained_policy
-from metagnn.seed_statistics import interquartile_mean, probability_of_improvement
+from metagnn.seed_statistics import certain, interquartile_mean, probability_of_improvement
 from metagnn.tasks.offloading.baselines import BASELINES, Policy
 from metagnn.tasks.power_control.metrics import Estimate, network_average, ratio_of_means
 
@@ -179,7 +179,7 @@ def improvements(scores: Scores) -> dict[tuple[str, str], Estimate]:
     means = {}
     for name, of_seeds in scores.items():
         column = torch.stack([one.met.mean() for one in of_seeds.values()]).unsqueeze(-1)
-        means[name] = column.expand(2, 1) if None in of_seeds else column
+        means[name] = certain(column) if None in of_seeds else column
     return {
         (better, worse): probability_of_improvement(means[better], means[worse])
         for better, worse in CLAIMED

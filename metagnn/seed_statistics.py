@@ -64,6 +64,11 @@ def probability_of_improvement(score_a: Tensor, score_b: Tensor, seed: int = 0) 
     return _estimate(share, [a, b], seed)
 
 
+def certain(score: Tensor) -> Tensor:
+    """Scores ``[1, M]`` that no seed changes, as those of a baseline: resamples are all alike."""
+    return score.expand(2, -1)
+
+
 def _checked(name: str, score: Tensor) -> Tensor:
     shape = tuple(score.shape)
     require(score.dim() == 2 and score.numel() > 0, name, "have the shape (S, M), S, M >= 1", shape)

@@ -14,7 +14,7 @@ from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings
 from metagnn.models.spectrum import PolicyShape
 from metagnn.ppo import PPOSettings
-from metagnn.seed_statistics import interquartile_mean, probability_of_improvement
+from metagnn.seed_statistics import certain, interquartile_mean, probability_of_improvement
 from metagnn.spectrum_adaptation import (
     Adaptation,
     Adapter,
@@ -205,6 +205,7 @@ def improvements(scores: Scores, point: int) -> dict[tuple[str, str], Estimate]:
         name: _means([one.after[point] for one in of_seeds.values()], "throughput_mbit_s")
         for name, of_seeds in scores.items()
     }
+    means |= {name: certain(means[name]) for name, of_seeds in scores.items() if None in of_seeds}
     return {
         (better, worse): probability_of_improvement(means[better], means[worse])
         for better, worse in CLAIMED

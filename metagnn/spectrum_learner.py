@@ -1,6 +1,6 @@
 """Policies of spectrum allocation learn over a distribution of scenarios (paper C)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -52,7 +52,8 @@ class SpectrumLearner(pl.LightningModule):
         agent: ``ppo``, ``maml``, ``recurrent`` or ``attention``.
         inner: Steps of ``maml``.
         num_networks: Scenarios B in a batch.
-        num_episodes: Episodes of each, one after the other; with ``maml`` the steps and one more.
+        num_episodes: Episodes of each, one after the other. ``maml`` takes a step after each but
+            the last, of which the shared parameters learn.
         learning_rate: Learning rate of Adam.
         schedule: ``constant``, or ``linear`` decay of learning rate and entropy weight to zero.
         seed: Seed of scenarios, episodes and initial parameters.
@@ -84,6 +85,10 @@ class SpectrumLearner(pl.LightningModule):
         counts |= {"num_validation_networks": num_validation_networks}
         for name, count in counts.items():
             check_count(name, count)
+        rule = "be at least 2 for maml, whose steps come before the last"
+        require(agent != "maml" or num_episodes > 1, "num_episodes", rule, num_episodes)
+        rule = "be 'return' here"
+        require(ppo.value_target == "return", "ppo.value_target", rule, ppo.value_target)
         rule = f"be at most the {num_networks} networks"
         require(ppo.num_batches <= num_networks, "ppo.num_batches", rule, ppo.num_batches)
         check_positive("learning_rate", learning_rate)
@@ -190,37 +195,38 @@ class SpectrumLearner(pl.LightningModule):
             found, memory = self._episode(environment, number, found, memory)
             lessons.append(lesson(found, settings, own=False))
             last = episode_metrics(found.steps, environment.radio.slot_s)
+        for networks in self._batches(settings):
+            parts = [losses(self.policy, one.of(networks), settings) for one in lessons]
+            self._descend(torch.stack([part["loss"].mean() for part in parts]).mean())
+            for part in parts:
+                for name, value in part.items():
+                    logged.setdefault(name, []).append(value.detach().mean())
+        self._log(lessons, last, logged)
+
+    def _batches(self, settings: PPOSettings) -> Iterator[Tensor]:
+        """Networks of each update of an epoch."""
         for number in range(settings.num_epochs):
             source = generator(self.seed, "order", self.current_epoch, number)
             order = torch.randperm(self.num_networks, generator=source)
-            for networks in order.tensor_split(settings.num_batches):
-                parts = [losses(self.policy, one.of(networks), settings) for one in lessons]
-                self._descend(torch.stack([part["loss"].mean() for part in parts]).mean())
-                for part in parts:
-                    for name, value in part.items():
-                        logged.setdefault(name, []).append(value.detach().mean())
-        self._log(lessons, last, logged)
+            yield from order.tensor_split(settings.num_batches)
 
     def _learn_to_learn(self, environment: SpectrumAllocation) -> None:
         """MAML: steps of each scenario by itself, then one of the shared parameters."""
         settings = self._settings()
         networks = learners(self.policy, self.num_networks, self.inner, settings)
         lessons: list[Lesson] = []
-        for number in range(self.inner.num_steps):
+        for number in range(self.num_episodes):
+            if number > 0:
+                networks.step(lessons[-1])
             found, _ = self._episode(environment, number, None, None, networks.parameters())
             lessons.append(lesson(found, settings, own=True))
-            networks.step(lessons[-1])
-        number = self.inner.num_steps
-        found, _ = self._episode(environment, number, None, None, networks.parameters())
-        lessons.append(lesson(found, settings, own=True))
         last = episode_metrics(found.steps, environment.radio.slot_s)
         logged: dict[str, list[Tensor]] = {}
-        for turn in range(settings.num_epochs):
-            if turn > 0:
-                networks = learners(self.policy, self.num_networks, self.inner, settings)
-                for one in lessons[:-1]:
-                    networks.step(one)
-            loss = networks.outer(lessons[-1])
+        for some in self._batches(settings):
+            networks = learners(self.policy, len(some), self.inner, settings)
+            for one in lessons[:-1]:
+                networks.step(one.of(some))
+            loss = networks.outer(lessons[-1].of(some))
             self._descend(loss.mean())
             logged.setdefault("loss", []).append(loss.detach().mean())
         self._log(lessons, last, logged)

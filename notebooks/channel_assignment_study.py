@@ -158,7 +158,10 @@ def table(suffix: str) -> list[str]:
                 cells.append(interval_cell(interquartile_mean(shares)) if rows else "")
             lines.append(f"| {scenario} | {policy} | {' | '.join(cells)} |")
     minutes = minutes_of_seeds(runs)
-    return [*lines, f"\nMinutes of one core for all trainings of a seed: {minutes}."]
+    return [
+        *lines,
+        f"\nMinutes of all trainings of a seed, one after the other, beside other work: {minutes}.",
+    ]
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from metagnn.commands.compare_offloading import COLUMNS
 from metagnn.commands.options import interval_cell
 from metagnn.graphs.checks import require
 from metagnn.offloading_comparison import CLAIMED
-from metagnn.seed_statistics import interquartile_mean, probability_of_improvement
+from metagnn.seed_statistics import certain, interquartile_mean, probability_of_improvement
 
 RESULTS = Path(__file__).parent / "results"
 BYTES = "signalling_bytes"
@@ -82,10 +82,9 @@ def chances(rows: list[Row], pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _values(rows: list[Row], policy: str, name: str) -> Tensor:
-    """A column ``[S, 1]``; a baseline, which has no seeds, counts as without a spread."""
     found = column(rows, policy, name)
     values = torch.tensor(list(found.values()), dtype=torch.float64).unsqueeze(-1)
-    return values.expand(2, 1) if "" in found else values
+    return certain(values) if "" in found else values
 
 
 def ratios(rows: list[Row]) -> list[str]:

@@ -26,7 +26,7 @@ from metagnn.commands.compare_spectrum import COLUMNS
 from metagnn.commands.options import interval_cell
 from metagnn.files import write_atomically
 from metagnn.graphs.checks import require
-from metagnn.seed_statistics import interquartile_mean, probability_of_improvement
+from metagnn.seed_statistics import certain, interquartile_mean, probability_of_improvement
 from metagnn.spectrum_adaptation import Finetuning
 from metagnn.spectrum_comparison import (
     CLAIMED,
@@ -150,16 +150,15 @@ def claims(rows: list[Row], episodes: int) -> list[str]:
             over = [value / max(other[seed], 1e-9) for seed, value in first.items()]
             text = f"- {name}, {better} over {worse}: {middle(over)}"
             if name == THROUGHPUT:
-                chance = probability_of_improvement(_spread(first), _spread(second))
+                chance = probability_of_improvement(_column(first), _column(second))
                 text += f"; P(more) {interval_cell(chance, 2)}"
             lines.append(text)
     return lines
 
 
-def _spread(values: dict[str, float]) -> Tensor:
-    """A column ``[S, 1]``; a baseline, which has no seeds, counts as without a spread."""
+def _column(values: dict[str, float]) -> Tensor:
     found = torch.tensor(list(values.values()), dtype=torch.float64).unsqueeze(-1)
-    return found.expand(2, 1) if "" in values else found
+    return certain(found) if "" in values else found
 
 
 def safety(during: list[Row], episodes: int) -> list[str]:

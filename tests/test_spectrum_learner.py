@@ -205,6 +205,8 @@ def test_bad_arguments() -> None:
         ({"num_networks": 0}, "`num_networks` must be"),
         ({"num_networks": 1}, "`ppo.num_batches` must be at most the 1 networks, got 2"),
         ({"num_episodes": 0}, "`num_episodes` must be"),
+        ({"agent": "maml", "num_episodes": 1}, "`num_episodes` must be at least 2 for maml"),
+        ({"ppo": PPOSettings(value_target="as_printed")}, "`ppo.value_target` must be 'return'"),
         ({"learning_rate": -1.0}, "`learning_rate` must be"),
         ({"schedule": "cosine"}, "`schedule` must be one of"),
         ({"seed": -1}, "`seed` must be"),
