@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-import lightning.pytorch as pl
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
+from metagnn.agent_module import AgentModule, plain
 from metagnn.assignment_score import deterministic, score_assignment
 from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.graphs.randomness import generator
@@ -91,7 +90,7 @@ class _Users:
         return self.environment.step(Action(action.choice, power_w))
 
 
-class AssignmentModule(pl.LightningModule):
+class AssignmentModule(AgentModule):
     """What meta-training and adaptation share. One Lightning epoch is one episode.
 
     Args:
@@ -108,8 +107,6 @@ class AssignmentModule(pl.LightningModule):
         ValueError: If an argument is out of range or the network does not fit the observations.
     """
 
-    num_done: Tensor
-
     def __init__(
         self,
         shape: ActorCriticShape,
@@ -120,7 +117,7 @@ class AssignmentModule(pl.LightningModule):
         seed: int,
         num_validation_cells: int = 100,
     ) -> None:
-        super().__init__()
+        super().__init__(seed)
         environment = cell.environment(1)
         wanted = environment.num_features, environment.uplink.num_channels
         found = shape.in_channels, shape.num_choices
@@ -140,20 +137,17 @@ class AssignmentModule(pl.LightningModule):
         check_positive("learning_rate", learning_rate)
         schedules = ("constant", "linear")
         require(schedule in schedules, "schedule", f"be one of {schedules}", schedule)
-        check_count("seed", seed, minimum=0)
         check_count("num_validation_cells", num_validation_cells)
         self.shape, self.cell, self.ppo = shape, cell, ppo
-        self.learning_rate, self.schedule, self.seed = learning_rate, schedule, seed
+        self.learning_rate, self.schedule = learning_rate, schedule
         self.num_validation_cells = num_validation_cells
-        self.automatic_optimization = False
         self.network = initial_network(shape, seed)
-        self.register_buffer("num_done", torch.zeros((), dtype=torch.int64))
 
     def facts(self) -> dict[str, Any]:
-        """What the run is, as plain values: a checkpoint of another run is refused by it."""
+        """See `AgentModule`."""
         return {
             "kind": type(self).__name__,
-            "shape": {**asdict(self.shape), "hidden_channels": list(self.shape.hidden_channels)},
+            "shape": plain(asdict(self.shape)),
             "cell": asdict(self.cell),
             "ppo": asdict(self.ppo),
             "learning_rate": self.learning_rate,
@@ -161,32 +155,10 @@ class AssignmentModule(pl.LightningModule):
             "seed": self.seed,
         }
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the run is and how far it has come."""
-        checkpoint["run"] = {
-            **self.facts(),
-            "num_episodes": self.trainer.max_epochs,
-            "num_done": int(self.num_done),
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is of this run.
-
-        Raises:
-            ValueError: If something of it differs.
-        """
-        found, wanted = checkpoint.get("run", {}), self.facts()
-        if self.schedule == "linear" and self.trainer.state.fn == TrainerFn.FITTING:
-            wanted["num_episodes"] = self.trainer.max_epochs
-        for name, value in wanted.items():
-            had, rule = found.get(name), f"be of a run with {name} = {value}"
-            require(had == value, "ckpt_path", rule, had)
-
-    def train_dataloader(self) -> DataLoader[int]:
-        """One item: every epoch is one step."""
-        return DataLoader([0], batch_size=None)  # type: ignore[arg-type]
-
-    val_dataloader = test_dataloader = train_dataloader
+    def expected(self) -> dict[str, Any]:
+        """See `AgentModule`; the length matters where a schedule depends on it."""
+        fits = self.schedule == "linear" and self.trainer.state.fn == TrainerFn.FITTING
+        return super().expected() if fits else self.facts()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam on what learns."""

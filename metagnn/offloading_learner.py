@@ -5,12 +5,11 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import lightning.pytorch as pl
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
+from metagnn.agent_module import AgentModule, plain
 from metagnn.federated import Update, federated_round
 from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.interference import DenseGraph
@@ -62,7 +61,7 @@ class Seen:
     edges: Tensor
 
 
-class OffloadingLearner(pl.LightningModule):
+class OffloadingLearner(AgentModule):
     """Sites that learn to offload. One Lightning epoch is one episode of copies side by side.
 
     ``maddpg`` (MA-DRL, Algorithm 1): critics see what all sites see and do. ``federated`` (F-DRL,
@@ -85,7 +84,6 @@ class OffloadingLearner(pl.LightningModule):
         ValueError: If an argument is out of range, or does not go with another.
     """
 
-    num_done: Tensor
     signalling_bytes: Tensor
 
     def __init__(
@@ -99,10 +97,9 @@ class OffloadingLearner(pl.LightningModule):
         seed: int = 0,
         num_validation_networks: int = 50,
     ) -> None:
-        super().__init__()
+        super().__init__(seed)
         require(algorithm in ALGORITHMS, "algorithm", f"be one of {ALGORITHMS}", algorithm)
         check_count("average_every", average_every)
-        check_count("seed", seed, minimum=0)
         check_count("num_validation_networks", num_validation_networks)
         printed = maddpg.target == "as_printed"
         rule = "be 'site' for perceptrons, which have one value"
@@ -118,9 +115,8 @@ class OffloadingLearner(pl.LightningModule):
             self.clusters = clusters_of_sites(cells.site_m.view(-1, 2), num_clusters)
         self.place, self.shape, self.maddpg = place, shape, maddpg
         self.algorithm, self.average_every = algorithm, average_every
-        self.num_clusters, self.seed = num_clusters, seed
+        self.num_clusters = num_clusters
         self.num_validation_networks = num_validation_networks
-        self.automatic_optimization = False
         radio = place.environment(1).radio
         central = algorithm == "maddpg"
         own = AgentShape(**{**asdict(shape), "shared": shape.shared and central})
@@ -130,7 +126,6 @@ class OffloadingLearner(pl.LightningModule):
         self.replay = Replay(
             maddpg.capacity, self._entries(cells.num_users, cells.num_cells, radio.num_channels)
         )
-        self.register_buffer("num_done", torch.zeros((), dtype=torch.int64))
         self.register_buffer("signalling_bytes", torch.zeros((), dtype=torch.float64))
 
     def _entries(self, users: int, cells: int, channels: int) -> dict[str, tuple[int, ...]]:
@@ -152,46 +147,16 @@ class OffloadingLearner(pl.LightningModule):
         return found
 
     def facts(self) -> dict[str, Any]:
-        """What the run is, as plain values: a checkpoint of another run is refused by it."""
-        plain = {
-            "place": asdict(self.place),
-            "shape": asdict(self.shape),
-            "maddpg": asdict(self.maddpg),
-        }
-        lists = {
-            name: {key: list(v) if isinstance(v, tuple) else v for key, v in of.items()}
-            for name, of in plain.items()
-        }
+        """See `AgentModule`."""
+        settings = {name: asdict(getattr(self, name)) for name in ("place", "shape", "maddpg")}
         return {
             "kind": type(self).__name__,
-            **lists,
+            **plain(settings),
             "algorithm": self.algorithm,
             "average_every": self.average_every,
             "num_clusters": self.num_clusters,
             "seed": self.seed,
-            "num_episodes": self.trainer.max_epochs,
         }
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the run is and how far it has come."""
-        checkpoint["run"] = {**self.facts(), "num_done": int(self.num_done)}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is of this run.
-
-        Raises:
-            ValueError: If something of it differs.
-        """
-        found = checkpoint.get("run", {})
-        for name, value in self.facts().items():
-            had, rule = found.get(name), f"be of a run with {name} = {value}"
-            require(had == value, "ckpt_path", rule, had)
-
-    def train_dataloader(self) -> DataLoader[int]:
-        """One item: every epoch is one step."""
-        return DataLoader([0], batch_size=None)  # type: ignore[arg-type]
-
-    val_dataloader = test_dataloader = train_dataloader
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam on the actors and on the critics."""
@@ -201,13 +166,9 @@ class OffloadingLearner(pl.LightningModule):
         )
         return [torch.optim.Adam(m.parameters(), lr=rate, fused=True) for m, rate in pairs]
 
-    def _left(self) -> float:
-        total = self.trainer.max_epochs
-        return 1.0 - int(self.num_done) / total if total is not None and total > 0 else 1.0
-
     def training_step(self, batch: int, batch_index: int) -> None:
         """One episode, with an update after each slot (Algorithms 1 and 2)."""
-        settings, left = self.maddpg, self._left()
+        settings, left = self.maddpg, self.left()
         environment = self.place.environment(settings.num_steps)
         source = generator(self.seed, "networks", self.current_epoch, device=self.device)
         actions = generator(self.seed, "noise", self.current_epoch, device=self.device)

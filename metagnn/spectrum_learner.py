@@ -4,12 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
-import lightning.pytorch as pl
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
+from metagnn.agent_module import AgentModule, plain
 from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings, learners
@@ -37,7 +36,7 @@ MEMORY_OF: dict[Agent, MemoryKind] = {
 }
 
 
-class SpectrumLearner(pl.LightningModule):
+class SpectrumLearner(AgentModule):
     """One policy for all scenarios. One Lightning epoch is one batch of scenarios.
 
     ``ppo`` learns to act in all of them alike. ``recurrent`` and ``attention`` (RL^2, Duan et al.,
@@ -63,8 +62,6 @@ class SpectrumLearner(pl.LightningModule):
         ValueError: If an argument is out of range.
     """
 
-    num_done: Tensor
-
     def __init__(
         self,
         place: SpectrumPlace,
@@ -79,7 +76,7 @@ class SpectrumLearner(pl.LightningModule):
         seed: int = 0,
         num_validation_networks: int = 32,
     ) -> None:
-        super().__init__()
+        super().__init__(seed)
         require(agent in MEMORY_OF, "agent", f"be one of {tuple(MEMORY_OF)}", agent)
         counts = {"num_networks": num_networks, "num_episodes": num_episodes}
         counts |= {"num_validation_networks": num_validation_networks}
@@ -94,62 +91,35 @@ class SpectrumLearner(pl.LightningModule):
         check_positive("learning_rate", learning_rate)
         schedules = ("constant", "linear")
         require(schedule in schedules, "schedule", f"be one of {schedules}", schedule)
-        check_count("seed", seed, minimum=0)
         self.place, self.ppo, self.agent, self.inner = place, ppo, agent, inner
         self.shape = replace(shape, memory=MEMORY_OF[agent])
         self.num_networks, self.num_episodes = num_networks, num_episodes
-        self.learning_rate, self.schedule, self.seed = learning_rate, schedule, seed
+        self.learning_rate, self.schedule = learning_rate, schedule
         self.num_validation_networks = num_validation_networks
-        self.automatic_optimization = False
         self.policy: Any = initial_policy(place, self.shape, seed)
-        self.register_buffer("num_done", torch.zeros((), dtype=torch.int64))
 
     def facts(self) -> dict[str, Any]:
-        """What the run is, as plain values: a checkpoint of another run is refused by it."""
+        """See `AgentModule`."""
         settings = {
             name: asdict(getattr(self, name)) for name in ("place", "shape", "ppo", "inner")
         }
         return {
             "kind": type(self).__name__,
-            **_plain(settings),
+            **plain(settings),
             "agent": self.agent,
             "num_networks": self.num_networks,
             "num_episodes_each": self.num_episodes,
             "learning_rate": self.learning_rate,
             "schedule": self.schedule,
             "seed": self.seed,
-            "num_episodes": self.trainer.max_epochs,
         }
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the run is and how far it has come."""
-        checkpoint["run"] = {**self.facts(), "num_done": int(self.num_done)}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is of this run.
-
-        Raises:
-            ValueError: If something of it differs.
-        """
-        found = checkpoint.get("run", {})
-        for name, value in self.facts().items():
-            had, rule = found.get(name), f"be of a run with {name} = {value}"
-            require(had == value, "ckpt_path", rule, had)
-
-    def train_dataloader(self) -> DataLoader[int]:
-        """One item: every epoch is one step."""
-        return DataLoader([0], batch_size=None)  # type: ignore[arg-type]
-
-    val_dataloader = test_dataloader = train_dataloader
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam on the shared parameters."""
         return torch.optim.Adam(self.policy.parameters(), lr=self.learning_rate, fused=True)
 
-    def _left(self) -> float:
-        total = self.trainer.max_epochs
-        known = self.schedule == "linear" and total is not None and total > 0
-        return 1.0 - int(self.num_done) / total if known and total else 1.0
+    def _share(self) -> float:
+        return self.left() if self.schedule == "linear" else 1.0
 
     def training_step(self, batch: int, batch_index: int) -> None:
         """Episodes in a batch of scenarios, and what is learned from them."""
@@ -182,7 +152,7 @@ class SpectrumLearner(pl.LightningModule):
         return collect(self.policy, environment, seen, memory, levels, parameters)
 
     def _settings(self) -> PPOSettings:
-        return replace(self.ppo, entropy_weight=self.ppo.entropy_weight * self._left())
+        return replace(self.ppo, entropy_weight=self.ppo.entropy_weight * self._share())
 
     def _learn(self, environment: SpectrumAllocation) -> None:
         """PPO over all scenarios."""
@@ -235,7 +205,7 @@ class SpectrumLearner(pl.LightningModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate * self._left()
+            group["lr"] = self.learning_rate * self._share()
         optimizer.zero_grad()
         self.manual_backward(loss)
         nn.utils.clip_grad_norm_(
@@ -287,10 +257,3 @@ def initial_policy(place: SpectrumPlace, shape: PolicyShape, seed: int) -> nn.Mo
     with torch.random.fork_rng():
         torch.manual_seed(generator(seed, "policy").initial_seed() % 2**63)
         return place.policy(shape)
-
-
-def _plain(value: Any) -> Any:
-    """The same with lists in place of tuples, as a file gives them back."""
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, tuple | list) else value
