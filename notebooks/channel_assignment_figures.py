@@ -58,7 +58,9 @@ def per_scenario(number: int, xlabel: str, ylabel: str, draw: Callable[[Axes, st
         axis.set_title(title, fontsize=10)
         axis.set_xlabel(xlabel)
     axes[0].set_ylabel(ylabel)
-    axes[0].legend(fontsize=8, frameon=False)
+    lines, labels = axes[0].get_legend_handles_labels()
+    place = {"loc": "outside lower center", "ncols": len(labels)}
+    figure.legend(lines, labels, fontsize=8, frameon=False, **place)
     save(figure, number)
 
 
