@@ -41,7 +41,8 @@ class SpectrumLearner(AgentModule):
 
     ``ppo`` learns to act in all of them alike. ``recurrent`` and ``attention`` (RL^2, Duan et al.,
     2016) do so too, but see their last levels and rewards and remember over all episodes of a
-    scenario: they adapt by remembering. ``maml`` learns parameters from which gradient steps of
+    scenario: they adapt by remembering. Unlike RL^2, losses are of one episode each, from the memory
+    that it began with: no gradient says what to remember for the episodes after. ``maml`` learns parameters from which gradient steps of
     one episode each adapt to a scenario.
 
     Args:
