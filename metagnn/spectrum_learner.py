@@ -39,11 +39,11 @@ MEMORY_OF: dict[Agent, MemoryKind] = {
 class SpectrumLearner(AgentModule):
     """One policy for all scenarios. One Lightning epoch is one batch of scenarios.
 
-    ``ppo`` learns to act in all of them alike. ``recurrent`` and ``attention`` (RL^2, Duan et al.,
-    2016) do so too, but see their last levels and rewards and remember over all episodes of a
-    scenario: they adapt by remembering. Unlike RL^2, losses are of one episode each, from the memory
-    that it began with: no gradient says what to remember for the episodes after. ``maml`` learns parameters from which gradient steps of
-    one episode each adapt to a scenario.
+    ``ppo`` learns to act in all of them alike. ``recurrent`` and ``attention`` (after RL^2, Duan et
+    al., 2016) do so too, but see their last levels and rewards and remember over all episodes of a
+    scenario: they adapt by remembering. Unlike in RL^2, losses are of one episode each, from the
+    memory that it began with: no gradient says what to remember for the episodes after. ``maml``
+    learns parameters from which gradient steps of one episode each adapt to a scenario.
 
     Args:
         place: Where episodes take place.
