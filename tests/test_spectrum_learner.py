@@ -105,7 +105,9 @@ def test_agents_are_compared_after_some_episodes(
     for metrics in policies.values():
         assert 0.0 <= metrics["sinr_violation"] <= 1.0
     main([*words[:5], "--network", "nycmesh", "--json"])
-    assert json.loads(capsys.readouterr().out)["network"] == "nycmesh"
+    alone = json.loads(capsys.readouterr().out)
+    assert alone["network"] == "nycmesh"
+    assert list(alone["after_episodes"]) == ["0"]
     for changed, message in (
         (["--network", "mars"], "`--network` must be nycmesh, got 'mars'"),
         (["--num-links", "3"], "`--num-links` must be left out"),

@@ -50,13 +50,14 @@ def compare(
     refuse_for_agents(arguments, "--num-links")
     require(set(settings) == set(_KEYS), "compare", f"have the keys {list(_KEYS)}", list(settings))
     check_count("compare.num_networks", settings["num_networks"])
-    points = settings["points"]
     out = None if arguments.out is None else output_folder(arguments.out)
     place = _place(model, arguments.network)
     wanted = settings["num_networks"] if arguments.networks is None else arguments.networks
     check_count("networks", wanted)
     folder = runs_folder(arguments)
     trained = [] if folder is None else find_spectrum(folder, place)
+    # Baselines learn nothing: alone, they are scored once.
+    points = settings["points"] if trained else [0]
     baselines = settings["baselines"]
     scores = compare_spectrum(
         trained, place, wanted, points, arguments.seed, Finetuning(), baselines
