@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.coordinates import MAX_EXTENT_M, number, project_m, read_rows
 
 MAX_NODES, MAX_LINKS = 20_000, 100_000
+Part = Literal["all", "west", "east"]
+PARTS: tuple[Part, ...] = ("all", "west", "east")
 
 
 @dataclass(frozen=True)
@@ -164,10 +167,29 @@ def _read_links(path: Path, index: dict[str, int]) -> tuple[list[tuple[int, int]
     return ends, length_m
 
 
-@lru_cache(maxsize=4)
-def new_york_trees(num_nodes: int) -> MeshTrees:
-    """Trees of ``num_nodes`` in New York's mesh; see `cut_trees`."""
-    return cut_trees(new_york_mesh(), num_nodes)
+@lru_cache(maxsize=8)
+def new_york_trees(num_nodes: int, part: Part = "all") -> MeshTrees:
+    """Trees of ``num_nodes`` in New York's mesh; see `cut_trees`.
+
+    Args:
+        num_nodes: Number of nodes M.
+        part: ``all``, or those with all nodes ``west`` or all nodes ``east`` of a line that has
+            seven tenths of all nodes on its west: no node is of a tree in both.
+
+    Raises:
+        ValueError: If there is no such tree, or ``part`` is unknown.
+    """
+    require(part in PARTS, "part", f"be one of {PARTS}", part)
+    mesh = new_york_mesh()
+    trees = cut_trees(mesh, num_nodes)
+    if part == "all":
+        return trees
+    east_m = mesh.position_m[:, 0]
+    is_east = (east_m > east_m.quantile(0.7))[trees.node]
+    inside = is_east.all(-1) if part == "east" else ~is_east.any(-1)
+    rule = f"be small enough for a tree in the {part} of New York"
+    require(bool(inside.any()), "num_nodes", rule, num_nodes)
+    return MeshTrees(trees.node[inside], trees.parent[inside], trees.node_m[inside])
 
 
 @lru_cache(maxsize=1)

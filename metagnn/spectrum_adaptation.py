@@ -17,7 +17,15 @@ from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings, VectorizedLearners
 from metagnn.models.spectrum import Memory
 from metagnn.ppo import PPOSettings
-from metagnn.spectrum_episode import Episode, Parameters, collect, lesson, losses, see
+from metagnn.spectrum_episode import (
+    Credit,
+    Episode,
+    Parameters,
+    collect,
+    lesson,
+    losses,
+    see,
+)
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.metrics import Metrics, episode_metrics
 from metagnn.tasks.spectrum_allocation.scenario import Scenarios
@@ -56,13 +64,20 @@ class GradientSteps:
         num_networks: Number of networks B.
         inner: The steps.
         settings: Constants of the loss.
+        credit: What advantages are of.
     """
 
     def __init__(
-        self, policy: nn.Module, num_networks: int, inner: InnerSettings, settings: PPOSettings
+        self,
+        policy: nn.Module,
+        num_networks: int,
+        inner: InnerSettings,
+        settings: PPOSettings,
+        credit: Credit,
     ) -> None:
         self.policy: Any = policy
-        self._settings = settings
+        self._settings: PPOSettings = settings
+        self._credit: Credit = credit
         # Of the steps themselves nobody takes a gradient.
         first_order = replace(inner, second_order=False)
         self._learners = VectorizedLearners(policy, num_networks, first_order, settings)
@@ -73,7 +88,7 @@ class GradientSteps:
 
     def learn(self, episode: Episode) -> None:
         """See `Adapter`."""
-        self._learners.step(lesson(episode, self._settings, own=True))
+        self._learners.step(lesson(episode, self._settings, self._credit))
 
 
 @dataclass(frozen=True)
@@ -104,12 +119,19 @@ class ProximalSteps:
         num_networks: Number of networks B.
         finetuning: Rate and passes.
         settings: Constants of the loss.
+        credit: What advantages are of.
     """
 
     def __init__(
-        self, policy: nn.Module, num_networks: int, finetuning: Finetuning, settings: PPOSettings
+        self,
+        policy: nn.Module,
+        num_networks: int,
+        finetuning: Finetuning,
+        settings: PPOSettings,
+        credit: Credit,
     ) -> None:
         self.policy: Any = policy
+        self._credit: Credit = credit
         self._settings, self._num_epochs = settings, finetuning.num_epochs
         self._own = {
             name: value.detach().expand(num_networks, *value.shape).clone().requires_grad_()
@@ -123,7 +145,7 @@ class ProximalSteps:
 
     def learn(self, episode: Episode) -> None:
         """See `Adapter`."""
-        learned = lesson(episode, self._settings, own=True)
+        learned = lesson(episode, self._settings, self._credit)
         for _ in range(self._num_epochs):
             self._optimizer.zero_grad()
             # The gradient of the sum is that of each network's loss in its own parameters.
@@ -154,12 +176,16 @@ class Adaptation:
     during: list[Metrics]
 
 
-def unseen_scenarios(place: SpectrumPlace, num_networks: int, seed: int, split: str) -> Scenarios:
+def unseen_scenarios(
+    place: SpectrumPlace, num_networks: int, seed: int, split: str, device: torch.device
+) -> Scenarios:
     """Scenarios of a split, ``validation`` or ``test``, from a stream of its own.
 
-    Those of ``nycmesh`` have trees of one list, which other splits and training draw from too.
+    Test trees of ``nycmesh`` are of another part of the city than all others.
     """
-    return place.family.draw(num_networks, generator(seed, "scenarios", split))
+    family = replace(place.family, part="east" if split == "test" else "west")
+    source = generator(seed, "scenarios", split, device=device)
+    return family.draw(num_networks, place.num_bands, source)
 
 
 def adapt_to(
@@ -183,6 +209,11 @@ def adapt_to(
     Raises:
         ValueError: If ``points`` are not ascending.
     """
+    device = scenarios.load_bit_s.device
+
+    def source(*words: object) -> torch.Generator:
+        return generator(seed, *words, device=device)
+
     ascending = list(points) == sorted(set(points)) and len(points) > 0 and points[0] >= 0
     require(ascending, "points", "be ascending numbers of episodes", tuple(points))
     environment, scored = place.environment(), place.environment()
@@ -191,17 +222,17 @@ def adapt_to(
     reward = scenarios.load_bit_s.new_zeros(len(scenarios.load_bit_s))
     memory: Memory | None = None
     for number in range(points[-1] + 1):
-        graph = environment.begin(scenarios, generator(seed, "adaptation", number))
+        graph = environment.begin(scenarios, source("adaptation", number))
         seen = see(environment, graph, reward, True)
         memory = adapter.policy.start(seen) if memory is None else memory
         own = adapter.parameters()
         if number in points:
-            first = scored.begin(scenarios, generator(seed, "evaluation"))
-            start, levels = see(scored, first, reward, True), generator(seed, "evaluation levels")
+            first = scored.begin(scenarios, source("evaluation"))
+            start, levels = see(scored, first, reward, True), source("evaluation levels")
             found, _ = collect(adapter.policy, scored, start, memory, levels, own)
             after[number] = episode_metrics(found.steps, environment.radio.slot_s)
         if number < points[-1]:
-            levels = generator(seed, "adaptation levels", number)
+            levels = source("adaptation levels", number)
             found, memory = collect(adapter.policy, environment, seen, memory, levels, own)
             during.append(episode_metrics(found.steps, environment.radio.slot_s))
             reward = found.reward[-1]

@@ -25,6 +25,7 @@ from metagnn.spectrum_adaptation import (
     adapt_to,
     unseen_scenarios,
 )
+from metagnn.spectrum_episode import Credit
 from metagnn.spectrum_learner import initial_policy
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.power_control.metrics import Estimate, network_average
@@ -32,10 +33,10 @@ from metagnn.tasks.spectrum_allocation.baselines import BASELINES, Baseline
 from metagnn.tasks.spectrum_allocation.metrics import Metrics, episode_metrics
 from metagnn.tasks.spectrum_allocation.scenario import Scenarios
 
-# PPO that begins anew in every scenario, and PPO that was trained before and goes on there.
-SCRATCH, PRETRAINED = "ppo from scratch", "ppo"
+# PPO that begins anew in every scenario; that was trained before and goes on there; that does not.
+SCRATCH, PRETRAINED, FROZEN = "ppo from scratch", "ppo", "ppo without adaptation"
 # The first is to have more throughput than the second.
-_RIVALS = (SCRATCH, PRETRAINED, "max weight")
+_RIVALS = (SCRATCH, PRETRAINED, FROZEN, "reported max weight", "max weight")
 CLAIMED = (
     *((meta, rival) for meta in ("maml", "recurrent", "attention") for rival in _RIVALS),
     ("attention", "recurrent"),
@@ -56,6 +57,7 @@ class TrainedSpectrum:
         policy: What it learned.
         shape: What it looks like.
         ppo: Constants of its learning.
+        credit: What its advantages are of.
         inner: Steps of ``maml``.
     """
 
@@ -64,14 +66,15 @@ class TrainedSpectrum:
     policy: nn.Module
     shape: PolicyShape
     ppo: PPOSettings
+    credit: Credit
     inner: InnerSettings
 
     def adapter(self, num_networks: int, finetuning: Finetuning) -> Adapter:
         """The policy as it adapts to so many scenarios."""
         if self.agent == "maml":
-            return GradientSteps(self.policy, num_networks, self.inner, self.ppo)
+            return GradientSteps(self.policy, num_networks, self.inner, self.ppo, self.credit)
         if self.agent == PRETRAINED:
-            return ProximalSteps(self.policy, num_networks, finetuning, self.ppo)
+            return ProximalSteps(self.policy, num_networks, finetuning, self.ppo, self.credit)
         return Remembering(self.policy)
 
 
@@ -105,7 +108,7 @@ def _policy(
         {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
     )
     ppo, inner = PPOSettings(**run["ppo"]), InnerSettings(**run["inner"])
-    return TrainedSpectrum(run["agent"], run["seed"], policy, shape, ppo, inner)
+    return TrainedSpectrum(run["agent"], run["seed"], policy, shape, ppo, run["credit"], inner)
 
 
 def compare_spectrum(
@@ -119,7 +122,8 @@ def compare_spectrum(
 ) -> dict[str, dict[int | None, Adaptation]]:
     """Adapt every policy to the same test scenarios and score it after some episodes.
 
-    For every policy of ``ppo`` there is one of its shape that begins with random parameters.
+    For every policy of ``ppo`` there are two more: one of its shape that begins with random
+    parameters, and itself without learning.
 
     Args:
         trained: Policies.
@@ -132,7 +136,7 @@ def compare_spectrum(
     """
     for name in baselines:
         require(name in BASELINES, "baselines", f"be of {list(BASELINES)}", name)
-    scenarios = unseen_scenarios(place, num_networks, seed, "test")
+    scenarios = unseen_scenarios(place, num_networks, seed, "test", torch.device("cpu"))
     found: dict[str, dict[int | None, Adaptation]] = {}
     for one in trained:
         adapter = one.adapter(num_networks, finetuning)
@@ -140,9 +144,12 @@ def compare_spectrum(
         found.setdefault(one.agent, {})[one.seed] = result
         if one.agent == PRETRAINED:
             policy = initial_policy(place, one.shape, one.seed)
-            anew = ProximalSteps(policy, num_networks, finetuning, one.ppo)
+            anew = ProximalSteps(policy, num_networks, finetuning, one.ppo, one.credit)
             result = adapt_to(anew, place, scenarios, points, seed)
             found.setdefault(SCRATCH, {})[one.seed] = result
+            still = adapt_to(Remembering(one.policy), place, scenarios, (0,), seed).after[0]
+            same = Adaptation(dict.fromkeys(points, still), [])
+            found.setdefault(FROZEN, {})[one.seed] = same
     for name in baselines:
         metrics = run_baseline(BASELINES[name], place, scenarios, seed)
         found[name] = {None: Adaptation(dict.fromkeys(points, metrics), [])}

@@ -1,8 +1,8 @@
 """Episodes of spectrum allocation, of which policies with and without memory learn alike."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from metagnn.tasks.environment import Step
 from metagnn.tasks.spectrum_allocation.environment import Action, Outcome, SpectrumAllocation
 
 Parameters = Mapping[str, Tensor]
+Credit = Literal["band", "shared"]
+CREDITS: tuple[Credit, ...] = ("band", "shared")
 
 
 class Policy(Protocol):
@@ -36,25 +38,27 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Episode:
-    """What B networks went through in T slots.
+    """What B networks of M nodes went through in T slots.
 
     Attributes:
         seen: Observations ``[T, B, ...]``.
         memory: Memory before the first slot.
-        level: Levels ``[T, B, A, N]``.
-        log_prob: Logarithms of their probabilities when they were drawn ``[T, B, A, N]``.
+        choice: What nodes did on the bands, 0 to 2 P ``[T, B, M, N]``.
+        log_prob: Logarithms of the probabilities of that when it was drawn ``[T, B, M, N]``.
         reward: Rewards ``[T, B]``.
-        value: Values of the observations ``[T, B]``.
-        next_value: Values of the observations that followed ``[T, B]``.
+        band_reward: Rewards of the bands ``[T, B, N]``.
+        value: Values of the observations ``[T, B, M, N]``.
+        next_value: Values of the observations that followed ``[T, B, M, N]``.
         truncated: Ends of episodes ``[T, B]``.
         steps: What the environment answered in each slot.
     """
 
     seen: Seen
     memory: Memory
-    level: Tensor
+    choice: Tensor
     log_prob: Tensor
     reward: Tensor
+    band_reward: Tensor
     value: Tensor
     next_value: Tensor
     truncated: Tensor
@@ -62,17 +66,43 @@ class Episode:
 
     def of(self, networks: Tensor) -> "Episode":
         """The episode of some of the networks; what came of it stays with all."""
-        return Episode(
-            self.seen[:, networks],
-            self.memory[networks],
-            self.level[:, networks],
-            self.log_prob[:, networks],
-            self.reward[:, networks],
-            self.value[:, networks],
-            self.next_value[:, networks],
-            self.truncated[:, networks],
-            self.steps,
-        )
+        columns = {name: getattr(self, name)[:, networks] for name in ("seen", *_COLUMNS)}
+        return replace(self, memory=self.memory[networks], **columns)
+
+    def then(self, following: "Episode") -> "Episode":
+        """One long episode of this and the next of the same scenarios, memory and all.
+
+        What comes after the end counts as its consequence: a policy that remembers is to learn
+        in one episode what helps it in the next (RL^2).
+        """
+        columns = {
+            name: torch.cat([getattr(self, name), getattr(following, name)]) for name in _COLUMNS
+        }
+        number = len(self.reward) - 1
+        columns["next_value"][number] = following.value[0]
+        columns["truncated"][number] = False
+        seen = joined([self.seen, following.seen], torch.cat)
+        return replace(self, seen=seen, steps=self.steps + following.steps, **columns)
+
+
+_COLUMNS = (
+    "choice",
+    "log_prob",
+    "reward",
+    "band_reward",
+    "value",
+    "next_value",
+    "truncated",
+)
+
+
+def joined(seen: Sequence[Seen], join: Callable[[list[Tensor]], Tensor]) -> Seen:
+    """Observations joined by `torch.cat` or `torch.stack`."""
+    graph = DenseGraph(
+        join([one.graph.node for one in seen]), join([one.graph.edge_weight for one in seen])
+    )
+    names = ("offer", "sender", "feedback")
+    return Seen(graph, *(join([getattr(one, name) for one in seen]) for name in names))
 
 
 def see(environment: SpectrumAllocation, graph: DenseGraph, reward: Tensor, begins: bool) -> Seen:
@@ -84,13 +114,14 @@ def see(environment: SpectrumAllocation, graph: DenseGraph, reward: Tensor, begi
         reward: The last rewards ``[B]``.
         begins: Whether an episode begins.
     """
-    link_agent = environment.link_agent
-    num_agents = environment.agent_mask[0].numel()
-    own = torch.arange(num_agents, device=link_agent.device).unsqueeze(-1)
-    pool = (own == link_agent.unsqueeze(-2)).to(graph.node)
-    pool = pool / pool.sum(-1, keepdim=True).clamp(min=1.0)
     feedback = torch.stack([reward, torch.full_like(reward, float(begins))], dim=-1)
-    return Seen(graph, pool, feedback)
+    return Seen(graph, environment.offer, environment.link_agent, feedback)
+
+
+def action_of(choice: Tensor, num_powers: int) -> Action:
+    """Levels of what nodes do ``[B, M, N]``: 0 is off, then come P powers of each role."""
+    access = torch.where(choice <= num_powers, choice, 0)
+    return Action(torch.stack([access, (choice - num_powers).clamp(min=0)], dim=2))
 
 
 @torch.no_grad()
@@ -105,39 +136,31 @@ def collect(
     """Run a policy for an episode from its first observation; also the memory after it.
 
     Args:
-        policy: Chooses the levels.
+        policy: Chooses what nodes do.
         environment: Just reset.
         seen: The first observation.
         memory: Memory before it.
-        generator: Source of the levels.
+        generator: Source of the choices.
         parameters: Parameters of each network ``[B, ...]`` in place of the policy's.
     """
     start, rows, steps, observed = memory, [], [], []
-    choice, value, memory = policy(seen, memory, parameters)
+    choices, value, memory = policy(seen, memory, parameters)
     for _ in range(environment.num_steps):
-        level = choice.sample(generator)
-        log_prob = choice.log_prob(level)
-        batch, bands = len(level), level.shape[-1]
-        step = environment.step(Action(level.view(batch, -1, 2, bands)))
+        choice = choices.sample(generator)
+        log_prob = choices.log_prob(choice)
+        step = environment.step(action_of(choice, environment.radio.num_levels))
         steps.append(step)
         observed.append(seen)
         reward, old_value = step.reward[:, 0], value
         seen = see(environment, step.observation, reward, False)
-        choice, value, next_memory = policy(seen, memory, parameters)
+        choices, value, next_memory = policy(seen, memory, parameters)
         if not bool(step.truncated.all()):
             memory = next_memory
-        rows.append((level, log_prob, reward, old_value, value, step.truncated))
-    level, log_prob, reward, old_value, value, truncated = (
-        torch.stack(column) for column in zip(*rows, strict=True)
-    )
-    graph = DenseGraph(
-        torch.stack([one.graph.node for one in observed]),
-        torch.stack([one.graph.edge_weight for one in observed]),
-    )
-    pool = torch.stack([one.pool for one in observed])
-    together = Seen(graph, pool, torch.stack([one.feedback for one in observed]))
-    columns = (level, log_prob, reward, old_value, value, truncated)
-    return Episode(together, start, *columns, steps=tuple(steps)), memory
+        rewards = (reward, step.info.band_reward)
+        rows.append((choice, log_prob, *rewards, old_value, value, step.truncated))
+    columns = dict(zip(_COLUMNS, map(torch.stack, zip(*rows, strict=True)), strict=True))
+    together = joined(observed, torch.stack)
+    return Episode(together, start, steps=tuple(steps), **columns), memory
 
 
 @dataclass(frozen=True)
@@ -146,40 +169,50 @@ class Lesson:
 
     Attributes:
         episode: The episode.
-        advantage: Advantages ``[T, B]``.
-        returns: Returns ``[T, B]``, to which values are fitted.
+        share: Shares of the choices in the means over a slot ``[T, B, M, N]``; nodes for which
+            nothing waited had none.
+        advantage: Advantages ``[T, B, M, N]``.
+        returns: Returns ``[T, B, M, N]``, to which values are fitted.
     """
 
     episode: Episode
+    share: Tensor
     advantage: Tensor
     returns: Tensor
 
     def of(self, networks: Tensor) -> "Lesson":
         """That of some of the networks."""
-        columns = (self.advantage[:, networks], self.returns[:, networks])
-        return Lesson(self.episode.of(networks), *columns)
+        columns = (self.share, self.advantage, self.returns)
+        return Lesson(self.episode.of(networks), *(value[:, networks] for value in columns))
 
 
-def lesson(episode: Episode, settings: PPOSettings, own: bool) -> Lesson:
+def lesson(episode: Episode, settings: PPOSettings, credit: Credit) -> Lesson:
     """Advantages and returns of an episode.
 
-    Rewards are multiplied by one minus the discount, so that values are those of a slot.
+    Rewards are multiplied by one minus the discount, so that values are those of a slot. Advantages
+    are normalised for each network by itself, so that no scenario outweighs the others.
 
     Args:
         episode: Of which to learn.
         settings: Constants of the learning.
-        own: Advantages are normalised for each network by itself, which has parameters of its own.
+        credit: ``band``: nodes get the reward of the band; ``shared``: that of the slot.
     """
+    reward = episode.band_reward if credit == "band" else episode.reward.unsqueeze(-1)
+    reward = (1.0 - settings.discount) * reward.unsqueeze(-2).expand_as(episode.value)
     never = torch.zeros_like(episode.truncated)
-    reward = (1.0 - settings.discount) * episode.reward
     values = (reward, episode.value, episode.next_value)
     ends = (never, episode.truncated)
     found = generalised_advantage(*values, *ends, settings.discount, settings.gae_lambda)
     returns = found + episode.value
+    offer = episode.seen.offer
+    share = (offer >= 0).unflatten(-2, (-1, 2)).any(-2).to(found)
     if settings.normalise:
-        over = (0,) if own else (0, 1)
-        found = (found - found.mean(over)) / (found.std(over, correction=0) + 1e-8)
-    return Lesson(episode, found, returns)
+        weight = share / share.sum((0, 2, 3), keepdim=True).clamp(min=1.0)
+        mean = (weight * found).sum((0, 2, 3), keepdim=True)
+        variance = (weight * (found - mean).square()).sum((0, 2, 3), keepdim=True)
+        found = (found - mean) / (variance.sqrt() + 1e-8)
+    share = share / share.sum((2, 3), keepdim=True).clamp(min=1.0)
+    return Lesson(episode, share, found, returns)
 
 
 def losses(
@@ -187,8 +220,8 @@ def losses(
 ) -> dict[str, Tensor]:
     r"""Clipped PPO loss of each network and what is logged of it ``[B]``.
 
-    Every agent's choice on every band has a ratio of its own, clipped by itself; agents without
-    links do not count. At the first step the gradient is that of the policy gradient.
+    Every node's choice on every band has a ratio of its own, clipped by itself. At the first step
+    the gradient is that of the policy gradient.
 
     Args:
         policy: What learns.
@@ -199,23 +232,19 @@ def losses(
     episode = lesson.episode
     seen = episode.seen
     if parameters is None:
-        choice, value = policy.sequence(seen, episode.memory)
+        choices, value = policy.sequence(seen, episode.memory)
     else:
-        choice, value = policy.sequence(_swapped(seen), episode.memory, parameters)
-        choice, value = Choice(choice.logits.transpose(0, 1)), value.transpose(0, 1)
-    counts = (seen.pool.sum(-1, keepdim=True) > 0).to(value)
-    bands = episode.level.shape[-1]
-    share = counts / (bands * counts.sum((-2, -1), keepdim=True))
+        choices, value = policy.sequence(_swapped(seen), episode.memory, parameters)
+        choices, value = Choice(choices.logits.transpose(0, 1)), value.transpose(0, 1)
 
     def mean(of_choices: Tensor) -> Tensor:
-        return (share * of_choices).sum((-2, -1)).mean(0)
+        return (lesson.share * of_choices).sum((-2, -1)).mean(0)
 
-    log_prob = choice.log_prob(episode.level)
-    old, advantage = episode.log_prob, lesson.advantage[..., None, None]
+    log_prob, old = choices.log_prob(episode.choice), episode.log_prob
     parts = {
-        "objective": mean(clipped_objective(log_prob, old, advantage, settings.clip)),
-        "value_loss": (lesson.returns - value).square().mean(0),
-        "entropy": mean(choice.entropy()),
+        "objective": mean(clipped_objective(log_prob, old, lesson.advantage, settings.clip)),
+        "value_loss": mean((lesson.returns - value).square()),
+        "entropy": mean(choices.entropy()),
     }
     parts["loss"] = (
         settings.value_weight * parts["value_loss"]
@@ -232,5 +261,4 @@ def losses(
 
 def _swapped(seen: Seen) -> Seen:
     """Times and networks change places."""
-    graph = DenseGraph(seen.graph.node.transpose(0, 1), seen.graph.edge_weight.transpose(0, 1))
-    return Seen(graph, seen.pool.transpose(0, 1), seen.feedback.transpose(0, 1))
+    return joined([seen], lambda only: only[0].transpose(0, 1))

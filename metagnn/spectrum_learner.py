@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import reduce
 from typing import Any, Literal
 
 import torch
@@ -21,10 +22,20 @@ from metagnn.spectrum_adaptation import (
     adapt_to,
     unseen_scenarios,
 )
-from metagnn.spectrum_episode import Episode, Lesson, Parameters, collect, lesson, losses, see
+from metagnn.spectrum_episode import (
+    CREDITS,
+    Credit,
+    Episode,
+    Lesson,
+    Parameters,
+    collect,
+    lesson,
+    losses,
+    see,
+)
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.environment import SpectrumAllocation
-from metagnn.tasks.spectrum_allocation.metrics import Metrics, episode_metrics
+from metagnn.tasks.spectrum_allocation.metrics import episode_metrics
 
 Agent = Literal["ppo", "maml", "recurrent", "attention"]
 # What each agent remembers with.
@@ -41,8 +52,7 @@ class SpectrumLearner(AgentModule):
 
     ``ppo`` learns to act in all of them alike. ``recurrent`` and ``attention`` (after RL^2, Duan et
     al., 2016) do so too, but see their last levels and rewards and remember over all episodes of a
-    scenario: they adapt by remembering. Unlike in RL^2, losses are of one episode each, from the
-    memory that it began with: no gradient says what to remember for the episodes after. ``maml``
+    scenario, which they learn from as from one long one: they adapt by remembering. ``maml``
     learns parameters from which gradient steps of one episode each adapt to a scenario.
 
     Args:
@@ -51,6 +61,7 @@ class SpectrumLearner(AgentModule):
         ppo: Constants of the learning.
         agent: ``ppo``, ``maml``, ``recurrent`` or ``attention``.
         inner: Steps of ``maml``.
+        credit: What advantages are of: rewards of the ``band``, or ``shared`` ones of the slot.
         num_networks: Scenarios B in a batch.
         num_episodes: Episodes of each, one after the other. ``maml`` takes a step after each but
             the last, of which the shared parameters learn.
@@ -70,6 +81,7 @@ class SpectrumLearner(AgentModule):
         ppo: PPOSettings,
         agent: Agent = "recurrent",
         inner: InnerSettings = InnerSettings(),  # noqa: B008 - frozen
+        credit: Credit = "band",
         num_networks: int = 32,
         num_episodes: int = 2,
         learning_rate: float = 1e-3,
@@ -79,6 +91,7 @@ class SpectrumLearner(AgentModule):
     ) -> None:
         super().__init__(seed)
         require(agent in MEMORY_OF, "agent", f"be one of {tuple(MEMORY_OF)}", agent)
+        require(credit in CREDITS, "credit", f"be one of {CREDITS}", credit)
         counts = {"num_networks": num_networks, "num_episodes": num_episodes}
         counts |= {"num_validation_networks": num_validation_networks}
         for name, count in counts.items():
@@ -93,6 +106,7 @@ class SpectrumLearner(AgentModule):
         schedules = ("constant", "linear")
         require(schedule in schedules, "schedule", f"be one of {schedules}", schedule)
         self.place, self.ppo, self.agent, self.inner = place, ppo, agent, inner
+        self.credit: Credit = credit
         self.shape = replace(shape, memory=MEMORY_OF[agent])
         self.num_networks, self.num_episodes = num_networks, num_episodes
         self.learning_rate, self.schedule = learning_rate, schedule
@@ -108,6 +122,7 @@ class SpectrumLearner(AgentModule):
             "kind": type(self).__name__,
             **plain(settings),
             "agent": self.agent,
+            "credit": self.credit,
             "num_networks": self.num_networks,
             "num_episodes_each": self.num_episodes,
             "learning_rate": self.learning_rate,
@@ -158,21 +173,23 @@ class SpectrumLearner(AgentModule):
     def _learn(self, environment: SpectrumAllocation) -> None:
         """PPO over all scenarios."""
         settings = self._settings()
-        lessons: list[Lesson] = []
-        found: Episode | None = None
+        episodes: list[Episode] = []
         memory: Memory | None = None
         logged: dict[str, list[Tensor]] = {}
         for number in range(self.num_episodes):
-            found, memory = self._episode(environment, number, found, memory)
-            lessons.append(lesson(found, settings, own=False))
-            last = episode_metrics(found.steps, environment.radio.slot_s)
+            before = episodes[-1] if episodes else None
+            found, memory = self._episode(environment, number, before, memory)
+            episodes.append(found)
+        remembers = self.shape.memory != "none"
+        learned = [reduce(Episode.then, episodes)] if remembers else episodes
+        lessons = [lesson(one, settings, self.credit) for one in learned]
         for networks in self._batches(settings):
             parts = [losses(self.policy, one.of(networks), settings) for one in lessons]
             self._descend(torch.stack([part["loss"].mean() for part in parts]).mean())
             for part in parts:
                 for name, value in part.items():
                     logged.setdefault(name, []).append(value.detach().mean())
-        self._log(lessons, last, logged)
+        self._log(episodes, lessons[-1], logged)
 
     def _batches(self, settings: PPOSettings) -> Iterator[Tensor]:
         """Networks of each update of an epoch."""
@@ -185,13 +202,14 @@ class SpectrumLearner(AgentModule):
         """MAML: steps of each scenario by itself, then one of the shared parameters."""
         settings = self._settings()
         networks = learners(self.policy, self.num_networks, self.inner, settings)
+        episodes: list[Episode] = []
         lessons: list[Lesson] = []
         for number in range(self.num_episodes):
             if number > 0:
                 networks.step(lessons[-1])
             found, _ = self._episode(environment, number, None, None, networks.parameters())
-            lessons.append(lesson(found, settings, own=True))
-        last = episode_metrics(found.steps, environment.radio.slot_s)
+            episodes.append(found)
+            lessons.append(lesson(found, settings, self.credit))
         logged: dict[str, list[Tensor]] = {}
         for some in self._batches(settings):
             networks = learners(self.policy, len(some), self.inner, settings)
@@ -200,7 +218,7 @@ class SpectrumLearner(AgentModule):
             loss = networks.outer(lessons[-1].of(some))
             self._descend(loss.mean())
             logged.setdefault("loss", []).append(loss.detach().mean())
-        self._log(lessons, last, logged)
+        self._log(episodes, lessons[-1], logged)
 
     def _descend(self, loss: Tensor) -> None:
         optimizer = self.optimizers()
@@ -215,21 +233,21 @@ class SpectrumLearner(AgentModule):
         optimizer.step()
 
     def _log(
-        self, lessons: Sequence[Lesson], last: Metrics, logged: dict[str, list[Tensor]]
+        self, episodes: Sequence[Episode], last: Lesson, logged: dict[str, list[Tensor]]
     ) -> None:
         values = {name: torch.stack(column).mean() for name, column in logged.items()}
-        for number, one in enumerate(lessons):
-            values[f"reward_{number}"] = one.episode.reward.mean()
-        returns, value = lessons[-1].returns, lessons[-1].episode.value
-        left = (returns - value).var() / returns.var().clamp(min=1e-12)
+        for number, one in enumerate(episodes):
+            values[f"reward_{number}"] = one.reward.mean()
+        left = (last.returns - last.episode.value).var() / last.returns.var().clamp(min=1e-12)
         values["explained_variance"] = 1.0 - left
-        values |= {name: column.mean().float() for name, column in vars(last).items()}
+        metrics = episode_metrics(episodes[-1].steps, self.place.environment().radio.slot_s)
+        values |= {name: column.mean().float() for name, column in vars(metrics).items()}
         self.log_dict(values, batch_size=1)
 
     def adapter(self, num_networks: int) -> Adapter:
         """The policy as it adapts to so many scenarios."""
         if self.agent == "maml":
-            return GradientSteps(self.policy, num_networks, self.inner, self.ppo)
+            return GradientSteps(self.policy, num_networks, self.inner, self.ppo, self.credit)
         return Remembering(self.policy)
 
     def validation_step(self, batch: int, batch_index: int) -> None:
@@ -241,7 +259,7 @@ class SpectrumLearner(AgentModule):
         self._score("test", 100, (0, 1, 2, 5, 10))
 
     def _score(self, split: str, num_networks: int, points: tuple[int, ...]) -> None:
-        scenarios = unseen_scenarios(self.place, num_networks, self.seed, split)
+        scenarios = unseen_scenarios(self.place, num_networks, self.seed, split, self.device)
         # Adaptation may need gradients, which Lightning's evaluation loops switch off.
         with torch.inference_mode(False), torch.enable_grad():
             adapter = self.adapter(num_networks)

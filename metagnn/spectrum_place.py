@@ -42,9 +42,9 @@ class SpectrumPlace:
 
     def policy(self, shape: PolicyShape) -> nn.Module:
         """A policy with random parameters for these networks."""
-        family, levels = self.family, Radio(num_bands=self.num_bands).num_levels + 1
+        family, powers = self.family, Radio(num_bands=self.num_bands).num_levels
         if shape.kind == "graph":
-            return GraphPolicy(shape, NUM_FEATURES, levels)
+            return GraphPolicy(shape, NUM_FEATURES, powers)
         links = family.num_nodes - 1 + family.num_users
         sizes = (links, self.num_bands, 2 * family.num_nodes)
-        return FlatPolicy(shape, NUM_FEATURES, levels, sizes)
+        return FlatPolicy(shape, NUM_FEATURES, powers, sizes)

@@ -22,7 +22,7 @@ class HistoryAttention(nn.Module):
         window: Times before its own that a time attends to.
 
     Shapes:
-        Times ``[B, T, channels]``.
+        Times ``[..., T, channels]``.
 
     Raises:
         ValueError: If the features cannot be shared out.
@@ -45,13 +45,13 @@ class HistoryAttention(nn.Module):
         """What the times recall, and the history that the next one attends to.
 
         Args:
-            x: Times ``[B, T, C]``.
-            history: Keys and values of the times before ``[B, S, 2 C]``.
+            x: Times ``[..., T, C]``.
+            history: Keys and values of the times before ``[..., S, 2 C]``.
             given: Parameters by name; those of this layer begin with ``name``.
             name: Name of this layer.
         """
-        num_new, num_old = x.shape[1], history.shape[1]
-        history = torch.cat([history, linear(given, f"{name}.key_value", x)], dim=1)
+        num_new, num_old = x.shape[-2], history.shape[-2]
+        history = torch.cat([history, linear(given, f"{name}.key_value", x)], dim=-2)
         key, value = history.chunk(2, dim=-1)
         query = linear(given, f"{name}.query", x)
         times = torch.arange(num_old + num_new, device=x.device)
@@ -60,9 +60,8 @@ class HistoryAttention(nn.Module):
         heads = functional.scaled_dot_product_attention(
             self._heads(query), self._heads(key), self._heads(value), attn_mask=seen
         )
-        recalled = linear(given, f"{name}.out", heads.transpose(1, 2).flatten(-2))
-        return recalled, history[:, -self.window :]
+        recalled = linear(given, f"{name}.out", heads.transpose(-3, -2).flatten(-2))
+        return recalled, history[..., -self.window :, :]
 
     def _heads(self, x: Tensor) -> Tensor:
-        batch, times, channels = x.shape
-        return x.view(batch, times, self.num_heads, channels // self.num_heads).transpose(1, 2)
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)

@@ -19,6 +19,8 @@ MemoryKind = Literal["none", "recurrent", "attention"]
 MEMORIES: tuple[MemoryKind, ...] = ("none", "recurrent", "attention")
 # The reward and the end of an episode, which policies with memory also see (RL^2).
 NUM_FEEDBACK = 2
+# Score of what is left out; a number, so that entropies are.
+NEVER = -1e9
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,22 @@ class Seen:
 
     Attributes:
         graph: Node ``[..., L, N, F]`` of L links on N bands, and edge_weight ``[..., L, L]``.
-        pool: Shares of the links in what an agent knows ``[..., A, L]``: the mean over its own.
+        offer: Link that each of the A = 2 M agents would serve on each band, -1 for none
+            ``[..., A, N]``; agent 2 m serves the users of node m, agent 2 m + 1 its child nodes.
+        sender: Agent of each link ``[..., L]``.
         feedback: The last reward, and whether an episode has just begun ``[..., 2]``.
     """
 
     graph: DenseGraph
-    pool: Tensor
+    offer: Tensor
+    sender: Tensor
     feedback: Tensor
 
     def __getitem__(self, index: object) -> "Seen":
         """Some of the networks or times."""
         graph = DenseGraph(self.graph.node[index], self.graph.edge_weight[index])  # type: ignore[index]
-        return Seen(graph, self.pool[index], self.feedback[index])  # type: ignore[index]
+        rest = (self.offer, self.sender, self.feedback)
+        return Seen(graph, *(value[index] for value in rest))  # type: ignore[index]
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Memory:
 
     Attributes:
         state: Recurrent states, networks first.
-        history: Keys and values of the times before ``[B, S, 2 C]``.
+        history: Keys and values of the times before, times last but one.
     """
 
     state: Tensor
@@ -101,23 +107,25 @@ class PolicyShape:
 
 
 class GraphPolicy(Encoder):
-    """Levels of all agents on all bands, and the value of a network, for networks of any size.
+    """What every node does on every band, and what that is worth, for networks of any size.
 
-    Links see themselves and hear over the edges; every link remembers for itself, band by band.
-    What a network recalls by attention is one vector for all its links. An agent knows the mean
-    over its links. Parameters may carry a leading axis, of networks that come first.
+    A node is off, or serves its users or its child nodes with one of P powers: 1 + 2 P choices, of
+    which those are left out for which nothing waits. Links see themselves and hear over the
+    edges; every link remembers for itself, band by band, and recalls by attention what the mean over
+    the links of its band was. A node decides by the links that it would serve. Parameters may
+    carry a leading axis, of networks that come first.
 
     Args:
         shape: What it looks like.
         in_channels: Node features F.
-        num_levels: Levels of a power, ``off`` among them.
+        num_powers: Powers P.
 
     Shapes:
         `sequence` takes networks at times ``[T, B]``, or ``[B, T]`` where each has parameters of
-        its own; `forward` takes ``[B]``. Logits ``[..., A, N, num_levels]``, values ``[...]``.
+        its own; `forward` takes ``[B]``. Logits ``[..., M, N, 1 + 2 P]``, values ``[..., M, N]``.
     """
 
-    def __init__(self, shape: PolicyShape, in_channels: int, num_levels: int) -> None:
+    def __init__(self, shape: PolicyShape, in_channels: int, num_powers: int) -> None:
         feedback = 0 if shape.memory == "none" else NUM_FEEDBACK
         super().__init__(
             in_channels + feedback, shape.hidden_channels, True, True, shape.num_claims
@@ -130,12 +138,14 @@ class GraphPolicy(Encoder):
             HistoryAttention(width, shape.num_heads, shape.window) if with_history else None
         )
         self.agent = nn.Linear(width, width)
-        self.levels = nn.Linear(width, num_levels)
+        self.powers = nn.Linear(width, num_powers)
+        self.off = nn.Linear(width, 1)
         self.value_hidden = nn.Linear(width, width)
         self.value = nn.Linear(width, 1)
         # The first policy is nearly uniform.
-        nn.init.normal_(self.levels.weight, 0.0, 0.01)
-        nn.init.zeros_(self.levels.bias)
+        for head in (self.powers, self.off):
+            nn.init.normal_(head.weight, 0.0, 0.01)
+            nn.init.zeros_(head.bias)
 
     def _features(self, seen: Seen, given: Mapping[str, Tensor]) -> Tensor:
         """What the links make of what they see ``[..., L, N, C]``, ready to be remembered."""
@@ -153,7 +163,8 @@ class GraphPolicy(Encoder):
         shape = seen.graph.node.shape[:-1] if self.recurrent is not None else (batch, 0)
         columns = 2 * width if self.attention is not None else 0
         new = seen.graph.node.new_zeros
-        return Memory(new(*shape, width), new(batch, 0, columns))
+        bands = seen.graph.node.shape[2]
+        return Memory(new(*shape, width), new(batch, bands, 0, columns))
 
     def _remember(
         self, x: Tensor, memory: Memory, given: Mapping[str, Tensor]
@@ -167,20 +178,24 @@ class GraphPolicy(Encoder):
             states.append(state)
         found, history = torch.stack(states), memory.history
         if self.attention is not None:
-            times = found.mean((-3, -2)).transpose(0, 1)
+            # Times of each band [B, N, T, C].
+            times = found.mean(-3).permute(1, 2, 0, 3)
             recalled, history = self.attention(times, history, given, "attention")
-            found = found + recalled.transpose(0, 1)[..., None, None, :]
+            found = found + recalled.permute(2, 0, 1, 3).unsqueeze(-3)
         return found, Memory(state, history)
 
     def _decide(
-        self, x: Tensor, pool: Tensor, given: Mapping[str, Tensor]
+        self, x: Tensor, offer: Tensor, given: Mapping[str, Tensor]
     ) -> tuple[Choice, Tensor]:
-        """Levels of the agents and value of the network."""
-        of_agents = (pool @ x.flatten(-2)).unflatten(-1, x.shape[-2:])
-        hidden = functional.leaky_relu(linear(given, "agent", of_agents))
-        of_network = linear(given, "value_hidden", x.mean((-3, -2)).unsqueeze(-2))
-        value = linear(given, "value", functional.leaky_relu(of_network))
-        return Choice(linear(given, "levels", hidden)), value.flatten(-3)
+        """What nodes do, and its values."""
+        served = torch.take_along_dim(x, offer.clamp(min=0).unsqueeze(-1), dim=-3)
+        served = served * (offer >= 0).unsqueeze(-1)
+        hidden = functional.leaky_relu(linear(given, "agent", served))
+        of_node = hidden.unflatten(-3, (-1, 2)).sum(-3)
+        powers, off = linear(given, "powers", hidden), linear(given, "off", of_node)
+        of_value = linear(given, "value_hidden", of_node + x.mean(-3, keepdim=True))
+        value = linear(given, "value", functional.leaky_relu(of_value))
+        return choices(off, powers, offer), value.squeeze(-1)
 
     def forward(
         self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
@@ -188,8 +203,8 @@ class GraphPolicy(Encoder):
         """Policy and value of networks at one time, and what they remember after it."""
         given = dict(self.named_parameters()) if parameters is None else parameters
         x, memory = self._remember(self._features(seen, given).unsqueeze(0), memory, given)
-        levels, value = self._decide(x.squeeze(0), seen.pool, given)
-        return levels, value, memory
+        choice, value = self._decide(x.squeeze(0), seen.offer, given)
+        return choice, value, memory
 
     def sequence(
         self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
@@ -197,4 +212,17 @@ class GraphPolicy(Encoder):
         """Policies and values of networks at times ``[T, B, ...]``."""
         given = dict(self.named_parameters()) if parameters is None else parameters
         x, _ = self._remember(self._features(seen, given), memory, given)
-        return self._decide(x, seen.pool, given)
+        return self._decide(x, seen.offer, given)
+
+
+def choices(off: Tensor, powers: Tensor, offer: Tensor) -> Choice:
+    """Choices of the nodes; what an agent without a link to serve could do is left out.
+
+    Args:
+        off: Scores of being off ``[..., M, N, 1]``.
+        powers: Scores of the agents' powers ``[..., 2 M, N, P]``.
+        offer: Links that the agents would serve, -1 for none ``[..., 2 M, N]``.
+    """
+    powers = powers.masked_fill((offer < 0).unsqueeze(-1), NEVER)
+    access, backhaul = powers.unflatten(-3, (-1, 2)).unbind(-3)
+    return Choice(torch.cat([off, access, backhaul], dim=-1))

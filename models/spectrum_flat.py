@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from metagnn.graphs.checks import require
 from metagnn.models.action_heads import Choice
 from metagnn.models.attention import HistoryAttention
 from metagnn.models.encoder import linear
-from metagnn.models.spectrum import NUM_FEEDBACK, Memory, PolicyShape, Seen
+from metagnn.models.spectrum import NUM_FEEDBACK, Memory, PolicyShape, Seen, choices
 
 # Layers of the LSTM in the paper's code.
 NUM_LAYERS = 2
@@ -24,7 +25,7 @@ class FlatPolicy(nn.Module):
     Args:
         shape: What it looks like.
         in_channels: Node features F.
-        num_levels: Levels of a power, ``off`` among them.
+        num_powers: Powers P.
         sizes: Links L, bands N and agents A of the network.
 
     Raises:
@@ -32,12 +33,13 @@ class FlatPolicy(nn.Module):
     """
 
     def __init__(
-        self, shape: PolicyShape, in_channels: int, num_levels: int, sizes: tuple[int, int, int]
+        self, shape: PolicyShape, in_channels: int, num_powers: int, sizes: tuple[int, int, int]
     ) -> None:
         super().__init__()
-        self.shape, self.sizes, self.num_levels = shape, sizes, num_levels
+        self.shape, self.sizes = shape, sizes
         links, bands, agents = sizes
-        inputs = links * bands * in_channels + (0 if shape.memory == "none" else NUM_FEEDBACK)
+        inputs = links * (bands * in_channels + agents)
+        inputs += 0 if shape.memory == "none" else NUM_FEEDBACK
         widths = [inputs, *shape.hidden_channels]
         self.layers = nn.ModuleList(map(nn.Linear, widths[:-1], widths[1:]))
         width = widths[-1]
@@ -47,10 +49,12 @@ class FlatPolicy(nn.Module):
         self.attention = (
             HistoryAttention(width, shape.num_heads, shape.window) if with_history else None
         )
-        self.levels = nn.Linear(width, agents * bands * num_levels)
-        self.value = nn.Linear(width, 1)
-        nn.init.normal_(self.levels.weight, 0.0, 0.01)
-        nn.init.zeros_(self.levels.bias)
+        self.powers = nn.Linear(width, agents * bands * num_powers)
+        self.off = nn.Linear(width, agents // 2 * bands)
+        self.value = nn.Linear(width, agents // 2 * bands)
+        for head in (self.powers, self.off):
+            nn.init.normal_(head.weight, 0.0, 0.01)
+            nn.init.zeros_(head.bias)
 
     def start(self, seen: Seen) -> Memory:
         """Memory of networks ``[B]`` that have seen nothing yet."""
@@ -62,9 +66,11 @@ class FlatPolicy(nn.Module):
 
     def _features(self, seen: Seen, given: Mapping[str, Tensor]) -> Tensor:
         node = seen.graph.node
-        found = (*node.shape[-3:-1], seen.pool.shape[-2])
+        found = (*node.shape[-3:-1], seen.offer.shape[-2])
         require(found == self.sizes, "network", f"have the sizes {self.sizes}", found)
-        x = node.flatten(-3)
+        # The tree is seen too: which agent serves which link.
+        tree = functional.one_hot(seen.sender, self.sizes[-1]).to(node)
+        x = torch.cat([node.flatten(-3), tree.flatten(-2)], dim=-1)
         if self.lstm is not None:
             x = torch.cat([x, seen.feedback], dim=-1)
         x = x.unsqueeze(-2)
@@ -85,11 +91,16 @@ class FlatPolicy(nn.Module):
             times = times + recalled.transpose(0, 1)
         return times.unsqueeze(-2), Memory(torch.cat([hidden, cell]).transpose(0, 1), history)
 
-    def _decide(self, x: Tensor, given: Mapping[str, Tensor]) -> tuple[Choice, Tensor]:
+    def _decide(
+        self, x: Tensor, offer: Tensor, given: Mapping[str, Tensor]
+    ) -> tuple[Choice, Tensor]:
         _, bands, agents = self.sizes
-        logits = linear(given, "levels", x).squeeze(-2)
-        levels = logits.unflatten(-1, (agents, bands, self.num_levels))
-        return Choice(levels), linear(given, "value", x).flatten(-3)
+        powers = linear(given, "powers", x).squeeze(-2).unflatten(-1, (agents, bands, -1))
+        off, value = (
+            linear(given, name, x).squeeze(-2).unflatten(-1, (agents // 2, bands))
+            for name in ("off", "value")
+        )
+        return choices(off.unsqueeze(-1), powers, offer), value
 
     def forward(
         self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
@@ -97,8 +108,8 @@ class FlatPolicy(nn.Module):
         """Policy and value of networks at one time, and what they remember after it."""
         given = dict(self.named_parameters()) if parameters is None else parameters
         x, memory = self._remember(self._features(seen, given).unsqueeze(0), memory, given)
-        levels, value = self._decide(x.squeeze(0), given)
-        return levels, value, memory
+        choice, value = self._decide(x.squeeze(0), seen.offer, given)
+        return choice, value, memory
 
     def sequence(
         self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
@@ -106,4 +117,4 @@ class FlatPolicy(nn.Module):
         """Policies and values of networks at times ``[T, B, ...]``."""
         given = dict(self.named_parameters()) if parameters is None else parameters
         x, _ = self._remember(self._features(seen, given), memory, given)
-        return self._decide(x, given)
+        return self._decide(x, seen.offer, given)

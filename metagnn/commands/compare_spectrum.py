@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from metagnn.spectrum_place import SpectrumPlace
     from metagnn.tasks.power_control.metrics import Estimate
 
-_KEYS = ("task", "num_networks", "points", "baselines")
+_KEYS = ("task", "num_networks", "points", "finetuning", "baselines")
 # Titles of the metrics and their digits.
 COLUMNS = {
     "throughput_mbit_s": ("throughput [Mbit/s]", 2),
     "sinr_violation": ("SINR violations", 3),
+    "failed": ("failed", 3),
+    "starved": ("starved", 3),
     "latency_violation": ("latency violations", 3),
     "jain": ("Jain", 3),
     "dropped": ("dropped", 3),
@@ -59,9 +61,8 @@ def compare(
     # Baselines learn nothing: alone, they are scored once.
     points = settings["points"] if trained else [0]
     baselines = settings["baselines"]
-    scores = compare_spectrum(
-        trained, place, wanted, points, arguments.seed, Finetuning(), baselines
-    )
+    finetuning = Finetuning(**settings["finetuning"])
+    scores = compare_spectrum(trained, place, wanted, points, arguments.seed, finetuning, baselines)
     metrics = {point: spectrum_metrics(scores, point) for point in points}
     better = {point: improvements(scores, point) for point in points}
     learning = while_adapting(scores)

@@ -1,6 +1,7 @@
 """Baselines of spectrum allocation, from what a slot begins with to an action."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ def proportional_fair(state: State, radio: Radio, generator: torch.Generator) ->
     """Agents join a band with the largest power, one after another, if that raises the sum.
 
     It is that of bits over what their links carried on average, for each user behind the link. All
-    gains are known.
+    gains are known, and who of the incumbents sends.
     """
     users = state.networks.users_behind.sum(-1)
     least_bit = 0.01 * state.load_bit.double().mean(-1, keepdim=True)
@@ -78,11 +79,30 @@ def proportional_fair(state: State, radio: Radio, generator: torch.Generator) ->
 def max_weight(state: State, radio: Radio, generator: torch.Generator) -> Action:
     """Backpressure: differential backlog times bits, by three sweeps of coordinate search.
 
-    All gains are known.
+    All gains are known, and who of the incumbents sends.
     """
+    return Action(_backpressure(state, radio, differential_backlog_bit(state)))
+
+
+def reported_max_weight(state: State, radio: Radio, generator: torch.Generator) -> Action:
+    """Backpressure from what nodes are told and remember.
+
+    It knows the gains of links on all bands and, without fading, those between them. It sends only
+    where more was received than not of late (`State.success`), the more readily the more, so
+    that it leaves bands to incumbents and tries again after a while.
+    """
+    sender = state.networks.transmitter[:, None, None].expand(-1, radio.num_bands, -1, -1)
+    known = state.mean_gain.unsqueeze(1).expand_as(state.gain)
+    known = known.scatter(2, sender, state.own_gain.mT.unsqueeze(2))
+    told = replace(state, gain=known, incumbent_w=torch.zeros_like(state.incumbent_w))
+    trusted = (2.0 * state.success - 1.0).clamp(min=0.0)
+    weight = differential_backlog_bit(state).unsqueeze(-1) * trusted
+    return Action(_backpressure(told, radio, weight))
+
+
+def _backpressure(state: State, radio: Radio, weight: Tensor) -> Tensor:
     levels = tuple(range(radio.num_levels + 1))
-    search = coordinate_search(levels, sweeps=3)
-    return Action(by_band(state, radio, differential_backlog_bit(state), search))
+    return by_band(state, radio, weight, coordinate_search(levels, sweeps=3))
 
 
 def exhaustive(state: State, radio: Radio, generator: torch.Generator) -> Action:
@@ -134,6 +154,7 @@ def _conflicts(state: State, radio: Radio) -> Tensor:
 BASELINES: dict[str, Baseline] = {
     "exhaustive": exhaustive,
     "max weight": max_weight,
+    "reported max weight": reported_max_weight,
     "proportional fair": proportional_fair,
     "greedy colouring": greedy_colouring,
     "orthogonal": orthogonal,

@@ -31,6 +31,7 @@ class Channel:
         user_m: Where users are ``[B, U, 2]`` [m].
         mean_gain: Gains without fading ``[B, M, L]`` [1].
         gain: Gains ``[B, N, M, L]`` [1], from nodes to receivers.
+        incumbent_gain: Gains of what the incumbents radiate, without fading ``[B, L, N]`` [1].
     """
 
     def __init__(self, scenarios: Scenarios, radio: Radio, generator: torch.Generator) -> None:
@@ -54,7 +55,7 @@ class Channel:
         angle = angle[:, 0, networks.num_nodes - 1 :]
         direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
         self._velocity_m_s = scenarios.speed_m_s.unsqueeze(-1) * direction
-        self.mean_gain = self._large_scale_gain()
+        self._follow()
         shape = (2, batch, radio.num_bands, networks.num_nodes, num_links)
         self._amplitude = self._normal(*shape) * math.sqrt(0.5)
         self._slots = 0
@@ -76,9 +77,15 @@ class Channel:
     def _with_fading(self) -> Tensor:
         return self.mean_gain.unsqueeze(1) * self._amplitude.square().sum(0)
 
-    def _large_scale_gain(self) -> Tensor:
+    def _follow(self) -> None:
+        """Gains without fading, of where users are."""
         gain_db = self.scenarios.gain_db(self.user_m, self._shadowing) + self._antennas_db
-        return (10.0 ** (gain_db / 10.0)).masked_fill(self._itself, 0.0)
+        gain = 10.0 ** (gain_db / 10.0)
+        nodes = self.scenarios.networks.num_nodes
+        self.mean_gain = gain[:, :nodes].masked_fill(self._itself, 0.0)
+        # Their own antennas are in what they radiate.
+        of_antenna = 10.0 ** (self.radio.node_antenna_gain_db / 10.0)
+        self.incumbent_gain = gain[:, nodes:].mT / of_antenna
 
     def _move(self) -> None:
         moved_m = self.radio.slot_s * SLOTS_PER_MOVE * self._velocity_m_s
@@ -89,4 +96,4 @@ class Channel:
         self.user_m = torch.where(outside, mirrored_m, position_m)
         fresh = self._normal(*self._shadowing.shape)
         self._shadowing = self._kept * self._shadowing + (1.0 - self._kept.square()).sqrt() * fresh
-        self.mean_gain = self._large_scale_gain()
+        self._follow()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from metagnn.graphs.checks import check_count, check_non_negative, require
 from metagnn.graphs.interference import DenseGraph
+from metagnn.graphs.units import dbm_to_w
 from metagnn.tasks.environment import Step
 from metagnn.tasks.spectrum_allocation.channel import Channel
 from metagnn.tasks.spectrum_allocation.observation import (
@@ -19,12 +20,21 @@ from metagnn.tasks.spectrum_allocation.observation import (
 )
 from metagnn.tasks.spectrum_allocation.queues import Queues
 from metagnn.tasks.spectrum_allocation.scenario import Radio, ScenarioFamily, Scenarios
-from metagnn.tasks.spectrum_allocation.transmission import State, transmit
+from metagnn.tasks.spectrum_allocation.search import differential_backlog_bit
+from metagnn.tasks.spectrum_allocation.transmission import (
+    Scheduler,
+    State,
+    Transmission,
+    transmit,
+)
 
 __all__ = ["NUM_FEATURES", "NUM_PER_BAND", "Action", "Outcome", "SpectrumAllocation"]
 
-# Share of the newest slot in the averages of what links carried.
+# Share of the newest slot in the averages of what links carried, and of whether it was received.
 AVERAGE_WINDOW = 0.05
+SUCCESS_WINDOW = 0.1
+# By so much averages of success go back to 1 in a slot without transmission.
+RECOVERY = 0.01
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,19 @@ class Action:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What `State` keeps of the slots before."""
+
+    reported_w: Tensor
+    level: Tensor
+    sent: Tensor
+    served: Tensor
+    success: Tensor
+    moved_bit: Tensor
+    average_bit: Tensor
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of an action.
 
@@ -49,9 +72,13 @@ class Outcome:
         dropped_bit: Bits of each user that found a full buffer ``[B, U]``.
         offered_bit: Bits that came for each user ``[B, U]``.
         moved_bit: Bits that each link carried ``[B, L]``.
-        sinr: SINRs of links that were served ``[B, L, N]`` [1], else 0.
-        sinr_violation: Whether something waited for a link that was not served at or above the
-            floor on any band ``[B, L]``; switching off is no way around it.
+        sinr: SINRs of links that were sent on ``[B, L, N]`` [1], else 0.
+        failed: Share of a link's bands on which it was sent on below the floor ``[B, L]``, 0 if
+            it was not sent on.
+        starved: Whether something has waited for a link for longer than the limit, and none of
+            it was received at or above the floor on any band ``[B, L]``; switching off is
+            no way around violations.
+        band_reward: What bands are worth ``[B, N]``, see `SpectrumAllocation`.
         latency_violation: Whether a user's oldest bit is older than the limit ``[B, U]``.
         age: Ages of the users' oldest bits after the slot ``[B, U]`` [slots], 0 if all is
             delivered.
@@ -62,9 +89,16 @@ class Outcome:
     offered_bit: Tensor
     moved_bit: Tensor
     sinr: Tensor
-    sinr_violation: Tensor
+    failed: Tensor
+    starved: Tensor
+    band_reward: Tensor
     latency_violation: Tensor
     age: Tensor
+
+    @property
+    def sinr_violation(self) -> Tensor:
+        """Violations of the SINR ``[B, L]``: shares that failed, or 1 where a link is starved."""
+        return torch.where(self.starved, 1.0, self.failed)
 
 
 class SpectrumAllocation:
@@ -73,11 +107,20 @@ class SpectrumAllocation:
     In a slot the nodes' schedulers serve links (see `transmission`), bits move one hop (see
     `queues`), Poisson numbers of packets come to the donor, and then users, loads, nodes and gains
     change: a user's load switches between two states; a node that fails is dead, its links in
-    both directions, for 10 to 30 slots, and keeps its queues. Queues are empty at first.
-    All agents share the reward
+    both directions, for 10 to 30 slots, and keeps its queues. An incumbent begins and stops to
+    send at random. Queues are empty at first. All agents share the reward
 
     .. math:: \frac{\text{delivered bits}}{\text{mean load of all users in a slot}}
               - w_s \frac{\text{links in violation}}{L} - w_l \frac{\text{users in violation}}{U}
+
+    Of its own each band has what backpressure maximises (Tassiulas and Ephremides, 1992), less what
+    failed there; nodes can measure it without knowing who disturbs whom:
+
+    .. math:: \frac{\sum_l \Delta_l \, \text{bits moved}_l}
+              {\max_l \Delta_l \cdot \text{mean load of all users in a slot}}
+              - w_s \frac{\text{transmissions below the floor}}{\text{agents with links}}
+
+    with the differential backlog :math:`\Delta_l` of link l (`search.differential_backlog_bit`).
 
     Episodes end by truncation only.
 
@@ -85,7 +128,7 @@ class SpectrumAllocation:
         family: Where scenarios come from.
         radio: Bands, powers and limits.
         num_steps: Slots of an episode.
-        sinr_weight: Weight w_s of links in violation of the SINR.
+        sinr_weight: Weight w_s of violations of the SINR.
         latency_weight: Weight w_l of users in violation of the latency.
         edges: ``topology``, ``interference`` or ``none`` (see `observation.edge_weight`).
 
@@ -97,12 +140,15 @@ class SpectrumAllocation:
         state: What the coming slot begins with.
         link_agent: Agent that serves each link, ``2 * node + role`` ``[B, L]``.
         agent_mask: Roles that have links ``[B, M, 2]``.
+        offer: Link that each agent would serve on each band, -1 for none ``[B, 2 M, N]``, if no
+            earlier band takes what waits for it.
     """
 
     scenarios: Scenarios
     state: State
     link_agent: Tensor
     agent_mask: Tensor
+    offer: Tensor
 
     def __init__(
         self,
@@ -129,7 +175,8 @@ class SpectrumAllocation:
             batch: Number of copies B.
             generator: Source of all randomness until the next reset; all is on its device.
         """
-        return self.begin(self.family.draw(batch, generator), generator)
+        drawn = self.family.draw(batch, self.radio.num_bands, generator)
+        return self.begin(drawn, generator)
 
     def begin(self, scenarios: Scenarios, generator: torch.Generator) -> DenseGraph:
         """Begin an episode in given scenarios, of the family's numbers of nodes and users."""
@@ -137,6 +184,8 @@ class SpectrumAllocation:
         size = (networks.num_nodes, networks.num_users)
         wanted = (self.family.num_nodes, self.family.num_users)
         require(size == wanted, "scenarios", f"have {wanted} nodes and users", size)
+        bands, here = self.radio.num_bands, scenarios.incumbent_duty.shape[-1]
+        require(here == bands, "scenarios", f"have {bands} bands", here)
         self.scenarios = scenarios
         self.link_agent = networks.agent
         self.agent_mask = networks.agent_links.any(-1).view(-1, networks.num_nodes, 2)
@@ -161,11 +210,14 @@ class SpectrumAllocation:
         self._load_bit = radio.slot_s * scenarios.load_bit_s
         self._busy = self._uniform(batch, networks.num_users) < 0.5
         self._slots_down = torch.zeros_like(networks.parent)
+        self._incumbent_on = self._uniform(batch, radio.num_bands) < scenarios.incumbent_duty
+        self._slots_unserved = networks.transmitter.new_zeros(batch, num_links)
         self._steps_done = 0
         silent = self._load_bit.new_zeros(batch, num_links, radio.num_bands)
         off = networks.parent.new_zeros(batch, networks.num_nodes, 2, radio.num_bands)
         nothing = self._queues.link_queue_bit
-        self._begin_slot(silent, off, silent > 0, nothing, nothing)
+        past = Past(silent, off, silent > 0, silent > 0, 1.0 + silent, nothing, nothing)
+        self._begin_slot(past)
         return self.observation()
 
     def step(self, action: Action) -> Step[Outcome]:
@@ -184,25 +236,39 @@ class SpectrumAllocation:
         check_action(action, before, radio)
         sent = transmit(before, radio, action.level)
         offered_bit = self._arrivals()
-        served = self._queues.serve(sent.capacity_bit, offered_bit)
+        served = self._queues.serve(sent.capacity_bit.sum(-1), offered_bit)
         age = self._queues.age.amax(1)
+        used, failed = sent.power_w > 0, sent.failed
+        # A link with an end that has failed neither waits nor recovers.
+        unserved = (self._slots_unserved + before.usable) * ~sent.served.any(-1)
+        self._slots_unserved = unserved * (before.link_queue_bit > 0)
         outcome = Outcome(
             served.delivered_bit,
             served.dropped_bit,
             offered_bit,
             served.moved_bit,
             sent.sinr,
-            (before.link_queue_bit > 0) & ~sent.served.any(-1),
+            failed.sum(-1) / used.sum(-1).clamp(min=1),
+            before.usable & (self._slots_unserved > radio.starvation_limit),
+            self._band_reward(before, sent),
             age > radio.latency_limit,
             age,
         )
         reward = self._reward(outcome)
         self._steps_done += 1
         self._change()
-        average_bit = torch.lerp(before.average_bit, served.moved_bit, AVERAGE_WINDOW)
-        self._begin_slot(
-            sent.interference_w, action.level, sent.served, served.moved_bit, average_bit
+        newest = torch.where(used, sent.served.float(), 1.0)
+        rate = torch.where(used, SUCCESS_WINDOW, RECOVERY)
+        past = Past(
+            torch.where(used & ~sent.deaf, sent.interference_w, 0.0),
+            action.level,
+            used,
+            sent.served,
+            torch.lerp(before.success, newest, rate),
+            served.moved_bit,
+            torch.lerp(before.average_bit, served.moved_bit, AVERAGE_WINDOW),
         )
+        self._begin_slot(past)
         batch, device = len(reward), reward.device
         over = self._steps_done >= self.num_steps
         return Step(
@@ -214,7 +280,7 @@ class SpectrumAllocation:
         )
 
     def observation(self) -> DenseGraph:
-        """What the nodes see now: node ``[B, L, N, 15]``, edge_weight ``[B, L, L]``."""
+        """What the nodes see now: node ``[B, L, N, 20]``, edge_weight ``[B, L, L]``."""
         state, radio = self.state, self.radio
         if self._weighted_gain is not state.mean_gain:
             # Edges change when gains without fading do, which is every so many slots.
@@ -225,9 +291,19 @@ class SpectrumAllocation:
     def _reward(self, outcome: Outcome) -> Tensor:
         delivered = outcome.delivered_bit.sum(-1) / self._load_bit.sum(-1)
         reward = delivered.float()
-        reward = reward - self.sinr_weight * outcome.sinr_violation.float().mean(-1)
+        reward = reward - self.sinr_weight * outcome.sinr_violation.mean(-1)
         reward = reward - self.latency_weight * outcome.latency_violation.float().mean(-1)
         return reward.unsqueeze(-1).expand(-1, self.family.num_nodes)
+
+    def _band_reward(self, before: State, sent: Transmission) -> Tensor:
+        carried = torch.minimum(before.link_queue_bit.unsqueeze(-1), sent.capacity_bit.cumsum(-1))
+        moved_bit = carried.diff(dim=-1, prepend=torch.zeros_like(carried[..., :1]))
+        backlog = differential_backlog_bit(before)
+        largest = backlog.amax(-1, keepdim=True).clamp(min=1.0)
+        worth = torch.einsum("bl,bln->bn", backlog / largest, moved_bit)
+        worth = worth / self._load_bit.double().sum(-1, keepdim=True)
+        agents = self.agent_mask.flatten(1).sum(-1, keepdim=True)
+        return worth.float() - self.sinr_weight * sent.failed.sum(1) / agents
 
     def _arrivals(self) -> Tensor:
         """Bits that come for each user in this slot ``[B, U]``."""
@@ -250,16 +326,14 @@ class SpectrumAllocation:
         still = (self._slots_down - 1).clamp(min=0)
         works = self._slots_down == 0
         self._slots_down = torch.where(works & fails, lasts, still)
+        duty, on = self.scenarios.incumbent_duty, self._incumbent_on
+        # Both rates are such that the state is forgotten in so many slots.
+        changes = torch.where(on, 1.0 - duty, duty) / family.incumbent_slots
+        self._incumbent_on = on ^ (self._uniform(*on.shape) < changes)
         self._channel.advance()
 
-    def _begin_slot(
-        self,
-        interference_w: Tensor,
-        level: Tensor,
-        served: Tensor,
-        moved_bit: Tensor,
-        average_bit: Tensor,
-    ) -> None:
+    def _begin_slot(self, past: "Past") -> None:
+        radiated_w = dbm_to_w(self.family.incumbent_dbm) * self._incumbent_on
         self.state = State(
             networks=self.scenarios.networks,
             gain=self._channel.gain,
@@ -269,13 +343,13 @@ class SpectrumAllocation:
             age=self._queues.age,
             alive=self._slots_down == 0,
             load_bit=self._load_bit,
-            interference_w=interference_w,
-            level=level,
-            served=served,
-            moved_bit=moved_bit,
-            average_bit=average_bit,
+            incumbent_w=radiated_w.unsqueeze(1) * self._channel.incumbent_gain,
             slot=self._steps_done,
+            **vars(past),
         )
+        scheduler = Scheduler(self.state, self.radio)
+        bands = range(self.radio.num_bands)
+        self.offer = torch.stack([scheduler.offer(band) for band in bands], dim=-1)
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self._generator, device=self._generator.device)

@@ -22,7 +22,8 @@ def exhaustive_level(state: State, radio: Radio) -> Tensor:
     """Levels ``[B, M, 2, N]`` of the largest sum of differential backlog times bits moved.
 
     It is exact on each band, given what the bands before it took off the queues, in which the
-    schedulers go; over all bands at once it need not be the best. It knows all gains.
+    schedulers go; over all bands at once it need not be the best. It knows all gains, and who of
+    the incumbents sends.
 
     Raises:
         ValueError: If there are more than 20,000 combinations of levels on a band.

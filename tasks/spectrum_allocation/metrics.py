@@ -17,7 +17,9 @@ class Metrics:
 
     Attributes:
         throughput_mbit_s: Bits that all users got, over the time [Mbit/s].
-        sinr_violation: Share of links and slots in violation of the SINR.
+        sinr_violation: Share of links and slots in violation of the SINR, for either reason:
+        failed: Share of the transmissions below the floor, over links and slots.
+        starved: Share of links and slots in which something waited for too long.
         latency_violation: Share of users and slots in violation of the latency.
         jain: Jain's index of the users' shares of their bits that they got, 1 if all are equal; 0
             if nobody got anything. Users for whom nothing came do not count.
@@ -27,6 +29,8 @@ class Metrics:
 
     throughput_mbit_s: Tensor
     sinr_violation: Tensor
+    failed: Tensor
+    starved: Tensor
     latency_violation: Tensor
     jain: Tensor
     dropped: Tensor
@@ -58,6 +62,8 @@ def episode_metrics(steps: Sequence[Step[Outcome]], slot_s: float) -> Metrics:
     return Metrics(
         (delivered.sum(-1) / (1e6 * seconds)).float(),
         mean([one.sinr_violation for one in outcomes]),
+        mean([one.failed for one in outcomes]),
+        mean([one.starved for one in outcomes]),
         mean([one.latency_violation for one in outcomes]),
         jain_index(delivered / offered.clamp(min=1.0), offered > 0).float(),
         (dropped.sum(-1) / offered.sum(-1).clamp(min=1.0)).float(),

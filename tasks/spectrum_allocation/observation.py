@@ -1,5 +1,6 @@
 """What the nodes see: a graph of links, with features for each link and band."""
 
+import math
 from typing import Literal
 
 import torch
@@ -12,22 +13,27 @@ from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State
 Edges = Literal["topology", "interference", "none"]
 EDGES: tuple[Edges, ...] = ("topology", "interference", "none")
 
-NUM_FEATURES = 15
+NUM_FEATURES = 20
 # Of these so many differ between bands, and come first.
-NUM_PER_BAND = 6
+NUM_PER_BAND = 11
+# Turns of the circle that tell bands apart.
+TURNS = (1, 2)
 
 # Interference over noise at which an edge has half its weight, and what halves or doubles its odds.
 MIDDLE_DB, SLOPE_DB = 10.0, 10.0
 
 
 def features(state: State, radio: Radio) -> Tensor:
-    """Features of all links on all bands ``[B, L, N, 15]``, of order one.
+    """Features of all links on all bands ``[B, L, N, 20]``, of order one.
 
     Of each link and band: the SNR at the largest power in decades; that minus its mean over the
-    bands; interference over noise that the receiver heard in the slot before, in decades; the level
-    of the link's agent there in the slot before, over P; whether the link was served there above
-    the floor then; and the link's weight in the scheduler over the largest of its agent (the link
-    with 1 is served, if no earlier band takes what waits for it).
+    bands; whether the link was sent on there in the slot before; if so, interference over noise
+    that its receiver reported, in decades, and whether it received above the floor; the level
+    of the link's agent there in the slot before, over P; the link's weight in the scheduler over
+    the largest of its agent (the link with 1 is served, if no earlier band takes what waits for
+    it); and the cosine and sine of one and two turns of the circle shared out among the
+    bands, by which what is learned in a scenario can be of a band. What others hear of an
+    agent, and what incumbents do where it does not send, nobody tells.
 
     Of each link: the logarithm of one plus what waits for it over the mean load of a slot of the
     users behind it; the same of what waits at its receiver for them (0 if that is a user); age
@@ -47,17 +53,21 @@ def features(state: State, radio: Radio) -> Tensor:
     age = (state.age.gather(1, sender) * behind).amax(-1)
     oldest = (state.age.amax(1).unsqueeze(1) * behind).amax(-1)
 
-    snr = torch.log10(radio.power_max_w / radio.noise_w * state.own_gain.clamp(min=1e-30))
-    inr = torch.log10(1.0 + state.interference_w / radio.noise_w)
+    snr = torch.log10(state.snr(radio).clamp(min=1e-30))
+    inr = torch.log10(1.0 + state.reported_w / radio.noise_w)
     agents = networks.agent.unsqueeze(-1).expand_as(snr)
     level = state.level.flatten(1, 2).gather(1, agents) / radio.num_levels
+    bands = torch.arange(radio.num_bands, device=snr.device)
+    angles = [2.0 * math.pi * turn * bands / radio.num_bands for turn in TURNS]
     per_band = (
         snr,
         snr - snr.mean(-1, keepdim=True),
+        state.sent,
         inr,
-        level,
         state.served,
+        level,
         _wish(state, radio),
+        *(code(angle).expand_as(snr) for angle in angles for code in (torch.cos, torch.sin)),
     )
     per_link = (
         torch.log1p(state.link_queue_bit / load_bit),

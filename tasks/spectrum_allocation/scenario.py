@@ -16,7 +16,7 @@ from metagnn.graphs.checks import (
     require,
 )
 from metagnn.graphs.iab import IabNetworks
-from metagnn.graphs.iab_deployment import new_york_trees
+from metagnn.graphs.iab_deployment import PARTS, Part, new_york_trees
 from metagnn.graphs.iab_drop import choose_parents, drop_nodes
 from metagnn.graphs.units import db_to_linear, dbm_to_w, thermal_noise_w
 from metagnn.tasks.spectrum_allocation.terrain import TERRAINS, Terrain, gain_db
@@ -46,6 +46,8 @@ class Radio:
         power_levels_dbm: Transmit powers on a band that a node may choose from, rising [dBm].
         sinr_min_db: Smallest SINR at which a transmission succeeds [dB].
         latency_limit: Oldest age of a bit that is no violation [slots].
+        starvation_limit: Longest time for which something may wait for a link that is not
+            served and is no violation [slots].
         slot_s: Length of a slot [s].
         coherence: Correlation of the fading's amplitude from slot to slot, in [0, 1).
         noise_density_dbm_hz: Noise power spectral density [dBm/Hz].
@@ -63,6 +65,7 @@ class Radio:
     power_levels_dbm: tuple[float, ...] = (0.0, 23.0 / 3.0, 46.0 / 3.0, 23.0)
     sinr_min_db: float = 5.0
     latency_limit: int = 50
+    starvation_limit: int = 20
     slot_s: float = 0.01
     coherence: float = 0.9
     noise_density_dbm_hz: float = -174.0
@@ -80,6 +83,7 @@ class Radio:
         rising = all(low < high for low, high in pairwise(levels))
         require(rising, "power_levels_dbm", "rise", levels)
         check_count("latency_limit", self.latency_limit)
+        check_count("starvation_limit", self.starvation_limit)
         check_positive("slot_s", self.slot_s)
         require(0.0 <= self.coherence < 1.0, "coherence", "be in [0, 1)", self.coherence)
         check_non_negative("noise_figure_db", self.noise_figure_db)
@@ -131,21 +135,27 @@ class Scenarios:
         terrain: Place of each scenario in `TERRAINS` ``[B]``.
         area_m: Side of the square around the donor that users do not leave ``[B]`` [m].
         frequency_hz: Carrier of all bands [Hz].
-        sight: Uniform numbers of node-receiver pairs ``[B, M, L]``: there is a line of sight
-            where its probability is above.
-        shadowing: Shadowing of the pairs at the beginning, in standard deviations ``[B, M, L]``.
+        incumbent_m: Where other systems send, one on each band ``[B, N, 2]`` [m].
+        incumbent_duty: Share of the slots in which they do ``[B, N]``, 0 where there is none.
+        sight: Uniform numbers of the pairs of a sender, first the nodes, then the incumbents, and
+            a receiver ``[B, M + N, L]``: there is a line of sight where its probability is above.
+        shadowing: Shadowing of the pairs at the beginning, in standard deviations
+            ``[B, M + N, L]``.
         load_bit_s: Mean load of each user ``[B, U]`` [bit/s].
         speed_m_s: Speed of each user ``[B, U]`` [m/s].
         failure: Probability that a node that works fails in a slot ``[B]``; a donor never does.
         attributes: What was drawn, by name, as small numbers ``[B]`` to split results by:
             ``terrain``; ``depth``, the hops to the farthest node; ``load``, 0 to 2 by thirds of
-            the family's range; ``failures``, whether nodes fail.
+            the family's range; ``failures``, whether nodes fail; ``incumbents``, the bands that
+            have one.
     """
 
     networks: IabNetworks
     terrain: Tensor
     area_m: Tensor
     frequency_hz: float
+    incumbent_m: Tensor
+    incumbent_duty: Tensor
     sight: Tensor
     shadowing: Tensor
     load_bit_s: Tensor
@@ -154,14 +164,16 @@ class Scenarios:
     attributes: dict[str, Tensor]
 
     def gain_db(self, user_m: Tensor, shadowing: Tensor) -> Tensor:
-        """Gains without antennas from nodes to receivers, path loss and shadowing: ``[B, M, L]``.
+        """Gains without antennas from all senders to receivers ``[B, M + N, L]``.
 
         Args:
             user_m: Where users are ``[B, U, 2]`` [m].
-            shadowing: Shadowing ``[B, M, L]`` [standard deviations].
+            shadowing: Shadowing ``[B, M + N, L]`` [standard deviations].
         """
         node_m = self.networks.node_m
-        return gain_db(node_m, user_m, self.terrain, self.sight, shadowing, self.frequency_hz)
+        sender_m = torch.cat([node_m, self.incumbent_m], dim=1)
+        drawn = (self.terrain, self.sight, shadowing, self.frequency_hz)
+        return gain_db(sender_m, node_m[:, 1:], user_m, *drawn)
 
     def of_terrain(self, value: Callable[[Terrain], float]) -> Tensor:
         """A number of each scenario's terrain ``[B]``."""
@@ -177,11 +189,13 @@ class ScenarioFamily:
     from each other, and users anywhere; a node is fed by the strongest of those nearer to the
     donor, a user served by the strongest of all. Networks of ``nycmesh`` are trees of real
     links of New York's community network, which are lines of sight, with users around the nodes.
+    On some bands another system sends now and then, from anywhere on the square.
 
     Attributes:
         num_nodes: Number of nodes M, the donor included.
         num_users: Number of users U.
         network: ``random`` or ``nycmesh``.
+        part: Part of New York from which trees are: ``all``, ``west`` or ``east``.
         terrains: Names of the propagation, each as likely.
         frequency_hz: Carrier [Hz].
         load_mbit_s: Mean load per user of a network; a user's own is half to one and a half times
@@ -193,6 +207,10 @@ class ScenarioFamily:
         failure_share: Share of scenarios in which nodes fail.
         failure_max: Largest probability that a node fails in a slot; uniform up to it.
         failure_slots: Fewest and most slots that a failure lasts.
+        incumbent_share: Probability that a band has an incumbent.
+        incumbent_duty: Share of the slots in which one sends, uniform in this range.
+        incumbent_slots: Time in which it is forgotten whether one sends, at least 1 [slots].
+        incumbent_dbm: Power with which incumbents radiate [dBm].
         packet_bit: Bits of a packet, whole [bit].
         buffer_bit: What a node holds for a user, whole [bit].
 
@@ -203,6 +221,7 @@ class ScenarioFamily:
     num_nodes: int = 3
     num_users: int = 10
     network: Network = "random"
+    part: Part = "west"
     terrains: tuple[str, ...] = ("urban_micro", "urban_macro", "rural_macro")
     frequency_hz: float = 3.5e9
     load_mbit_s: Range = (4.0, 16.0)
@@ -212,6 +231,10 @@ class ScenarioFamily:
     failure_share: float = 0.5
     failure_max: float = 0.004
     failure_slots: tuple[int, int] = (10, 30)
+    incumbent_share: float = 0.6
+    incumbent_duty: Range = (0.3, 1.0)
+    incumbent_slots: float = 5.0
+    incumbent_dbm: float = 46.0
     packet_bit: int = 12_000
     buffer_bit: int = 2_400_000
 
@@ -220,6 +243,7 @@ class ScenarioFamily:
         check_count("num_users", self.num_users)
         networks = ("random", "nycmesh")
         require(self.network in networks, "network", f"be one of {networks}", self.network)
+        require(self.part in PARTS, "part", f"be one of {PARTS}", self.part)
         known = [terrain.propagation for terrain in TERRAINS]
         fits = len(self.terrains) > 0 and set(self.terrains) <= set(known)
         require(fits, "terrains", f"be some of {known}", self.terrains)
@@ -229,9 +253,16 @@ class ScenarioFamily:
         check_positive("load_mbit_s", high)
         require(low <= high, "load_mbit_s", "be a range (smallest, largest)", self.load_mbit_s)
         check_non_negative("speed_max_m_s", self.speed_max_m_s)
-        for name in ("load_swing", "load_switch", "failure_share", "failure_max"):
+        shares = ("load_swing", "load_switch", "failure_share", "failure_max", "incumbent_share")
+        for name in shares:
             value = getattr(self, name)
             require(0.0 <= value <= 1.0, name, "be in [0, 1]", value)
+        rarest, busiest = self.incumbent_duty
+        fits = 0.0 < rarest <= busiest <= 1.0
+        require(fits, "incumbent_duty", "be a range in (0, 1]", self.incumbent_duty)
+        check_finite("incumbent_slots", self.incumbent_slots)
+        require(self.incumbent_slots >= 1.0, "incumbent_slots", "be >= 1", self.incumbent_slots)
+        check_finite("incumbent_dbm", self.incumbent_dbm)
         fewest, most = self.failure_slots
         check_count("failure_slots", fewest)
         check_count("failure_slots", most)
@@ -240,9 +271,10 @@ class ScenarioFamily:
         check_count("packet_bit", self.packet_bit)
         check_count("buffer_bit", self.buffer_bit)
 
-    def draw(self, batch: int, generator: torch.Generator) -> Scenarios:
-        """Draw ``batch`` scenarios, on the device of ``generator``."""
+    def draw(self, batch: int, num_bands: int, generator: torch.Generator) -> Scenarios:
+        """Draw ``batch`` scenarios with ``num_bands`` bands, on the device of ``generator``."""
         check_count("batch", batch)
+        check_count("num_bands", num_bands)
         device = generator.device
 
         def uniform(*shape: int) -> Tensor:
@@ -253,15 +285,21 @@ class ScenarioFamily:
         terrain = torch.tensor(allowed, device=device)[drawn]
         places = self._random if self.network == "random" else self._real
         node_m, user_m, area_m, parent = places(terrain, generator)
-        shape = (batch, self.num_nodes, self.num_nodes + self.num_users)
+        incumbent_m = area_m.view(-1, 1, 1) * (uniform(batch, num_bands, 2) - 0.5)
+        rarest, busiest = self.incumbent_duty
+        duty = rarest + (busiest - rarest) * uniform(batch, num_bands)
+        incumbent_duty = duty * (uniform(batch, num_bands) < self.incumbent_share)
+        shape = (batch, self.num_nodes + num_bands, self.num_nodes + self.num_users)
         sight = self._pairs(uniform(*shape))
         shadowing = self._pairs(torch.randn(shape, generator=generator, device=device))
         if parent is not None:
             nodes = torch.arange(self.num_nodes, device=device).view(1, -1, 1)
             fed = nodes == parent.unsqueeze(1)
             linked = (fed | fed.mT)[:, :, 1:]
-            sight[:, :, : self.num_nodes - 1].masked_fill_(linked, 0.0)
-        gains_db = gain_db(node_m, user_m, terrain, sight, shadowing, self.frequency_hz)
+            sight[:, : self.num_nodes, : self.num_nodes - 1].masked_fill_(linked, 0.0)
+        of_nodes = (sight[:, : self.num_nodes], shadowing[:, : self.num_nodes])
+        places_m = (node_m, node_m[:, 1:], user_m)
+        gains_db = gain_db(*places_m, terrain, *of_nodes, self.frequency_hz)
         to_nodes, to_users = gains_db.split([self.num_nodes - 1, self.num_users], dim=2)
         if parent is None:
             to_donor = torch.zeros_like(to_users[:, :, :1])
@@ -278,6 +316,8 @@ class ScenarioFamily:
             terrain,
             area_m,
             self.frequency_hz,
+            incumbent_m,
+            incumbent_duty,
             sight,
             shadowing,
             load_bit_s,
@@ -288,6 +328,7 @@ class ScenarioFamily:
                 "depth": networks.depth.amax(-1),
                 "load": (3.0 * share).long().clamp(max=2),
                 "failures": failing.long(),
+                "incumbents": (incumbent_duty > 0).sum(-1),
             },
         )
 
@@ -304,7 +345,7 @@ class ScenarioFamily:
     def _real(self, terrain: Tensor, generator: torch.Generator) -> Places:
         """Trees of real links, users around their nodes, and squares around all."""
         batch, device = len(terrain), terrain.device
-        trees = new_york_trees(self.num_nodes)
+        trees = new_york_trees(self.num_nodes, self.part)
         root = torch.randint(len(trees.node), (batch,), generator=generator, device=device)
         node_m, parent = trees.node_m.to(device)[root], trees.parent.to(device)[root]
         shape = (batch, self.num_users, 1)
@@ -316,7 +357,8 @@ class ScenarioFamily:
         return node_m, user_m, area_m, parent
 
     def _pairs(self, drawn: Tensor) -> Tensor:
-        """Numbers of node-receiver pairs ``[B, M, L]``, equal in both directions of two nodes."""
+        """Numbers of sender-receiver pairs ``[B, S, L]``, equal in both directions of two nodes."""
         between, to_users = drawn.split([self.num_nodes, self.num_users], dim=2)
-        upper = between.triu(1)
-        return torch.cat([(upper + upper.mT)[:, :, 1:], to_users], dim=2)
+        upper = between[:, : self.num_nodes].triu(1)
+        between = torch.cat([upper + upper.mT, between[:, self.num_nodes :]], dim=1)
+        return torch.cat([between[:, :, 1:], to_users], dim=2)

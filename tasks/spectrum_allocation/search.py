@@ -20,6 +20,7 @@ class Contest:
         gain: Gains from agents (their nodes) to the receivers of the agents' links
             ``[B, A, A]`` [1].
         deaf: Whether the first agent's node is the receiver of the second's link ``[B, A, A]``.
+        noise_w: Noise, and what the links' receivers hear from outside ``[B, A]`` [W].
         left_bit: What waits for the agents' links ``[B, A]`` [bit].
         weight: What a bit of them is worth ``[B, A]``.
     """
@@ -28,6 +29,7 @@ class Contest:
     active: Tensor
     gain: Tensor
     deaf: Tensor
+    noise_w: Tensor
     left_bit: Tensor
     weight: Tensor
 
@@ -36,7 +38,7 @@ class Contest:
         power_w = self.radio.power_w(level) * self.active.unsqueeze(1)
         own = torch.diagonal(self.gain, dim1=-2, dim2=-1)
         crossed = self.gain - torch.diag_embed(own)
-        heard_w = self.radio.noise_w + torch.matmul(power_w, crossed)
+        heard_w = self.noise_w.unsqueeze(1) + torch.matmul(power_w, crossed)
         sinr = power_w * own.unsqueeze(1) / heard_w
         sends = (power_w > 0).to(crossed)
         fails = (torch.matmul(sends, self.deaf.to(crossed)) > 0) | (sinr < self.radio.sinr_min)
@@ -50,7 +52,7 @@ def contest(
     """The agents' contest on a band for the links ``[B, A]`` that they would serve.
 
     Args:
-        state: What the slot begins with.
+        state: What the slot begins with; its gains and incumbents count as known.
         radio: Powers, noise and floor.
         band: Which band.
         link: Link of each agent, -1 for none.
@@ -67,6 +69,7 @@ def contest(
         link >= 0,
         by_node[:, node],
         node.view(1, -1, 1) == receiver.unsqueeze(1),
+        radio.noise_w + state.incumbent_w[..., band].gather(1, index),
         left_bit.gather(1, index),
         weight.gather(1, index),
     )
@@ -82,13 +85,15 @@ def by_band(state: State, radio: Radio, weight: Tensor, search: Search) -> Tenso
     Args:
         state: What the slot begins with.
         radio: Bands and powers.
-        weight: What a bit on each link is worth ``[B, L]``.
+        weight: What a bit on each link is worth ``[B, L]`` or, on each band, ``[B, L, N]``.
         search: Chooses the levels of a band.
     """
     scheduler, levels = Scheduler(state, radio), []
+    by_link = weight.unsqueeze(-1) if weight.dim() == 2 else weight
+    by_link = by_link.expand(-1, -1, radio.num_bands)
     for band in range(radio.num_bands):
-        link = scheduler.offer(band)
-        level = search(contest(state, radio, band, link, scheduler.left_bit, weight))
+        link, worth = scheduler.offer(band), by_link[..., band]
+        level = search(contest(state, radio, band, link, scheduler.left_bit, worth))
         scheduler.take(band, link, radio.power_w(level))
         levels.append(level)
     return torch.stack(levels, dim=-1).view_as(state.level)

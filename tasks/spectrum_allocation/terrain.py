@@ -50,29 +50,31 @@ TERRAINS = (
 
 
 def gain_db(
-    node_m: Tensor,
+    sender_m: Tensor,
+    relay_m: Tensor,
     user_m: Tensor,
     terrain: Tensor,
     sight: Tensor,
     shadowing: Tensor,
     frequency_hz: float,
 ) -> Tensor:
-    """Path gains without antennas from nodes to receivers, with shadowing: ``[B, M, L]`` [dB].
+    """Path gains without antennas from senders to receivers, with shadowing: ``[B, S, L]`` [dB].
 
     Distances below 10 m count as 10 m.
 
     Args:
-        node_m: Positions of the nodes ``[B, M, 2]`` [m].
+        sender_m: Positions of S senders, at the height of nodes ``[B, S, 2]`` [m].
+        relay_m: Positions of the nodes that receive ``[B, M - 1, 2]`` [m].
         user_m: Positions of the users ``[B, U, 2]`` [m].
         terrain: Places in `TERRAINS` ``[B]``.
-        sight: Uniform numbers ``[B, M, L]``; there is a line of sight where its probability is
+        sight: Uniform numbers ``[B, S, L]``; there is a line of sight where its probability is
             above.
-        shadowing: Shadowing ``[B, M, L]`` [standard deviations].
+        shadowing: Shadowing ``[B, S, L]`` [standard deviations].
         frequency_hz: Carrier [Hz].
     """
-    num_relays = node_m.shape[1] - 1
-    receiver_m = torch.cat([node_m[:, 1:], user_m], dim=1)
-    distance_m = (node_m.unsqueeze(2) - receiver_m.unsqueeze(1)).norm(dim=-1)
+    num_relays = relay_m.shape[1]
+    receiver_m = torch.cat([relay_m, user_m], dim=1)
+    distance_m = (sender_m.unsqueeze(2) - receiver_m.unsqueeze(1)).norm(dim=-1)
     distance_m = distance_m.clamp(min=NEAREST_M)
     found = torch.zeros_like(distance_m)
     for index, kind in enumerate(TERRAINS):

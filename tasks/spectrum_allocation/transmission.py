@@ -23,10 +23,15 @@ class State:
         age: Ages of the oldest bits of users at nodes ``[B, M, U]`` [slots].
         alive: Whether a node works ``[B, M]``.
         load_bit: Mean load of each user ``[B, U]`` [bit/slot].
-        interference_w: What receivers heard in the slot before of all but their own agent
-            ``[B, L, N]`` [W].
+        incumbent_w: What receivers hear of incumbents in this slot ``[B, L, N]`` [W], which
+            nobody is told.
+        reported_w: What receivers reported of the slot before: all that they heard but their own
+            agent, on bands on which it sent to them; else 0 ``[B, L, N]`` [W].
         level: Levels of the agents in the slot before ``[B, M, 2, N]``.
-        served: Where links were served above the floor in the slot before ``[B, L, N]``.
+        sent: Where links were sent on in the slot before ``[B, L, N]``.
+        served: Where that was received at or above the floor ``[B, L, N]``.
+        success: Average of that over slots in which links were sent on, 1 at first and, slowly,
+            again where they are not ``[B, L, N]``.
         moved_bit: What links carried in the slot before ``[B, L]`` [bit].
         average_bit: Moving average of that ``[B, L]`` [bit/slot].
         slot: Number of the slot in its episode.
@@ -40,9 +45,12 @@ class State:
     age: Tensor
     alive: Tensor
     load_bit: Tensor
-    interference_w: Tensor
+    incumbent_w: Tensor
+    reported_w: Tensor
     level: Tensor
+    sent: Tensor
     served: Tensor
+    success: Tensor
     moved_bit: Tensor
     average_bit: Tensor
     slot: int
@@ -61,19 +69,19 @@ class State:
         sender = sender.expand(-1, self.gain.shape[1], -1, -1)
         return self.gain.gather(2, sender).squeeze(2).mT
 
-    def expected_sinr(self, radio: Radio) -> Tensor:
-        """SINRs at the largest power if others do as in the slot before ``[B, L, N]`` [1]."""
-        return radio.power_max_w * self.own_gain / (radio.noise_w + self.interference_w)
+    def snr(self, radio: Radio) -> Tensor:
+        """SNRs at the largest power ``[B, L, N]`` [1]."""
+        return radio.power_max_w / radio.noise_w * self.own_gain
 
 
 class Scheduler:
     """The nodes' own schedulers in one slot, which go through the bands in their order.
 
     On a band that is on, an agent serves the one of its links that has the largest product of what
-    still waits for it and the rate at the expected SINR with the largest power (max-weight);
-    none if nothing waits. It takes what it expects to send on a band off what waits before it
-    comes to the next, so bands do not all go to one link. Links with an end that has failed are
-    passed over.
+    still waits for it and the rate at its SNR with the largest power (max-weight); none if
+    nothing waits. It takes what it would send on a band without interference off what waits before
+    it comes to the next, so bands do not all go to one link. Links with an end that has failed
+    are passed over.
 
     Args:
         state: What the slot begins with.
@@ -83,8 +91,8 @@ class Scheduler:
     def __init__(self, state: State, radio: Radio) -> None:
         self.radio = radio
         self.left_bit = state.link_queue_bit * state.usable
-        self._expected = state.expected_sinr(radio)
-        self._rate = torch.log2(1.0 + self._expected)
+        self._snr = state.snr(radio)
+        self._rate = torch.log2(1.0 + self._snr)
         self._links = state.networks.agent_links
 
     def wish(self, band: int) -> Tensor:
@@ -101,8 +109,8 @@ class Scheduler:
         """Agents serve these links on a band with these powers ``[B, 2 M]`` (0 if off)."""
         on = (link >= 0) & (power_w > 0)
         index = link.clamp(min=0)
-        sinr = self._expected[..., band].gather(1, index) * power_w / self.radio.power_max_w
-        bit = torch.where(on, self.radio.bit(sinr), 0.0)
+        snr = self._snr[..., band].gather(1, index) * power_w / self.radio.power_max_w
+        bit = torch.where(on, self.radio.bit(snr), 0.0)
         taken = torch.zeros_like(self.left_bit).scatter_add_(1, index, bit)
         self.left_bit = (self.left_bit - taken).clamp(min=0.0)
 
@@ -116,8 +124,9 @@ class Transmission:
         sinr: SINRs of links that were served ``[B, L, N]`` [1], 0 where they were not or their
             receiver was sending itself.
         served: Whether the SINR reached the floor ``[B, L, N]``.
-        capacity_bit: What links could carry ``[B, L]`` [bit].
+        capacity_bit: What links could carry on each band ``[B, L, N]`` [bit].
         interference_w: What their receivers heard of all but their own agent ``[B, L, N]`` [W].
+        deaf: Where receivers were sending themselves ``[B, L, N]``.
     """
 
     power_w: Tensor
@@ -125,6 +134,12 @@ class Transmission:
     served: Tensor
     capacity_bit: Tensor
     interference_w: Tensor
+    deaf: Tensor
+
+    @property
+    def failed(self) -> Tensor:
+        """Where links were sent on and the SINR was below the floor ``[B, L, N]``."""
+        return (self.power_w > 0) & ~self.served
 
 
 def transmit(state: State, radio: Radio, level: Tensor) -> Transmission:
@@ -132,7 +147,7 @@ def transmit(state: State, radio: Radio, level: Tensor) -> Transmission:
 
     A transmission carries :math:`W \log_2(1 + \mathrm{SINR})` if its SINR reaches the floor, else
     nothing. All that is sent on its band disturbs it, that of the other role of its own
-    node included; a node that sends on a band cannot receive there.
+    node and of incumbents included; a node that sends on a band cannot receive there.
     """
     networks, power_w = state.networks, radio.power_w(level).flatten(1, 2)
     batch, num_links = len(level), networks.num_links
@@ -159,10 +174,11 @@ def receive(state: State, radio: Radio, power_w: Tensor) -> Transmission:
     own = (nodes == networks.transmitter.unsqueeze(1)).unsqueeze(1)
     others_w = torch.einsum("bmn,bnml->bln", by_node, state.gain.masked_fill(own, 0.0))
     other_role_w = by_agent.gather(1, agents ^ 1) * state.own_gain
-    interference_w = others_w + other_role_w
+    interference_w = others_w + other_role_w + state.incumbent_w
     sinr = power_w * state.own_gain / (radio.noise_w + interference_w)
     sends = (by_node > 0)[:, networks.receiver.clamp(min=0)]
-    sinr = sinr.masked_fill(sends & (networks.receiver >= 0).unsqueeze(-1), 0.0)
+    deaf = sends & (networks.receiver >= 0).unsqueeze(-1)
+    sinr = sinr.masked_fill(deaf, 0.0)
     served = (power_w > 0) & (sinr >= radio.sinr_min)
-    capacity_bit = torch.where(served, radio.bit(sinr), 0.0).sum(-1)
-    return Transmission(power_w, sinr, served, capacity_bit, interference_w)
+    capacity_bit = torch.where(served, radio.bit(sinr), 0.0)
+    return Transmission(power_w, sinr, served, capacity_bit, interference_w, deaf)
