@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from metagnn.graphs.iab import IabNetworks
-from metagnn.graphs.iab_deployment import Mesh, cut_trees, new_york_mesh, read_mesh
+from metagnn.graphs.iab_deployment import (
+    Mesh,
+    Part,
+    cut_trees,
+    new_york_mesh,
+    new_york_trees,
+    read_mesh,
+)
 
 NODES = "id,lon,lat,alt_m\na,10.0,50.0,3\nb,10.001,50.0,3\nc,10.002,50.0,3\n"
 LINKS = "from,to,kind,length_m\na,b,active,71.5\nb,c,active,71.5\n"
@@ -64,6 +71,25 @@ def test_new_york_has_trees_of_real_links(num_nodes: int) -> None:
     server = torch.zeros(len(trees.node), 1, dtype=torch.long)
     depth = IabNetworks(trees.parent, server, trees.node_m, trees.node_m[:, :1]).depth.amax(-1)
     assert set(depth.tolist()) >= {1, 2}
+
+
+def test_no_node_is_of_a_tree_in_two_parts() -> None:
+    east_m = new_york_mesh().position_m[:, 0]
+    parts: tuple[Part, ...] = ("west", "east")
+    west, east = (new_york_trees(4, part).node for part in parts)
+    assert not set(west.flatten().tolist()) & set(east.flatten().tolist())
+    assert float(east_m[west].max()) < float(east_m[east].min())
+    everywhere = new_york_trees(4)
+    assert torch.equal(everywhere.node, cut_trees(new_york_mesh(), 4).node)
+    whole = {tuple(tree) for tree in everywhere.node.tolist()}
+    assert {tuple(tree) for tree in (*west.tolist(), *east.tolist())} < whole
+    assert min(len(west), len(east)) > 30
+    # Parents and positions are those of the trees that are left.
+    number = everywhere.node.tolist().index(east[-1].tolist())
+    assert torch.equal(new_york_trees(4, "east").parent[-1], everywhere.parent[number])
+    assert torch.equal(new_york_trees(4, "east").node_m[-1], everywhere.node_m[number])
+    with pytest.raises(ValueError, match=r"`part` must be one of .*, got 'north'"):
+        new_york_trees(4, "north")  # type: ignore[arg-type]
 
 
 def test_lengths_of_new_york_are_those_of_its_positions() -> None:

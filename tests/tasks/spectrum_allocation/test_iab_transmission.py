@@ -45,9 +45,12 @@ def state_of(
         age=torch.zeros_like(networks.next_link),
         alive=torch.ones(batch, networks.num_nodes, dtype=torch.bool),
         load_bit=torch.ones(batch, networks.num_users),
-        interference_w=silent,
+        incumbent_w=silent,
+        reported_w=silent,
         level=torch.zeros(batch, networks.num_nodes, 2, radio.num_bands, dtype=torch.long),
+        sent=silent > 0,
         served=silent > 0,
+        success=1.0 + silent,
         moved_bit=torch.zeros_like(link_queue),
         average_bit=torch.zeros_like(link_queue),
         slot=0,
@@ -103,13 +106,16 @@ def test_the_other_role_of_a_node_disturbs() -> None:
     assert sent.sinr[0, :, 0].tolist() == pytest.approx([node_1, user_0, 0.0])
     # 0.0999 and 9.09: one is below 5 dB, and carries nothing.
     assert sent.served[0, :, 0].tolist() == [False, True, False]
-    assert sent.capacity_bit[0].tolist() == [0, math.floor(1000 * math.log2(1 + user_0)), 0]
+    assert sent.failed[0, :, 0].tolist() == [True, False, False]
+    assert sent.capacity_bit[0, :, 0].tolist() == [0, math.floor(1000 * math.log2(1 + user_0)), 0]
 
 
 def test_a_node_that_sends_on_a_band_cannot_receive_there() -> None:
     sent = transmit(state_of(pair(), GAIN, QUEUE), RADIO, _level((0, 2), (1, 0)))
     assert sent.sinr[0, 0, 0] == 0.0
     assert not bool(sent.served[0, 0])
+    assert sent.failed[0, :, 0].tolist() == [True, False, False]
+    assert sent.deaf[0, :, 0].tolist() == [True, False, False]
     # What it could not receive disturbs its user all the same.
     user_1 = 0.01 * 4e-6 / (NOISE_W + 0.1 * 2e-8)
     assert float(sent.sinr[0, 2, 0]) == pytest.approx(user_1)
@@ -126,6 +132,20 @@ def test_interference_leaves_out_the_own_agent() -> None:
     sent = transmit(state_of(pair(), GAIN, QUEUE), RADIO, _level((2, 1), (1, 0)))
     wanted = [0.1 * 1e-5, 0.01 * 1e-6 + 0.01 * 3e-8, 0.11 * 2e-8]
     assert sent.interference_w[0, :, 0].tolist() == pytest.approx(wanted)
+
+
+def test_incumbents_disturb_by_their_power_at_the_receiver() -> None:
+    heard_w = torch.tensor([[[2e-9], [3e-7], [0.0]]])
+    sent = transmit(
+        state_of(pair(), GAIN, QUEUE, incumbent_w=heard_w), RADIO, _level((2, 0), (1, 0))
+    )
+    user_0 = 0.1 * 1e-6 / (NOISE_W + 0.01 * 3e-8 + 3e-7)
+    user_1 = 0.01 * 4e-6 / (NOISE_W + 0.1 * 2e-8)
+    assert sent.sinr[0, :, 0].tolist() == pytest.approx([0.0, user_0, user_1])
+    # 0.33 and 13.3; to node 1 nothing was sent.
+    assert sent.failed[0, :, 0].tolist() == [False, True, False]
+    heard = [2e-9 + 0.1 * 1e-5, 0.01 * 3e-8 + 3e-7, 0.1 * 2e-8]
+    assert sent.interference_w[0, :, 0].tolist() == pytest.approx(heard)
 
 
 def test_who_has_nothing_to_send_is_silent() -> None:
@@ -165,12 +185,12 @@ def test_schedulers_serve_the_largest_product_of_queue_and_rate() -> None:
     assert served([11e3, 4.1e3, 3e3]) == 1
     assert served([11e3, 3.9e3, 3e3]) == 2
     assert served([0.0, 0.0, 0.0]) == -1
-    # User 2 heard 15 times the noise in the slot before: 1 bit/s/Hz.
-    heard = torch.tensor([[[0.0], [0.0], [14.0 * NOISE_W]]])
-    assert served([11e3, 3.9e3, 3e3], interference_w=heard) == 1
+    # Neither what user 2 hears now nor what it reported changes that.
+    heard_w = torch.tensor([[[0.0], [0.0], [14.0 * NOISE_W]]])
+    assert served([11e3, 3.9e3, 3e3], incumbent_w=heard_w, reported_w=heard_w) == 2
 
 
-def test_a_band_takes_what_it_is_expected_to_send() -> None:
+def test_a_band_takes_what_it_would_send_without_interference() -> None:
     radio = replace(RADIO, num_bands=3)
     gain = torch.tensor([[[[7e-8, 7e-8]]]]).repeat(1, 3, 1, 1)
     state = state_of(_donor_of(2), gain, torch.tensor([[[4e3, 2e3]]]), radio)
@@ -183,6 +203,10 @@ def test_a_band_takes_what_it_is_expected_to_send() -> None:
         seen.append((int(link[0, 0]), scheduler.left_bit[0].tolist()))
     assert seen == [(0, [1000, 2000]), (1, [1000, 0]), (0, [0, 0])]
     assert int(scheduler.offer(2)[0, 0]) == -1
+    # At a tenth of the power the SNR is 0.7.
+    scheduler = Scheduler(replace(state, incumbent_w=torch.ones(1, 2, 3)), radio)
+    scheduler.take(0, scheduler.offer(0), torch.tensor([[0.01, 0.0]]))
+    assert scheduler.left_bit[0].tolist() == [4000 - math.floor(1000 * math.log2(1.7)), 2000]
     # A band that is off takes nothing.
     scheduler = Scheduler(state, radio)
     scheduler.take(0, scheduler.offer(0), torch.zeros(1, 2))
@@ -199,14 +223,17 @@ def test_reception_is_that_of_a_plain_loop() -> None:
         torch.zeros(2, 4, 2),
     )
     gain = 1e-8 * 10.0 ** (4.0 * torch.rand((2, 2, 3, 6), generator=source))
-    state = state_of(networks, gain, torch.ones(2, 3, 4) * networks.on_path, radio)
     power_w = 0.1 * torch.rand((2, 6, 2), generator=source)
     power_w *= torch.rand((2, 6, 2), generator=source) < 0.4
+    incumbent_w = 1e-9 * torch.rand((2, 6, 2), generator=source)
+    incumbent_w *= torch.rand((2, 6, 2), generator=source) < 0.3
+    queue_bit = torch.ones(2, 3, 4) * networks.on_path
+    state = state_of(networks, gain, queue_bit, radio, incumbent_w=incumbent_w)
     found = receive(state, radio, power_w)
     served = 0
     for copy, link, band in torch.cartesian_prod(*map(torch.arange, (2, 6, 2))).tolist():
         sender, agent = networks.transmitter[copy].tolist(), networks.agent[copy].tolist()
-        heard_w, sends = 0.0, False
+        heard_w, sends = float(incumbent_w[copy, link, band]), False
         for other in range(6):
             sent_w = float(power_w[copy, other, band])
             if agent[other] != agent[link]:
@@ -217,6 +244,11 @@ def test_reception_is_that_of_a_plain_loop() -> None:
         assert float(found.sinr[copy, link, band]) == pytest.approx(sinr, rel=1e-4)
         assert bool(found.served[copy, link, band]) == (sinr >= 10**0.5)
         assert float(found.interference_w[copy, link, band]) == pytest.approx(heard_w, rel=1e-4)
+        below = float(power_w[copy, link, band]) > 0 and sinr < 10**0.5
+        assert bool(found.failed[copy, link, band]) == below
+        assert bool(found.deaf[copy, link, band]) == sends
+        carried_bit = math.floor(1000 * math.log2(1 + sinr)) if sinr >= 10**0.5 else 0
+        assert float(found.capacity_bit[copy, link, band]) == pytest.approx(carried_bit, abs=1)
         served += sinr >= 10**0.5
     assert served > 2
 
@@ -238,6 +270,7 @@ def test_extreme_gains_stay_finite() -> None:
         ({"bandwidth_hz": 0.0}, "`bandwidth_hz` must be finite and > 0, got 0.0"),
         ({"slot_s": -1.0}, "`slot_s` must be finite and > 0, got -1.0"),
         ({"latency_limit": 0}, "`latency_limit` must be an integer >= 1, got 0"),
+        ({"starvation_limit": 0}, "`starvation_limit` must be an integer >= 1, got 0"),
         ({"coherence": 1.0}, r"`coherence` must be in \[0, 1\), got 1.0"),
         ({"noise_figure_db": -1.0}, "`noise_figure_db` must be finite and >= 0, got -1.0"),
         ({"sinr_min_db": math.inf}, "`sinr_min_db` must be finite, got inf"),
