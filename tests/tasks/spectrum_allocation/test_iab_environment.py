@@ -96,7 +96,10 @@ def test_a_new_episode_keeps_the_scenario() -> None:
     assert float(environment.state.queue_bit.sum()) == 0.0
     assert bool(environment.state.alive.all())
     assert environment.state.slot == 0
-    assert float(graph.node[..., 2:NUM_PER_BAND].abs().max()) == 0.0
+    # Of the past there is nothing; then come codes of the bands.
+    assert float(graph.node[..., 2:7].abs().max()) == 0.0
+    assert bool((environment.state.success == 1.0).all())
+    assert bool((environment.offer == -1).all())
     first = _run(environment, 25)
     environment.reset_episode(generator(77))
     second = _run(environment, 25)
@@ -113,8 +116,10 @@ def test_switching_off_is_a_violation_and_no_saving() -> None:
     # Something waits at the donor for every link that it feeds.
     networks = environment.scenarios.networks
     fed = (networks.transmitter == 0) & networks.users_behind.any(-1)
-    for step in steps[30:]:
-        assert torch.equal(step.info.sinr_violation, fed)
+    for step in steps[45:]:
+        assert torch.equal(step.info.starved, fed)
+        assert torch.equal(step.info.sinr_violation, fed.float())
+        assert float(step.info.failed.max()) == 0.0
         assert float(step.info.delivered_bit.sum()) == 0.0
     assert not bool(steps[50].info.latency_violation.any())
     assert bool(steps[-1].info.latency_violation.all())
@@ -139,13 +144,12 @@ def test_the_reward_is_its_formula() -> None:
             assert step.reward[copy].tolist() == pytest.approx([wanted] * 3, abs=1e-5)
 
 
-def test_a_link_that_is_served_is_no_violation() -> None:
+def test_bits_move_where_a_link_is_served() -> None:
     environment = _environment()
     for _ in range(30):
         before = environment.state
         outcome = environment.step(_random(environment, generator(4, before.slot))).info
         served = (outcome.sinr >= environment.radio.sinr_min).any(-1)
-        assert torch.equal(outcome.sinr_violation, (before.link_queue_bit > 0) & ~served)
         assert torch.equal(outcome.moved_bit > 0, (before.link_queue_bit > 0) & served)
 
 
@@ -183,7 +187,8 @@ def test_a_node_fails_and_returns() -> None:
         sender = state.alive.gather(1, state.networks.transmitter)
         dead = ~sender | (~state.alive[:, receiver.clamp(min=0)] & (receiver >= 0))
         assert float(outcome.moved_bit[dead].abs().max() if bool(dead.any()) else 0.0) == 0.0
-        assert bool(outcome.sinr_violation[dead & (state.link_queue_bit > 0)].all())
+        assert not bool(outcome.sinr_violation[dead].any())
+        assert bool((environment.offer[~environment.state.alive.repeat_interleave(2, 1)] < 0).all())
     history = torch.stack(alive)
     assert bool(history[..., 0].all())
     assert bool(history[0].all())
@@ -250,19 +255,25 @@ def test_features_by_hand() -> None:
                 int(state.alive[copy, sender])
                 * (1 if link > 1 else int(state.alive[copy, link + 1])),
             ]
+            assert node.shape[-1] == NUM_FEATURES == NUM_PER_BAND + len(wanted)
             assert node[copy, link, 0, NUM_PER_BAND:].tolist() == pytest.approx(wanted, abs=1e-5)
             for band in range(5):
                 snr = state.gain[copy, band, sender, link] * radio.power_max_w / radio.noise_w
-                inr = state.interference_w[copy, link, band] / radio.noise_w
+                inr = state.reported_w[copy, link, band] / radio.noise_w
                 found = node[copy, link, band]
                 assert float(found[0]) == pytest.approx(math.log10(float(snr)), abs=1e-4)
-                assert float(found[2]) == pytest.approx(math.log10(1 + float(inr)), abs=1e-4)
-                assert float(found[3]) == int(state.level[copy, sender, role, band]) / 4
+                assert bool(found[2]) == bool(state.sent[copy, link, band])
+                assert float(found[3]) == pytest.approx(math.log10(1 + float(inr)), abs=1e-4)
                 assert bool(found[4]) == bool(state.served[copy, link, band])
+                assert float(found[5]) == int(state.level[copy, sender, role, band]) / 4
+                angle = 2 * math.pi * band / 5
+                code = [f(turn * angle) for turn in (1, 2) for f in (math.cos, math.sin)]
+                assert found[7:11].tolist() == pytest.approx(code, abs=1e-5)
+    assert not torch.equal(state.sent, state.served)
     torch.testing.assert_close(node[..., 1], node[..., 0] - node[..., 0].mean(-1, keepdim=True))
     # The heaviest link of each agent that has something to send has weight 1.
     link = environment.link_agent.unsqueeze(-1).expand(-1, -1, 5)
-    heaviest = torch.zeros(16, 6, 5).scatter_reduce(1, link, node[..., 5], "amax")
+    heaviest = torch.zeros(16, 6, 5).scatter_reduce(1, link, node[..., 6], "amax")
     waiting = (state.link_queue_bit * state.usable).unsqueeze(1) * networks.agent_links
     has = (waiting > 0).any(-1, keepdim=True).expand(-1, -1, 5)
     assert torch.equal(heaviest, has.float())
@@ -368,6 +379,9 @@ def test_what_is_refused_of_steps_and_resets() -> None:
         environment.step(Action(level + 5))
     with pytest.raises(ValueError, match=r"`level` must be in \[0, 4\], got -1"):
         environment.step(Action(level - 1))
-    other = ScenarioFamily(num_users=6).draw(2, generator(0))
+    other = FAMILY.draw(2, 4, generator(0))
+    with pytest.raises(ValueError, match="`scenarios` must have 5 bands, got 4"):
+        environment.begin(other, generator(0))
+    other = ScenarioFamily(num_users=6).draw(2, 5, generator(0))
     with pytest.raises(ValueError, match=r"`scenarios` must have \(3, 5\) .*, got \(3, 6\)"):
         environment.begin(other, generator(0))

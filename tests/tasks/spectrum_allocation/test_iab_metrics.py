@@ -20,7 +20,9 @@ def _step(reward: float, **changed: Any) -> Step[Outcome]:
         "offered_bit": nothing,
         "moved_bit": torch.zeros(1, 3),
         "sinr": torch.zeros(1, 3, 1),
-        "sinr_violation": torch.zeros(1, 3, dtype=torch.bool),
+        "failed": torch.zeros(1, 3),
+        "starved": torch.zeros(1, 3, dtype=torch.bool),
+        "band_reward": torch.zeros(1, 1),
         "latency_violation": torch.zeros(1, 2, dtype=torch.bool),
         "age": torch.zeros(1, 2, dtype=torch.long),
     }
@@ -38,7 +40,8 @@ def test_metrics_by_hand() -> None:
         _step(
             1.0,
             offered_bit=_bits(4e4, 8e4),
-            sinr_violation=torch.tensor([[True, False, True]]),
+            failed=torch.tensor([[0.25, 0.0, 0.5]]),
+            starved=torch.tensor([[True, False, False]]),
         ),
         _step(
             0.5,
@@ -50,7 +53,10 @@ def test_metrics_by_hand() -> None:
     ]
     found = episode_metrics(steps, 0.01)
     assert float(found.throughput_mbit_s) == pytest.approx(8e4 / 0.02 / 1e6)
-    assert float(found.sinr_violation) == pytest.approx(2 / 6)
+    assert float(found.failed) == pytest.approx(0.75 / 6)
+    assert float(found.starved) == pytest.approx(1 / 6)
+    # A link that is starved is so wholly.
+    assert float(found.sinr_violation) == pytest.approx(1.5 / 6)
     assert float(found.latency_violation) == pytest.approx(1 / 4)
     # Shares 1 and 1/2.
     assert float(found.jain) == pytest.approx(1.5**2 / (2 * 1.25))

@@ -1,0 +1,121 @@
+"""Incumbents: how often and how long they send, who hears them, and that nobody is told."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from metagnn.graphs.randomness import generator
+from metagnn.tasks.spectrum_allocation.environment import Action, SpectrumAllocation
+from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
+from metagnn.tasks.spectrum_allocation.transmission import transmit
+
+FAMILY = ScenarioFamily(num_users=5, incumbent_share=1.0, failure_share=0.0)
+
+
+def _begin(batch: int, family: ScenarioFamily = FAMILY, num_steps: int = 60) -> SpectrumAllocation:
+    environment = SpectrumAllocation(family, num_steps=num_steps)
+    environment.reset(batch, generator(1))
+    return environment
+
+
+def _random(environment: SpectrumAllocation) -> Tensor:
+    shape = environment.state.level.shape
+    return torch.randint(5, shape, generator=generator(2, environment.state.slot))
+
+
+def _on(environment: SpectrumAllocation) -> Tensor:
+    return (environment.state.incumbent_w > 0).any(1)
+
+
+def test_incumbents_send_their_share_of_the_slots_and_are_forgotten_in_time() -> None:
+    """Covariances of the state fall by 1 - 1 / 5 from slot to slot, whatever the duty."""
+    environment = _begin(600, num_steps=30)
+    duty, seen = environment.scenarios.incumbent_duty, []
+    for _ in range(30):
+        seen.append(_on(environment))
+        environment.step(Action(torch.zeros_like(environment.state.level)))
+    on = torch.stack(seen).double()
+    # From the first slot on.
+    for part in (on[0], on[-1], on.mean(0)):
+        assert float(part.mean()) == pytest.approx(float(duty.mean()), abs=0.03)
+        rare = duty < 0.5
+        assert float(part[rare].mean()) == pytest.approx(float(duty[rare].mean()), abs=0.04)
+    away = on - duty
+    variance = float((duty * (1.0 - duty)).mean())
+    for slots in (1, 5, 20):
+        kept = float((away[slots:] * away[:-slots]).mean()) / variance
+        assert kept == pytest.approx(0.8**slots, abs=0.05)
+
+
+def test_incumbents_that_always_or_never_send() -> None:
+    always = _begin(4, replace(FAMILY, incumbent_duty=(1.0, 1.0)))
+    never = _begin(4, replace(FAMILY, incumbent_share=0.0))
+    for _ in range(20):
+        assert bool(_on(always).all())
+        assert float(never.state.incumbent_w.max()) == 0.0
+        for environment in (always, never):
+            environment.step(Action(torch.zeros_like(environment.state.level)))
+
+
+def test_all_receivers_hear_an_incumbent_on_its_band_alone() -> None:
+    environment = _begin(6)
+    scenarios = environment.scenarios
+    path_db = scenarios.gain_db(scenarios.networks.user_m, scenarios.shadowing)
+    on = _on(environment)
+    assert 0 < int(on.sum()) < 30
+    for copy in range(6):
+        for link in range(7):
+            antenna_db = 8.0 if link < 2 else 0.0
+            for band in range(5):
+                heard_dbm = 46.0 + float(path_db[copy, 3 + band, link]) + antenna_db
+                wanted_w = 10 ** (heard_dbm / 10 - 3) if bool(on[copy, band]) else 0.0
+                found_w = float(environment.state.incumbent_w[copy, link, band])
+                assert found_w == pytest.approx(wanted_w, rel=1e-3)
+
+
+def test_nobody_is_told_but_who_was_sent_to() -> None:
+    """Silent incumbents and loud ones look alike until a transmission is reported."""
+    loud, quiet = _begin(8), _begin(8, replace(FAMILY, incumbent_dbm=-300.0))
+    for slot in range(12):
+        one, other = (environment.observation() for environment in (loud, quiet))
+        assert torch.equal(one.edge_weight, other.edge_weight)
+        if slot == 11:
+            break
+        assert torch.equal(one.node, other.node)
+        assert torch.equal(loud.offer, quiet.offer)
+        level = _random(loud) if slot == 10 else torch.zeros_like(loud.state.level)
+        for environment in (loud, quiet):
+            environment.step(Action(level))
+    # What was carried shows in the queues; all else only where something was sent.
+    told = (one.node[..., :6] != other.node[..., :6]).any(-1)
+    assert not bool((told & ~loud.state.sent).any())
+    assert 0 < int(told.sum()) <= int(loud.state.sent.sum()) < 0.5 * told.numel()
+
+
+def test_reports_are_what_receivers_that_listened_were_sent() -> None:
+    environment = _begin(8)
+    kinds = set()
+    success = torch.ones(8, 7, 5)
+    for _ in range(25):
+        before, level = environment.state, _random(environment)
+        sent = transmit(before, environment.radio, level)
+        environment.step(Action(level))
+        after = environment.state
+        for copy, link, band in torch.cartesian_prod(*map(torch.arange, (8, 7, 5))).tolist():
+            at = (copy, link, band)
+            used, deaf = float(sent.power_w[at]) > 0, bool(sent.deaf[at])
+            wanted_w = float(sent.interference_w[at]) if used and not deaf else 0.0
+            assert float(after.reported_w[at]) == pytest.approx(wanted_w)
+            received = used and float(sent.sinr[at]) >= environment.radio.sinr_min
+            assert (bool(after.sent[at]), bool(after.served[at])) == (used, received)
+            # A tenth of the newest slot; a hundredth of the way back where nothing was sent.
+            old = float(success[at])
+            success[at] = 0.9 * old + 0.1 * received if used else old + 0.01 * (1.0 - old)
+            kinds.add((used, deaf, received))
+        torch.testing.assert_close(after.success, success)
+    assert len(kinds) == 5
+    assert math.isclose(float(success.max()), 1.0, abs_tol=1e-3)
+    assert float(success.min()) < 0.3
