@@ -1,6 +1,7 @@
 """Policies of spectrum allocation: times one by one and at once, own parameters, memory."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,31 +13,36 @@ from metagnn.graphs.randomness import generator
 from metagnn.graphs.sparse_interference import Graph, SparseGraph, SparseWeight
 from metagnn.models.attention import HistoryAttention
 from metagnn.models.recurrent import Recurrent
-from metagnn.models.spectrum import GraphPolicy, Memory, PolicyShape, Seen
+from metagnn.models.spectrum import NEVER, GraphPolicy, Memory, PolicyShape, Seen, choices
 from metagnn.models.spectrum_flat import FlatPolicy
 
-LINKS, BANDS, AGENTS, FEATURES, LEVELS = 5, 3, 4, 6, 5
+LINKS, BANDS, AGENTS, FEATURES, POWERS = 5, 3, 4, 6, 2
+# Agents of the links; agent 2 has none.
+SENDER = torch.tensor([0, 0, 1, 3, 3])
 
 
 def _seen(*leading: int, seed: int = 0) -> Seen:
     source = generator(seed, "seen")
     node = torch.randn(*leading, LINKS, BANDS, FEATURES, generator=source)
     weight = 0.25 * torch.rand(*leading, LINKS, LINKS, generator=source)
-    pool = torch.zeros(*leading, AGENTS, LINKS)
-    pool[..., 0, :2], pool[..., 1, 2], pool[..., 3, 3:] = 0.5, 1.0, 0.5
-    return Seen(DenseGraph(node, weight), pool, torch.randn(*leading, 2, generator=source))
+    offer = torch.full((*leading, AGENTS, BANDS), -1)
+    some = torch.randint(2, (*leading, BANDS), generator=source)
+    offer[..., 0, :], offer[..., 1, :2], offer[..., 3, :] = some, 2, 3 + some.flip(-1)
+    sender = SENDER.expand(*leading, LINKS)
+    return Seen(DenseGraph(node, weight), offer, sender, torch.randn(*leading, 2, generator=source))
 
 
 def _policy(kind: str, memory: str, **changed: object) -> GraphPolicy | FlatPolicy:
     torch.manual_seed(0)
     shape = PolicyShape(kind=kind, memory=memory, hidden_channels=(8, 8), num_heads=2, **changed)  # type: ignore[arg-type]
     policy = (
-        GraphPolicy(shape, FEATURES, LEVELS)
+        GraphPolicy(shape, FEATURES, POWERS)
         if kind == "graph"
-        else FlatPolicy(shape, FEATURES, LEVELS, (LINKS, BANDS, AGENTS))
+        else FlatPolicy(shape, FEATURES, POWERS, (LINKS, BANDS, AGENTS))
     )
     # The first policy is nearly uniform, so that differences would hardly show.
-    nn.init.normal_(policy.levels.weight)
+    for head in (policy.powers, policy.off):
+        nn.init.normal_(head.weight)
     return policy
 
 
@@ -49,12 +55,12 @@ def test_times_at_once_are_those_one_by_one(kind: str, memory: str) -> None:
     seen = _seen(4, 2)
     start = policy.start(seen[0])
     logits, values = policy.sequence(seen, start)
-    assert logits.logits.shape == (4, 2, AGENTS, BANDS, LEVELS)
-    assert values.shape == (4, 2)
+    assert logits.logits.shape == (4, 2, AGENTS // 2, BANDS, 1 + 2 * POWERS)
+    assert values.shape == (4, 2, AGENTS // 2, BANDS)
     held = start
     for time in range(4):
-        levels, value, held = policy(seen[time], held)
-        torch.testing.assert_close(levels.logits, logits.logits[time])
+        choice, value, held = policy(seen[time], held)
+        torch.testing.assert_close(choice.logits, logits.logits[time])
         torch.testing.assert_close(value, values[time])
 
 
@@ -66,7 +72,7 @@ def test_only_a_memory_knows_of_the_past_and_of_rewards(kind: str, memory: str) 
     before = policy.sequence(seen, start)[0].logits
     feedback = seen.feedback.clone()
     feedback[0] += 1.0
-    after = policy.sequence(Seen(seen.graph, seen.pool, feedback), start)[0].logits
+    after = policy.sequence(replace(seen, feedback=feedback), start)[0].logits
     for time in range(3):
         changed = not torch.equal(before[time], after[time])
         assert changed == (memory != "none")
@@ -83,11 +89,11 @@ def test_networks_may_have_parameters_of_their_own(kind: str) -> None:
     for number in range(3):
         mine = {name: value[number] for name, value in own.items()}
         one = seen[number]
-        levels, value = policy.sequence(one, policy.start(one), mine)
-        torch.testing.assert_close(levels.logits, logits.logits[number], atol=1e-4, rtol=1e-4)
+        choice, value = policy.sequence(one, policy.start(one), mine)
+        torch.testing.assert_close(choice.logits, logits.logits[number], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(value, values[number], atol=1e-4, rtol=1e-4)
-    levels, value, _ = policy(seen[:, 0], start, own)
-    torch.testing.assert_close(levels.logits, logits.logits[:, 0], atol=1e-4, rtol=1e-4)
+    choice, value, _ = policy(seen[:, 0], start, own)
+    torch.testing.assert_close(choice.logits, logits.logits[:, 0], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("memory", ["none", "recurrent", "attention"])
@@ -97,26 +103,75 @@ def test_the_order_of_links_and_bands_does_not_matter(memory: str) -> None:
     links, bands = torch.tensor([3, 0, 4, 1, 2]), torch.tensor([2, 0, 1])
     weight = seen.graph.edge_weight[:, :, links][..., links]
     node = seen.graph.node[:, :, links][..., bands, :]
-    moved = Seen(DenseGraph(node, weight), seen.pool[..., links], seen.feedback)
+    # Where links went.
+    offer = torch.where(seen.offer >= 0, links.argsort()[seen.offer], -1)[..., bands]
+    moved = Seen(DenseGraph(node, weight), offer, seen.sender[..., links], seen.feedback)
     wanted, value = policy.sequence(seen, policy.start(seen[0]))
     found, moved_value = policy.sequence(moved, policy.start(moved[0]))
     torch.testing.assert_close(found.logits, wanted.logits[..., bands, :], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(moved_value, value, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(moved_value, value[..., bands], atol=1e-5, rtol=1e-5)
 
 
-def test_an_agent_knows_its_own_links_and_what_they_hear() -> None:
+def test_a_node_knows_the_links_that_it_would_serve_and_what_they_hear() -> None:
     policy = _policy("graph", "none")
     seen = _seen(1)
-    silent = Seen(
-        DenseGraph(seen.graph.node, torch.zeros(1, LINKS, LINKS)), seen.pool, seen.feedback
-    )
+    silent = replace(seen, graph=DenseGraph(seen.graph.node, torch.zeros(1, LINKS, LINKS)))
+    # Link 2 is of agent 1, a role of node 0, and on the last band nobody serves it.
     node = seen.graph.node.clone()
     node[:, 2] += 1.0
-    for changed_agents, one in (([1], silent), ([0, 1, 3], seen)):
-        other = Seen(DenseGraph(node, one.graph.edge_weight), one.pool, one.feedback)
-        before, after = (policy(s, policy.start(s))[0].logits for s in (one, other))
-        moved = (before != after).any(-1).any(-1).squeeze(0)
-        assert moved.nonzero().flatten().tolist() == changed_agents
+    everywhere = [[node, band] for node in range(2) for band in range(3)]
+    for changed, one in (([[0, 0], [0, 1]], silent), (everywhere, seen)):
+        other = replace(one, graph=DenseGraph(node, one.graph.edge_weight))
+        before, after = (policy(s, policy.start(s))[0].logits[0] for s in (one, other))
+        assert (before != after).any(-1).nonzero().tolist() == changed
+
+
+@pytest.mark.parametrize("kind", ["graph", "flat"])
+def test_what_nobody_waits_for_is_no_choice(kind: str) -> None:
+    policy = _policy(kind, "none")
+    seen = _seen(50)
+    choice, _, _ = policy(seen, policy.start(seen))
+    shares = choice.logits.detach().softmax(-1)
+    drawn = choice.sample(generator(0))
+    for node in range(2):
+        for role in range(2):
+            powers = slice(1 + POWERS * role, 1 + POWERS * (role + 1))
+            for band in range(BANDS):
+                none = seen.offer[:, 2 * node + role, band] < 0
+                of_role = shares[:, node, band, powers].sum(-1)
+                assert float(of_role[none].sum()) == 0.0
+                assert bool((of_role[~none] > 0.0).all())
+    # Node 1 has no links for its users: it is off, or serves its child nodes.
+    assert set(drawn[:, 1].flatten().tolist()) <= {0, 3, 4}
+    # Without any choice it is off, and entropy and gradients are numbers.
+    nothing = replace(seen, offer=torch.full_like(seen.offer, -1))
+    choice, value, _ = policy(nothing, policy.start(nothing))
+    assert bool((choice.sample(generator(0)) == 0).all())
+    assert bool((choice.log_prob(torch.zeros_like(drawn)) == 0.0).all())
+    assert bool((choice.entropy() == 0.0).all())
+    (choice.entropy().sum() + value.sum()).backward()  # type: ignore[no-untyped-call]
+    gradients = [p.grad for p in policy.parameters() if p.grad is not None]
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+
+def test_choices_by_hand() -> None:
+    off = torch.tensor([[[7.0]], [[8.0]]])
+    powers = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]], [[5.0, 6.0]], [[9.0, 10.0]]])
+    offer = torch.tensor([[0], [1], [-1], [2]])
+    found = choices(off, powers, offer).logits
+    wanted = [[[7.0, 1.0, 2.0, 3.0, 4.0]], [[8.0, NEVER, NEVER, 9.0, 10.0]]]
+    assert found.tolist() == wanted
+
+
+def test_a_flat_policy_sees_the_tree() -> None:
+    policy = _policy("flat", "none")
+    seen = _seen(1)
+    sender = seen.sender.clone()
+    sender[0, 4] = 2
+    before, after = (
+        policy(one, policy.start(one))[0].logits for one in (seen, replace(seen, sender=sender))
+    )
+    assert float((before - after).detach().abs().max()) > 1e-3
 
 
 def test_the_recurrent_unit_is_torchs() -> None:
@@ -154,25 +209,56 @@ def test_attention_by_plain_loops() -> None:
         torch.testing.assert_close(found[0, time], layer.out(torch.cat(heads)))
 
 
-def test_the_attention_forgets_what_is_older_than_its_window() -> None:
-    policy = _policy("graph", "attention", window=3)
+def test_bands_recall_their_own_past() -> None:
+    """What a band was long ago changes, without mixing, that band alone."""
+    layer = HistoryAttention(4, 2, 9)
+    given = {f"a.{name}": value for name, value in layer.named_parameters()}
+    x, before = torch.randn(2, 3, 5, 4), torch.randn(2, 3, 2, 8)
+    found, history = layer(x, before, given, "a")
+    assert history.shape == (2, 3, 7, 8)
+    for network in range(2):
+        for band in range(3):
+            at = (slice(network, network + 1), band)
+            alone, _ = layer(x[at], before[at], given, "a")
+            torch.testing.assert_close(found[network, band], alone[0])
+    policy = _policy("graph", "attention")
+    seen = _seen(2)
+    memory = Memory(torch.randn(2, LINKS, BANDS, 8), torch.randn(2, BANDS, 4, 16))
+    history = memory.history.clone()
+    history[:, 1] += 1.0
+    one, other = (
+        policy(seen, given, None)[0].logits for given in (memory, Memory(memory.state, history))
+    )
+    changed = (one != other).any(-1).any(1)
+    assert changed.tolist() == [[False, True, False]] * 2
+
+
+@pytest.mark.parametrize(("kind", "size"), [("graph", (2, BANDS, 3, 16)), ("flat", (2, 3, 16))])
+def test_the_attention_forgets_what_is_older_than_its_window(
+    kind: str, size: tuple[int, ...]
+) -> None:
+    policy = _policy(kind, "attention", window=3)
     seen = _seen(5, 2)
     memory = policy.start(seen[0])
     for time in range(5):
         *_, memory = policy(seen[time], memory)
-    assert memory.history.shape == (2, 3, 16)
-    assert memory.detach()[:1].history.shape == (1, 3, 16)
+    assert memory.history.shape == size
+    assert memory.detach()[:1].history.shape == (1, *size[1:])
 
 
 def test_the_first_policy_is_nearly_uniform() -> None:
     torch.manual_seed(0)
-    policy = GraphPolicy(PolicyShape(), FEATURES, LEVELS)
+    policy = GraphPolicy(PolicyShape(), FEATURES, POWERS)
     seen = _seen(2)
-    levels, _, memory = policy(seen, policy.start(seen))
+    choice, _, memory = policy(seen, policy.start(seen))
     assert isinstance(memory, Memory)
+    shares = choice.logits.softmax(-1)
+    # Node 0 has all choices on the first two bands, on the last none for its child nodes.
     torch.testing.assert_close(
-        levels.logits.softmax(-1), torch.full((2, AGENTS, BANDS, LEVELS), 0.2), atol=0.02, rtol=0
+        shares[:, 0, :2], torch.full((2, 2, 1 + 2 * POWERS), 0.2), atol=0.02, rtol=0
     )
+    wanted = torch.tensor([1.0] * 3 + [0.0] * 2) / 3
+    torch.testing.assert_close(shares[:, 0, 2], wanted.expand(2, -1), atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +285,7 @@ def test_heads_must_share_the_features_out() -> None:
 
 
 def test_a_flat_policy_takes_networks_of_its_sizes_only() -> None:
-    policy = FlatPolicy(PolicyShape(kind="flat"), FEATURES, LEVELS, (LINKS, BANDS, AGENTS + 2))
+    policy = FlatPolicy(PolicyShape(kind="flat"), FEATURES, POWERS, (LINKS, BANDS, AGENTS + 2))
     seen = _seen(2)
     with pytest.raises(ValueError, match=r"`network` must have the sizes \(5, 3, 6\)"):
         policy(seen, policy.start(seen))
