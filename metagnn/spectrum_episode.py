@@ -221,7 +221,8 @@ def losses(
     r"""Clipped PPO loss of each network and what is logged of it ``[B]``.
 
     Every node's choice on every band has a ratio of its own, clipped by itself. At the first step
-    the gradient is that of the policy gradient.
+    the gradient is that of the policy gradient. Values are fitted where there was no choice too:
+    advantages of slots before rest on them.
 
     Args:
         policy: What learns.
@@ -243,7 +244,7 @@ def losses(
     log_prob, old = choices.log_prob(episode.choice), episode.log_prob
     parts = {
         "objective": mean(clipped_objective(log_prob, old, lesson.advantage, settings.clip)),
-        "value_loss": mean((lesson.returns - value).square()),
+        "value_loss": (lesson.returns - value).square().mean((-2, -1)).mean(0),
         "entropy": mean(choices.entropy()),
     }
     parts["loss"] = (

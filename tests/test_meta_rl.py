@@ -24,7 +24,7 @@ def _meta_gradient(inner: InnerSettings) -> tuple[list[torch.Tensor], dict[str, 
         seen = see(environment, graph, torch.zeros(BATCH), True)
         parameters, levels = networks.parameters(), generator(5, number)
         episode, _ = collect(policy, environment, seen, policy.start(seen), levels, parameters)
-        learned = lesson(episode, SETTINGS, own=True)
+        learned = lesson(episode, SETTINGS, "band")
         if number < 2:
             networks.step(learned)
     loss = networks.outer(learned)
@@ -56,7 +56,7 @@ def test_the_second_order_counts() -> None:
 def test_the_second_order_gradient_by_differences() -> None:
     """Of one parameter of the shared policy, in double precision, on fixed episodes."""
     policy = _policy("none").double()
-    lessons = [_double(lesson(_episode(_policy("none")), SETTINGS, own=True)) for _ in range(2)]
+    lessons = [_double(lesson(_episode(_policy("none")), SETTINGS, "band")) for _ in range(2)]
     inner = InnerSettings(0.3, second_order=True)
 
     def value() -> torch.Tensor:
@@ -64,7 +64,7 @@ def test_the_second_order_gradient_by_differences() -> None:
         networks.step(lessons[0])
         return networks.outer(lessons[1]).mean()
 
-    parameter = policy.value.weight
+    parameter = policy.powers.weight
     gradient = torch.autograd.grad(value(), parameter)[0][0, 0]
     sides = []
     for change in (1e-5, -1e-5):
@@ -78,7 +78,7 @@ def test_the_second_order_gradient_by_differences() -> None:
 
 def test_a_step_descends_each_networks_own_loss() -> None:
     policy = _policy("none")
-    learned = lesson(_episode(policy), SETTINGS, own=True)
+    learned = lesson(_episode(policy), SETTINGS, "band")
     networks = learners(policy, BATCH, InnerSettings(0.003), SETTINGS)
     before = losses(policy, learned, SETTINGS)
     networks.step(learned)
@@ -87,7 +87,7 @@ def test_a_step_descends_each_networks_own_loss() -> None:
     assert bool((after["objective"] > before["objective"]).all())
     # Neither critic nor entropy has a part in it.
     assert torch.equal(own["value.weight"][0], policy.value.weight)
-    assert not torch.equal(own["levels.weight"][0], own["levels.weight"][1])
+    assert not torch.equal(own["powers.weight"][0], own["powers.weight"][1])
     # The shared parameters are as they were.
     again = losses(policy, learned, SETTINGS)["loss"]
     torch.testing.assert_close(again, before["loss"])

@@ -1,15 +1,17 @@
 """Episodes of spectrum allocation and what is learned of them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
 from metagnn.models.spectrum import PolicyShape
 from metagnn.ppo import PPOSettings
-from metagnn.spectrum_episode import Episode, collect, lesson, losses, see
+from metagnn.spectrum_episode import Credit, Episode, action_of, collect, lesson, losses, see
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.environment import Action
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
@@ -22,7 +24,8 @@ def _policy(memory: str, kind: str = "graph") -> Any:
     torch.manual_seed(0)
     shape = PolicyShape(kind=kind, memory=memory, hidden_channels=(8, 8), num_heads=2)  # type: ignore[arg-type]
     policy: Any = PLACE.policy(shape)
-    torch.nn.init.normal_(policy.levels.weight)
+    for head in (policy.powers, policy.off):
+        torch.nn.init.normal_(head.weight)
     return policy
 
 
@@ -34,18 +37,39 @@ def _episode(policy: Any, batch: int = 3, parameters: Any = None) -> Episode:
     return collect(policy, environment, seen, start, generator(1), parameters)[0]
 
 
-def test_what_is_seen_pools_the_links_of_each_agent() -> None:
+def _two(policy: Any, batch: int = 3) -> list[Episode]:
+    """Two episodes of the same scenarios, one after the other."""
     environment = PLACE.environment()
-    graph = environment.reset(2, generator(0))
+    environment.reset(batch, generator(0))
+    found: list[Episode] = []
+    memory, reward = None, torch.zeros(batch)
+    for number in range(2):
+        graph = environment.reset_episode(generator(6, number))
+        seen = see(environment, graph, reward, True)
+        memory = policy.start(seen) if memory is None else memory
+        one, memory = collect(policy, environment, seen, memory, generator(7, number))
+        found.append(one)
+        reward = one.reward[-1]
+    return found
+
+
+def test_what_is_seen_is_what_the_environment_offers() -> None:
+    environment = PLACE.environment()
+    environment.reset(2, generator(0))
+    graph = environment.step(Action(torch.zeros_like(environment.state.level))).observation
     seen = see(environment, graph, torch.tensor([0.5, 1.5]), True)
-    assert seen.pool.shape == (2, 6, 6)
-    for copy in range(2):
-        for agent in range(6):
-            own = [link for link in range(6) if int(environment.link_agent[copy, link]) == agent]
-            wanted = torch.zeros(6)
-            wanted[own] = 1.0 / max(1, len(own))
-            torch.testing.assert_close(seen.pool[copy, agent], wanted)
+    assert torch.equal(seen.offer, environment.offer)
+    assert seen.offer.shape == (2, 6, 2)
+    assert torch.equal(seen.sender, environment.link_agent)
     assert seen.feedback.tolist() == [[0.5, 1.0], [1.5, 1.0]]
+    assert see(environment, graph, torch.zeros(2), False).feedback.tolist() == [[0.0, 0.0]] * 2
+
+
+def test_actions_of_choices_by_hand() -> None:
+    # Two nodes on three bands, two powers.
+    level = action_of(torch.tensor([[[0, 1, 2], [3, 4, 0]]]), 2).level
+    assert level.shape == (1, 2, 2, 3)
+    assert level[0].tolist() == [[[0, 1, 2], [0, 0, 0]], [[0, 0, 0], [1, 2, 0]]]
 
 
 @pytest.mark.parametrize("memory", ["none", "recurrent", "attention"])
@@ -58,12 +82,13 @@ def test_an_episode_is_what_happens_step_by_step(memory: str) -> None:
     held = policy.start(seen)
     for time in range(5):
         choice, value, held = policy(seen, held)
-        level = choice.sample(levels)
-        step = environment.step(Action(level.view(3, 3, 2, 2)))
-        assert torch.equal(found.level[time], level)
+        chosen = choice.sample(levels)
+        step = environment.step(action_of(chosen, 4))
+        assert torch.equal(found.choice[time], chosen)
         torch.testing.assert_close(found.value[time], value)
-        torch.testing.assert_close(found.log_prob[time], choice.log_prob(level))
+        torch.testing.assert_close(found.log_prob[time], choice.log_prob(chosen))
         assert torch.equal(found.reward[time], step.reward[:, 0])
+        assert torch.equal(found.band_reward[time], step.info.band_reward)
         assert torch.equal(found.seen.graph.node[time], seen.graph.node)
         seen = see(environment, step.observation, step.reward[:, 0], False)
         after = policy(seen, held)[1]
@@ -71,65 +96,151 @@ def test_an_episode_is_what_happens_step_by_step(memory: str) -> None:
     assert found.truncated[:, 0].tolist() == [False] * 4 + [True]
 
 
-def test_what_a_policy_learns_begins_where_it_acted() -> None:
-    """Ratios are 1 at first, with a memory too."""
-    for memory in ("none", "recurrent", "attention"):
-        policy = _policy(memory)
-        found = losses(policy, lesson(_episode(policy), SETTINGS, own=False), SETTINGS)
+@pytest.mark.parametrize("kind", ["graph", "flat"])
+@pytest.mark.parametrize("memory", ["none", "recurrent", "attention"])
+def test_what_a_policy_learns_begins_where_it_acted(memory: str, kind: str) -> None:
+    """Ratios are 1 at first, with a memory and over the end of an episode too."""
+    policy = _policy(memory, kind)
+    first, second = _two(policy)
+    for episode in (first, second, first.then(second)):
+        found = losses(policy, lesson(episode, SETTINGS, "band"), SETTINGS)
         assert float(found["approximate_kl"].detach().abs().max()) < 1e-6
         assert float(found["clip_fraction"].max()) == 0.0
+        with torch.no_grad():
+            value = policy.sequence(episode.seen, episode.memory)[1]
+        torch.testing.assert_close(value, episode.value)
+
+
+def test_episodes_follow_each_other() -> None:
+    first, second = _two(_policy("recurrent"))
+    before = first.next_value.clone()
+    both = first.then(second)
+    assert torch.equal(both.reward, torch.cat([first.reward, second.reward]))
+    assert torch.equal(both.seen.offer[5:], second.seen.offer)
+    assert torch.equal(both.seen.feedback[5], second.seen.feedback[0])
+    assert both.seen.feedback[5].tolist() == [[float(r), 1.0] for r in first.reward[-1]]
+    assert torch.equal(both.memory.state, first.memory.state)
+    assert both.steps == first.steps + second.steps
+    # The first slot of the second follows the last of the first.
+    assert torch.equal(both.next_value[4], second.value[0])
+    assert not torch.equal(both.next_value[4], first.next_value[4])
+    assert torch.equal(both.next_value[:4], first.next_value[:4])
+    assert torch.equal(both.next_value[5:], second.next_value)
+    assert both.truncated[:, 0].tolist() == [False] * 9 + [True]
+    # The episodes themselves are as they were; a third may follow.
+    assert torch.equal(first.next_value, before)
+    assert bool(first.truncated[-1].all())
+    assert both.then(second).truncated[:, 0].nonzero().flatten().tolist() == [14]
+
+
+def test_rewards_of_the_second_episode_count_in_the_first() -> None:
+    first, second = _two(_policy("recurrent"))
+    richer = replace(second, band_reward=second.band_reward + 1.0)
+    settings = replace(SETTINGS, normalise=False)
+    one, other = (lesson(first.then(e), settings, "band").advantage for e in (second, richer))
+    gained = (other - one)[:5]
+    # Of five rewards that follow, each a tenth more.
+    for time in range(5):
+        wanted = 0.1 * sum(0.72**slots for slots in range(5 - time, 10 - time))
+        torch.testing.assert_close(gained[time], torch.full_like(gained[time], wanted))
+
+
+@pytest.mark.parametrize("memory", ["none", "recurrent", "attention"])
+def test_the_loss_of_the_second_episode_reaches_what_was_seen_in_the_first(memory: str) -> None:
+    policy = _policy(memory)
+    first, second = _two(policy)
+    both = first.then(second)
+    node = both.seen.graph.node.clone().requires_grad_()
+    graph = DenseGraph(node, both.seen.graph.edge_weight)
+    both = replace(both, seen=replace(both.seen, graph=graph))
+    learned = lesson(both, SETTINGS, "band")
+    late = torch.arange(10).view(-1, 1, 1, 1) >= 5
+    learned = replace(learned, share=learned.share * late)
+    objective = losses(policy, learned, SETTINGS)["objective"].sum()
+    (gradient,) = torch.autograd.grad(objective, node)
+    assert bool((gradient[5:].abs().amax((0, 2, 3, 4)) > 0).all())
+    reached = bool((gradient[:5].abs().amax((0, 2, 3, 4)) > 0).all())
+    assert reached == (memory != "none")
 
 
 def test_losses_by_plain_loops() -> None:
     policy = _policy("none")
     episode = _episode(policy)
-    learned = lesson(episode, SETTINGS, own=False)
+    learned = lesson(episode, SETTINGS, "band")
     with torch.no_grad():
-        policy.levels.bias += torch.randn(policy.levels.bias.shape, generator=generator(2))
+        policy.powers.bias += torch.randn(policy.powers.bias.shape, generator=generator(2))
     found = losses(policy, learned, SETTINGS)
     choice, value = policy.sequence(episode.seen, episode.memory)
     shares = choice.logits.softmax(-1)
+    none, some = 0, 0
     for network in range(3):
         objective, entropy, errors = [], [], []
         for time in range(5):
-            errors.append((learned.returns[time, network] - value[time, network]) ** 2)
+            errors.append((learned.returns[time, network] - value[time, network]).square().mean())
             of_choices: list[tuple[Tensor, Tensor]] = []
-            for agent in range(6):
-                if float(episode.seen.pool[time, network, agent].sum()) == 0.0:
+            for node, band in ((node, band) for node in range(3) for band in range(2)):
+                at = (time, network, node, band)
+                offer = episode.seen.offer[time, network, :, band]
+                if int(offer[2 * node]) < 0 and int(offer[2 * node + 1]) < 0:
+                    none += 1
                     continue
-                for band in range(2):
-                    p = shares[time, network, agent, band]
-                    level = int(episode.level[time, network, agent, band])
-                    ratio = p[level] / episode.log_prob[time, network, agent, band].exp()
-                    a = learned.advantage[time, network]
-                    clipped = torch.minimum(ratio * a, ratio.clamp(0.8, 1.2) * a)
-                    of_choices.append((clipped, -(p * p.log()).sum()))
-            objective.append(torch.stack([c for c, _ in of_choices]).mean())
-            entropy.append(torch.stack([e for _, e in of_choices]).mean())
+                p, chosen = shares[at], int(episode.choice[at])
+                ratio = p[chosen] / episode.log_prob[at].exp()
+                a = learned.advantage[at]
+                clipped = torch.minimum(ratio * a, ratio.clamp(0.8, 1.2) * a)
+                positive = p[p > 0]
+                of_choices.append((clipped, -(positive * positive.log()).sum()))
+                some += 1
+            nothing = [torch.zeros(())]
+            objective.append(torch.stack([c for c, _ in of_choices] or nothing).mean())
+            entropy.append(torch.stack([e for _, e in of_choices] or nothing).mean())
         parts = (torch.stack(errors).mean(), torch.stack(objective).mean())
         wanted = 0.5 * parts[0] - parts[1] - 0.03 * torch.stack(entropy).mean()
         torch.testing.assert_close(found["loss"][network], wanted)
+    assert none > 10
+    assert some > 10
 
 
-def test_advantages_are_of_rewards_per_slot_and_go_on_beyond_the_cut() -> None:
-    policy = _policy("none")
-    episode = _episode(policy)
-    settings = PPOSettings(discount=0.9, gae_lambda=1.0, normalise=False)
-    learned = lesson(episode, settings, own=False)
-    total = episode.next_value[-1]
-    for time in reversed(range(5)):
-        total = 0.1 * episode.reward[time] + 0.9 * total
-        torch.testing.assert_close(learned.returns[time], total)
-
-
-def test_own_advantages_are_normalised_network_by_network() -> None:
+@pytest.mark.parametrize("credit", ["band", "shared"])
+def test_advantages_are_of_rewards_per_slot_and_go_on_beyond_the_cut(credit: Credit) -> None:
     episode = _episode(_policy("none"))
-    own = lesson(episode, SETTINGS, own=True).advantage
-    torch.testing.assert_close(own.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
-    torch.testing.assert_close(own.std(0, correction=0), torch.ones(3), atol=1e-4, rtol=0)
-    together = lesson(episode, SETTINGS, own=False).advantage
-    assert abs(float(together.mean())) < 1e-5
-    assert float(together.mean(0).abs().max()) > 1e-3
+    settings = PPOSettings(discount=0.9, gae_lambda=1.0, normalise=False)
+    learned = lesson(episode, settings, credit)
+    assert not torch.equal(episode.band_reward[..., 0], episode.band_reward[..., 1])
+    for network, node, band in torch.cartesian_prod(*map(torch.arange, (3, 3, 2))).tolist():
+        total = float(episode.next_value[-1, network, node, band])
+        for time in reversed(range(5)):
+            reward = episode.reward[time, network]
+            if credit == "band":
+                reward = episode.band_reward[time, network, band]
+            total = 0.1 * float(reward) + 0.9 * total
+            at = (time, network, node, band)
+            assert float(learned.returns[at]) == pytest.approx(total, abs=1e-5)
+            wanted = total - float(episode.value[at])
+            assert float(learned.advantage[at]) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_advantages_are_normalised_network_by_network_over_what_counts() -> None:
+    episode = _episode(_policy("none"))
+    learned = lesson(episode, SETTINGS, "band")
+    plain = lesson(episode, replace(SETTINGS, normalise=False), "band")
+    offer = episode.seen.offer
+    for network in range(3):
+        counted, before = [], []
+        for time, node, band in torch.cartesian_prod(*map(torch.arange, (5, 3, 2))).tolist():
+            at = (time, network, node, band)
+            offers = offer[time, network, 2 * node : 2 * node + 2, band]
+            if int(offers.max()) >= 0:
+                counted.append(float(learned.advantage[at]))
+                before.append(float(plain.advantage[at]))
+            else:
+                assert float(learned.share[at]) == 0.0
+        mean = sum(before) / len(before)
+        spread = (sum((b - mean) ** 2 for b in before) / len(before)) ** 0.5
+        assert 5 < len(before) < 30
+        assert counted == pytest.approx([(b - mean) / spread for b in before], abs=1e-4)
+    sums = learned.share.sum((2, 3))
+    assert bool(((sums - 1.0).abs() < 1e-5).logical_or(sums == 0.0).all())
 
 
 @pytest.mark.parametrize("kind", ["graph", "flat"])
@@ -143,7 +254,7 @@ def test_networks_with_parameters_of_their_own_learn_alone(kind: str) -> None:
     for value in own.values():
         value.requires_grad_()
     episode = _episode(policy, parameters={n: v.detach() for n, v in own.items()})
-    learned = lesson(episode, SETTINGS, own=True)
+    learned = lesson(episode, SETTINGS, "band")
     together = losses(policy, learned, SETTINGS, own)["loss"]
     gradients = torch.autograd.grad(together.sum(), list(own.values()))
     for network in range(3):
