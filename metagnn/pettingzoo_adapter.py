@@ -262,7 +262,7 @@ class ParallelSpectrumAllocation(_Parallel):
         shared = {
             "delivered_bit": float(outcome.delivered_bit.sum()),
             "dropped_bit": float(outcome.dropped_bit.sum()),
-            "sinr_violation": float(outcome.sinr_violation.float().mean()),
+            "sinr_violation": float(outcome.sinr_violation.mean()),
             "latency_violation": float(outcome.latency_violation.float().mean()),
         }
         return [dict(shared) for _ in self.agents]

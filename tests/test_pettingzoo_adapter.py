@@ -169,7 +169,7 @@ def test_numbers_of_nodes_are_those_of_the_batched_environment() -> None:
             for link in range(networks.num_links):
                 ends = (int(networks.transmitter[0, link]), int(networks.receiver[link]))
                 assert bool(seen[agent]["links"][link]) == (number in ends)
-                wanted = graph.node[0, link] if number in ends else torch.zeros(5, 15)
+                wanted = graph.node[0, link] if number in ends else torch.zeros(5, spectrum.NUM_FEATURES)
                 np.testing.assert_array_equal(seen[agent]["node"][link], wanted)
             links = seen[agent]["links"].astype(bool)
             edges = graph.edge_weight[0].numpy() * links * links[:, None]
@@ -182,6 +182,8 @@ def test_numbers_of_nodes_are_those_of_the_batched_environment() -> None:
         assert list(rewards.values()) == step.reward[0].tolist()
         delivered_bit = float(step.info.delivered_bit.sum())
         assert infos["node_0"]["delivered_bit"] == delivered_bit
+        violation = float(step.info.sinr_violation.mean())
+        assert infos["node_0"]["sinr_violation"] == pytest.approx(violation)
     assert all(truncated.values())
     assert env.agents == []
 

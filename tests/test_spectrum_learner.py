@@ -12,6 +12,7 @@ import torch
 from metagnn.checkpoint import read_checkpoint
 from metagnn.cli import main
 from metagnn.configs import config_path
+from metagnn.graphs.iab_deployment import new_york_trees
 from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings
 from metagnn.models.spectrum import PolicyShape
@@ -24,12 +25,18 @@ from metagnn.spectrum_adaptation import (
     adapt_to,
     unseen_scenarios,
 )
-from metagnn.spectrum_comparison import SCRATCH, compare_spectrum, find_spectrum, run_baseline
-from metagnn.spectrum_episode import collect, see
-from metagnn.spectrum_learner import MEMORY_OF, SpectrumLearner, initial_policy
+from metagnn.spectrum_comparison import (
+    FROZEN,
+    SCRATCH,
+    compare_spectrum,
+    find_spectrum,
+    run_baseline,
+)
+from metagnn.spectrum_episode import Credit, collect, lesson, see
+from metagnn.spectrum_learner import MEMORY_OF, Agent, SpectrumLearner, initial_policy
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.baselines import BASELINES
-from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
+from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily, Scenarios
 
 PLACE = SpectrumPlace(ScenarioFamily(num_nodes=2, num_users=2), num_bands=2, num_steps=3)
 PPO = PPOSettings(num_batches=2)
@@ -43,6 +50,10 @@ SMALL = [
     f"{INIT}.place.num_bands=2",
     f"{INIT}.place.family.num_users=2",
 ]
+
+
+def _unseen(place: SpectrumPlace, seed: int, split: str) -> Scenarios:
+    return unseen_scenarios(place, 2, seed, split, torch.device("cpu"))
 
 
 def _fit(agent: str, epochs: int, *more: str) -> Path:
@@ -91,40 +102,69 @@ def test_agents_are_compared_after_some_episodes(
     shown = capsys.readouterr().out
     assert "after 1 episodes" in shown
     assert "P(maml > ppo from scratch) in throughput" in shown
+    assert "P(attention > ppo without adaptation) in throughput" in shown
+    assert "P(attention > reported max weight) in throughput" in shown
     main([*words, "--json", "--out", "out"])
     document = json.loads(capsys.readouterr().out)
     assert json.loads(Path("out/comparison.json").read_text()) == document
     policies = document["after_episodes"]["1"]
-    assert [len(document["while_adapting"][name]) for name in ("ppo", "maml", "random")] == [
-        1,
-        1,
-        0,
-    ]
+    during = [len(document["while_adapting"][name]) for name in ("ppo", "maml", FROZEN, "random")]
+    assert during == [1, 1, 0, 0]
     assert "maml, mean of its 1 episodes of adaptation: SINR violations" in shown
-    assert set(policies) == {"ppo", SCRATCH, "maml", "attention", *BASELINES}
+    assert set(policies) == {"ppo", SCRATCH, FROZEN, "maml", "attention", *BASELINES}
+    assert policies[FROZEN] == document["after_episodes"]["0"]["ppo"]
     for metrics in policies.values():
         assert 0.0 <= metrics["sinr_violation"] <= 1.0
+    # How PPO goes on stands in the configuration.
+    Path("fast.yaml").write_text(text.replace("    rate: 1.0e-3", "    rate: 0.3"))
+    capsys.readouterr()
+    main([words[0], "--config", "fast.yaml", *words[3:], "--json"])
+    fast = json.loads(capsys.readouterr().out)["after_episodes"]
+    assert fast["0"] == document["after_episodes"]["0"]
+    changed = {name for name in policies if fast["1"][name] != policies[name]}
+    assert set() < changed <= {"ppo", SCRATCH}
     main([*words[:5], "--network", "nycmesh", "--json"])
     alone = json.loads(capsys.readouterr().out)
     assert alone["network"] == "nycmesh"
     assert list(alone["after_episodes"]) == ["0"]
-    for changed, message in (
+    for options, message in (
         (["--network", "mars"], "`--network` must be nycmesh, got 'mars'"),
         (["--num-links", "3"], "`--num-links` must be left out"),
         (["--networks", "0"], "`networks` must be"),
     ):
         with pytest.raises(SystemExit):
-            main(["compare", "--config", "short.yaml", *changed])
+            main(["compare", "--config", "short.yaml", *options])
         assert message in capsys.readouterr().err
+    Path("odd.yaml").write_text(text.replace("    rate: 1.0e-3", "    speed: 1.0e-3"))
+    with pytest.raises(SystemExit):
+        main(["compare", "--config", "odd.yaml"])
+    assert "`compare.finetuning` must have the keys" in capsys.readouterr().err
 
 
-def _adapter(kind: str, batch: int) -> Any:
+def _adapter(kind: str, batch: int, credit: Credit = "band") -> Any:
     policy = initial_policy(PLACE, SHAPE, 0)
     if kind == "maml":
-        return GradientSteps(policy, batch, InnerSettings(), PPO)
+        return GradientSteps(policy, batch, InnerSettings(), PPO, credit)
     if kind == "ppo":
-        return ProximalSteps(policy, batch, Finetuning(num_epochs=2), PPO)
+        return ProximalSteps(policy, batch, Finetuning(num_epochs=2), PPO, credit)
     return Remembering(policy)
+
+
+@pytest.mark.parametrize("kind", ["maml", "ppo"])
+def test_adapters_learn_of_the_rewards_that_they_are_told_to(kind: str) -> None:
+    environment = PLACE.environment()
+    seen = see(environment, environment.reset(2, generator(0)), torch.zeros(2), True)
+    policy = _adapter("none", 2).policy
+    episode, _ = collect(policy, environment, seen, policy.start(seen), generator(1))
+    other = replace(episode, band_reward=episode.band_reward.flip(0))
+    learned: dict[Credit, list[Any]] = {"band": [], "shared": []}
+    for credit, found in learned.items():
+        for one in (episode, other):
+            adapter = _adapter(kind, 2, credit)
+            adapter.learn(one)
+            found.append(adapter.parameters()["powers.weight"])
+    assert torch.equal(*learned["shared"])
+    assert not torch.equal(*learned["band"])
 
 
 @pytest.mark.parametrize("kind", ["maml", "ppo"])
@@ -149,7 +189,7 @@ def test_networks_adapt_each_by_itself(kind: str) -> None:
 
 
 def test_a_policy_that_learns_nothing_scores_as_before() -> None:
-    scenarios = unseen_scenarios(PLACE, 2, 0, "test")
+    scenarios = _unseen(PLACE, 0, "test")
     found = adapt_to(_adapter("none", 2), PLACE, scenarios, (0, 2), 0)
     assert len(found.during) == 2
     for name, value in vars(found.after[2]).items():
@@ -158,10 +198,10 @@ def test_a_policy_that_learns_nothing_scores_as_before() -> None:
 
 def test_policies_and_baselines_meet_the_same_arrivals() -> None:
     """A policy that is a baseline scores as the baseline does."""
-    scenarios = unseen_scenarios(PLACE, 2, 0, "test")
+    scenarios = _unseen(PLACE, 0, "test")
 
     class Loud(torch.nn.Module):
-        """Every node sends on all bands in both roles."""
+        """Every node serves its users on all bands with the largest power."""
 
         def start(self, seen: Any) -> Any:
             return initial_policy(PLACE, SHAPE, 0).start(seen)  # type: ignore[operator]
@@ -169,14 +209,16 @@ def test_policies_and_baselines_meet_the_same_arrivals() -> None:
         def forward(self, seen: Any, memory: Any, parameters: Any = None) -> Any:
             from metagnn.models.action_heads import Choice
 
-            logits = torch.zeros(2, 4, 2, 5)
-            logits[..., -1] = 9.0
-            return Choice(logits), torch.zeros(2), memory
+            logits = torch.zeros(2, 2, 2, 9)
+            logits[..., 4] = 99.0
+            return Choice(logits), torch.zeros(2, 2, 2), memory
 
     def loud(state: Any, radio: Any, generator: Any) -> Any:
         from metagnn.tasks.spectrum_allocation.environment import Action
 
-        return Action(torch.full_like(state.level, radio.num_levels))
+        level = torch.zeros_like(state.level)
+        level[:, :, 0] = radio.num_levels
+        return Action(level)
 
     found = adapt_to(Remembering(Loud()), PLACE, scenarios, (0, 3), 0).after[3]
     wanted = run_baseline(loud, PLACE, scenarios, 0)
@@ -186,24 +228,67 @@ def test_policies_and_baselines_meet_the_same_arrivals() -> None:
 
 def test_steps_without_edges_leave_unused_parameters_as_they_are() -> None:
     place = replace(PLACE, edges="none")
-    adapter = GradientSteps(initial_policy(place, SHAPE, 0), 2, InnerSettings(), PPO)
+    adapter = GradientSteps(initial_policy(place, SHAPE, 0), 2, InnerSettings(), PPO, "band")
     before = adapter.parameters()["convs.0.lin1.weight"].clone()
-    adapt_to(adapter, place, unseen_scenarios(place, 2, 0, "test"), (0, 1), 0)
+    adapt_to(adapter, place, _unseen(place, 0, "test"), (0, 1), 0)
     assert torch.equal(adapter.parameters()["convs.0.lin1.weight"], before)
 
 
 def test_splits_and_seeds_give_other_scenarios() -> None:
     places = [
-        unseen_scenarios(PLACE, 2, seed, split).networks.user_m
+        _unseen(PLACE, seed, split).networks.user_m
         for seed, split in ((0, "test"), (0, "validation"), (1, "test"))
     ]
     assert not torch.equal(places[0], places[1])
     assert not torch.equal(places[0], places[2])
 
 
+def test_trees_of_tests_are_of_another_part_of_the_city() -> None:
+    place = replace(PLACE, family=replace(PLACE.family, network="nycmesh"))
+    for split, part in (("test", "east"), ("validation", "west")):
+        drawn = _unseen(place, 0, split).networks.node_m
+        trees = new_york_trees(2, part).node_m  # type: ignore[arg-type]
+        assert bool((drawn.unsqueeze(1) == trees).all((2, 3)).any(1).all())
+    environment = place.environment()
+    environment.reset(20, generator(0))
+    trees = new_york_trees(2, "west").node_m
+    learned_on = environment.scenarios.networks.node_m
+    assert bool((learned_on.unsqueeze(1) == trees).all((2, 3)).any(1).all())
+
+
+@pytest.mark.parametrize("kind", ["maml", "ppo", "none"])
+def test_all_is_on_the_device_of_the_scenarios(kind: str) -> None:
+    """What is made elsewhere is on a device without data, where nothing can be computed."""
+    place = replace(PLACE, edges="interference")
+    adapter = _adapter(kind, 2)
+    with torch.device("meta"):
+        scenarios = unseen_scenarios(place, 2, 0, "test", torch.device("cpu"))
+        found = adapt_to(adapter, place, scenarios, (0, 1), 0)
+    assert scenarios.incumbent_duty.device == torch.device("cpu")
+    assert all(bool(value.isfinite().all()) for value in vars(found.after[1]).values())
+
+
+@pytest.mark.parametrize(("agent", "slots"), [("ppo", [3, 3]), ("recurrent", [6])])
+def test_memories_learn_of_all_episodes_of_a_scenario_as_of_one(
+    agent: Agent, slots: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def record(episode: Any, settings: Any, credit: Credit) -> Any:
+        seen.append((len(episode.reward), int(episode.truncated[:, 0].sum()), credit))
+        return lesson(episode, settings, credit)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("metagnn.spectrum_learner.lesson", record)
+    more = ["--trainer.limit_val_batches=0", f"{INIT}.credit=shared"]
+    _fit(agent, 1, *more)
+    assert seen == [(count, 1, "shared") for count in slots]
+
+
 def test_bad_arguments() -> None:
     for changed, message in (
         ({"agent": "bandit"}, "`agent` must be one of"),
+        ({"credit": "mine"}, r"`credit` must be one of \('band', 'shared'\), got 'mine'"),
         ({"num_networks": 0}, "`num_networks` must be"),
         ({"num_networks": 1}, "`ppo.num_batches` must be at most the 1 networks, got 2"),
         ({"num_episodes": 0}, "`num_episodes` must be"),
@@ -218,7 +303,7 @@ def test_bad_arguments() -> None:
             SpectrumLearner(**values)
     with pytest.raises(ValueError, match="`num_bands` must be"):
         SpectrumPlace(num_bands=0)
-    scenarios = unseen_scenarios(PLACE, 2, 0, "test")
+    scenarios = _unseen(PLACE, 0, "test")
     for points in ((), (2, 1), (-1,)):
         with pytest.raises(ValueError, match="`points` must be ascending"):
             adapt_to(_adapter("none", 2), PLACE, scenarios, points, 0)

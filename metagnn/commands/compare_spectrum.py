@@ -52,6 +52,9 @@ def compare(
     refuse_for_agents(arguments, "--num-links")
     require(set(settings) == set(_KEYS), "compare", f"have the keys {list(_KEYS)}", list(settings))
     check_count("compare.num_networks", settings["num_networks"])
+    finetuning, known = settings["finetuning"], [field.name for field in fields(Finetuning)]
+    fits = isinstance(finetuning, Mapping) and set(finetuning) == set(known)
+    require(fits, "compare.finetuning", f"have the keys {known}", finetuning)
     out = None if arguments.out is None else output_folder(arguments.out)
     place = _place(model, arguments.network)
     wanted = settings["num_networks"] if arguments.networks is None else arguments.networks
@@ -61,8 +64,9 @@ def compare(
     # Baselines learn nothing: alone, they are scored once.
     points = settings["points"] if trained else [0]
     baselines = settings["baselines"]
-    finetuning = Finetuning(**settings["finetuning"])
-    scores = compare_spectrum(trained, place, wanted, points, arguments.seed, finetuning, baselines)
+    scores = compare_spectrum(
+        trained, place, wanted, points, arguments.seed, Finetuning(**finetuning), baselines
+    )
     metrics = {point: spectrum_metrics(scores, point) for point in points}
     better = {point: improvements(scores, point) for point in points}
     learning = while_adapting(scores)
