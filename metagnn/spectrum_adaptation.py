@@ -181,7 +181,8 @@ def unseen_scenarios(
 ) -> Scenarios:
     """Scenarios of a split, ``validation`` or ``test``, from a stream of its own.
 
-    Test trees of ``nycmesh`` are of another part of the city than all others.
+    Test trees of ``nycmesh`` are of another part of the city than those for validation and, unless
+    the ``part`` of the family is changed, for training.
     """
     family = replace(place.family, part="east" if split == "test" else "west")
     source = generator(seed, "scenarios", split, device=device)

@@ -42,7 +42,7 @@ class Episode:
 
     Attributes:
         seen: Observations ``[T, B, ...]``.
-        memory: Memory before the first slot.
+        memory: Memory before the first slot, networks first.
         choice: What nodes did on the bands, 0 to 2 P ``[T, B, M, N]``.
         log_prob: Logarithms of the probabilities of that when it was drawn ``[T, B, M, N]``.
         reward: Rewards ``[T, B]``.

@@ -111,9 +111,9 @@ class GraphPolicy(Encoder):
 
     A node is off, or serves its users or its child nodes with one of P powers: 1 + 2 P choices, of
     which those are left out for which nothing waits. Links see themselves and hear over the
-    edges; every link remembers for itself, band by band, and recalls by attention what the mean over
-    the links of its band was. A node decides by the links that it would serve. Parameters may
-    carry a leading axis, of networks that come first.
+    edges; every link remembers for itself, band by band, and recalls by attention what the mean
+    over the links of its band was. A node decides by the links that it would serve. Parameters
+    may carry a leading axis, of networks that come first.
 
     Args:
         shape: What it looks like.

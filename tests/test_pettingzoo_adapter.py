@@ -169,7 +169,8 @@ def test_numbers_of_nodes_are_those_of_the_batched_environment() -> None:
             for link in range(networks.num_links):
                 ends = (int(networks.transmitter[0, link]), int(networks.receiver[link]))
                 assert bool(seen[agent]["links"][link]) == (number in ends)
-                wanted = graph.node[0, link] if number in ends else torch.zeros(5, spectrum.NUM_FEATURES)
+                unseen = torch.zeros(5, spectrum.NUM_FEATURES)
+                wanted = graph.node[0, link] if number in ends else unseen
                 np.testing.assert_array_equal(seen[agent]["node"][link], wanted)
             links = seen[agent]["links"].astype(bool)
             edges = graph.edge_weight[0].numpy() * links * links[:, None]

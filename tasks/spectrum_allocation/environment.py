@@ -194,9 +194,9 @@ class SpectrumAllocation:
     def reset_episode(self, generator: torch.Generator) -> DenseGraph:
         """Begin a new episode in the same scenarios.
 
-        Trees, terrain, mean loads, speeds and the users' first positions with their lines of sight
-        and shadowing stay; directions, fading, states of loads, arrivals and failures are new,
-        queues empty.
+        Trees, terrain, mean loads, speeds, incumbents and the users' first positions with their
+        lines of sight and shadowing stay; directions, fading, states of loads and incumbents,
+        arrivals and failures are new, queues empty.
 
         Args:
             generator: Source of all randomness until the next reset, on the scenarios' device.
@@ -313,7 +313,7 @@ class SpectrumAllocation:
         return packet_bit * packets.double()
 
     def _change(self) -> None:
-        """Loads and nodes change their states, gains drift."""
+        """Loads, nodes and incumbents change their states, gains drift."""
         family = self.family
         switches = self._uniform(*self._busy.shape) < family.load_switch
         self._busy = self._busy ^ switches
@@ -332,7 +332,7 @@ class SpectrumAllocation:
         self._incumbent_on = on ^ (self._uniform(*on.shape) < changes)
         self._channel.advance()
 
-    def _begin_slot(self, past: "Past") -> None:
+    def _begin_slot(self, past: Past) -> None:
         radiated_w = dbm_to_w(self.family.incumbent_dbm) * self._incumbent_on
         self.state = State(
             networks=self.scenarios.networks,
