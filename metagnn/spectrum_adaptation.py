@@ -212,7 +212,7 @@ def adapt_to(
     """
     device = scenarios.load_bit_s.device
 
-    def source(*words: object) -> torch.Generator:
+    def source(*words: int | str) -> torch.Generator:
         return generator(seed, *words, device=device)
 
     ascending = list(points) == sorted(set(points)) and len(points) > 0 and points[0] >= 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -75,7 +75,7 @@ class Episode:
         What comes after the end counts as its consequence: a policy that remembers is to learn
         in one episode what helps it in the next (RL^2).
         """
-        columns = {
+        columns: dict[str, Any] = {
             name: torch.cat([getattr(self, name), getattr(following, name)]) for name in _COLUMNS
         }
         number = len(self.reward) - 1

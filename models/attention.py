@@ -64,4 +64,5 @@ class HistoryAttention(nn.Module):
         return recalled, history[..., -self.window :, :]
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
+        heads: Tensor = x.unflatten(-1, (self.num_heads, -1))
+        return heads.transpose(-3, -2)
