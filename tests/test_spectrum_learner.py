@@ -12,6 +12,7 @@ import torch
 from metagnn.checkpoint import read_checkpoint
 from metagnn.cli import main
 from metagnn.configs import config_path
+from metagnn.experiment import read_section
 from metagnn.graphs.iab_deployment import new_york_trees
 from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings
@@ -241,6 +242,14 @@ def test_splits_and_seeds_give_other_scenarios() -> None:
     ]
     assert not torch.equal(places[0], places[1])
     assert not torch.equal(places[0], places[2])
+
+
+@pytest.mark.parametrize("name", ["spectrum_allocation", "spectrum_allocation_flat"])
+def test_configurations_say_how_policies_are_compared(name: str) -> None:
+    settings = read_section(name, "compare")
+    assert settings["baselines"] == list(BASELINES)
+    assert Finetuning(**settings["finetuning"]).num_epochs == 10
+    assert read_section(name, "model")["init_args"]["credit"] == "band"
 
 
 def test_trees_of_tests_are_of_another_part_of_the_city() -> None:

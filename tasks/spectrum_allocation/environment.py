@@ -111,10 +111,11 @@ class SpectrumAllocation:
     send at random. Queues are empty at first. All agents share the reward
 
     .. math:: \frac{\text{delivered bits}}{\text{mean load of all users in a slot}}
-              - w_s \frac{\text{links in violation}}{L} - w_l \frac{\text{users in violation}}{U}
+              - w_s \frac{1}{L} \sum_l \text{violation}_l - w_l \frac{\text{users in violation}}{U}
 
-    Of its own each band has what backpressure maximises (Tassiulas and Ephremides, 1992), less what
-    failed there; nodes can measure it without knowing who disturbs whom:
+    with `Outcome.sinr_violation`. Of its own each band has what backpressure maximises (Tassiulas
+    and Ephremides, 1992), less what failed there; nodes can measure it without knowing who disturbs
+    whom:
 
     .. math:: \frac{\sum_l \Delta_l \, \text{bits moved}_l}
               {\max_l \Delta_l \cdot \text{mean load of all users in a slot}}

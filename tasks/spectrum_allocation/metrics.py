@@ -17,8 +17,10 @@ class Metrics:
 
     Attributes:
         throughput_mbit_s: Bits that all users got, over the time [Mbit/s].
-        sinr_violation: Share of links and slots in violation of the SINR, for either reason:
-        failed: Share of the transmissions below the floor, over links and slots.
+        sinr_violation: Mean over links and slots of violations of the SINR: what failed, or 1
+            where a link is starved.
+        failed: Mean over links and slots of the share of a link's transmissions that were below
+            the floor, 0 where there were none.
         starved: Share of links and slots in which something waited for too long.
         latency_violation: Share of users and slots in violation of the latency.
         jain: Jain's index of the users' shares of their bits that they got, 1 if all are equal; 0

@@ -224,13 +224,13 @@ def test_bands_recall_their_own_past() -> None:
     policy = _policy("graph", "attention")
     seen = _seen(2)
     memory = Memory(torch.randn(2, LINKS, BANDS, 8), torch.randn(2, BANDS, 4, 16))
-    history = memory.history.clone()
+    history, state = memory.history.clone(), memory.state.clone()
     history[:, 1] += 1.0
-    one, other = (
-        policy(seen, given, None)[0].logits for given in (memory, Memory(memory.state, history))
-    )
-    changed = (one != other).any(-1).any(1)
-    assert changed.tolist() == [[False, True, False]] * 2
+    state[:, :, 1] += 1.0
+    one = policy(seen, memory)[0].logits
+    for other in (Memory(memory.state, history), Memory(state, memory.history)):
+        changed = (one != policy(seen, other)[0].logits).any(-1).any(1)
+        assert changed.tolist() == [[False, True, False]] * 2
 
 
 @pytest.mark.parametrize(("kind", "size"), [("graph", (2, BANDS, 3, 16)), ("flat", (2, 3, 16))])
