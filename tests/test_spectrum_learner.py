@@ -268,14 +268,15 @@ def test_trees_of_tests_are_of_another_part_of_the_city() -> None:
 
 @pytest.mark.parametrize("kind", ["maml", "ppo", "none"])
 def test_all_is_on_the_device_of_the_scenarios(kind: str) -> None:
-    """What is made elsewhere is on a device without data, where nothing can be computed."""
-    place = replace(PLACE, edges="interference")
-    adapter = _adapter(kind, 2)
+    """With another default device, which holds no numbers, nothing is made there."""
+    place, adapter = replace(PLACE, edges="interference", num_steps=11), _adapter(kind, 2)
     with torch.device("meta"):
-        scenarios = unseen_scenarios(place, 2, 0, "test", torch.device("cpu"))
-        found = adapt_to(adapter, place, scenarios, (0, 1), 0)
-    assert scenarios.incumbent_duty.device == torch.device("cpu")
-    assert all(bool(value.isfinite().all()) for value in vars(found.after[1]).values())
+        scenarios = _unseen(place, 0, "test")
+        found = [adapt_to(adapter, place, scenarios, (0, 1), 0).after[1]]
+        if kind == "none":
+            found += [run_baseline(one, place, scenarios, 0) for one in BASELINES.values()]
+    for metrics in found:
+        assert all(bool(value.isfinite().all()) for value in vars(metrics).values())
 
 
 @pytest.mark.parametrize(("agent", "slots"), [("ppo", [3, 3]), ("recurrent", [6])])
