@@ -51,11 +51,11 @@ def link_map(
     Raises:
         ValueError: If shapes do not fit, or a share does not lie between 0 and 1.
     """
-    num_links = len(transmitter_m)
-    shape = (num_links, 2)
-    require(tuple(transmitter_m.shape) == shape, "transmitter_m", "have the shape [K, 2]", shape)
-    found = tuple(receiver_m.shape)
+    shape, found = tuple(transmitter_m.shape), tuple(receiver_m.shape)
+    fits = len(shape) == 2 and shape[0] > 0 and shape[1] == 2
+    require(fits, "transmitter_m", "have the shape [K, 2]", shape)
     require(found == shape, "receiver_m", f"have the shape {shape}", found)
+    num_links = shape[0]
     share = _per_link("power_share", power_share, num_links)
     require(
         all(0.0 <= value <= 1.0 + 1e-6 for value in share or []),
@@ -64,6 +64,8 @@ def link_map(
         share,
     )
     value = _per_link("rate", rate, num_links)
+    if labels is not None:
+        require(len(labels) == num_links, "labels", f"hold {num_links} words", list(labels))
     widths = [_between(WIDTHS, part) for part in share or [0.4] * num_links]
     areas = [_between(AREAS, part) for part in share or [0.2] * num_links]
     colours: Sequence[Any] = ["0.35"] * num_links
@@ -77,11 +79,12 @@ def link_map(
     for source, target, width, colour in zip(*ends, widths, colours, strict=True):
         _arrow(axis, source, target, color=colour, linewidth=width, mutation_scale=4 + 1.5 * width)
     marks = {"edgecolors": "0.2", "linewidths": 0.8, "zorder": 3}
-    axis.scatter(*zip(*ends[0], strict=True), areas, "0.2", "^", **marks)
-    axis.scatter([], [], _between(AREAS, 0.2), "0.2", "^", label="transmitter", **marks)
-    axis.scatter(*zip(*ends[1], strict=True), 32, colours if value else "w", "o", **marks)
-    axis.scatter([], [], 32, "w", "o", label="receiver", **marks)
-    for source, target, label in zip(*ends, labels or [], strict=False):
+    sender, receiver = {"c": "0.2", "marker": "^", **marks}, {"s": 32, "marker": "o", **marks}
+    axis.scatter(*zip(*ends[0], strict=True), areas, **sender)
+    axis.scatter([], [], _between(AREAS, 0.2), label="transmitter", **sender)
+    axis.scatter(*zip(*ends[1], strict=True), c=colours if value else "w", **receiver)
+    axis.scatter([], [], c="w", label="receiver", **receiver)
+    for source, target, label in zip(*ends, labels, strict=True) if labels else ():
         _label_behind(axis, source, target, label)
     if share is not None:
         for part in (0.0, 0.5, 1.0):
@@ -107,7 +110,11 @@ def network_maps(
         receiver_m: Positions ``[K, 2]`` [m].
         rates: Ergodic rates ``[K]`` [bit/s/Hz] of each policy.
         power_shares: Mean powers over the largest ``[K]`` [1] of each policy.
+
+    Raises:
+        ValueError: If there is no policy, or as `link_map`.
     """
+    require(len(rates) > 0, "rates", "name at least one policy", list(rates))
     ends = torch.cat([transmitter_m, receiver_m])
     extent = (ends.amax(0) - ends.amin(0)).clamp(min=1.0)
     tall = float((extent[1] / extent[0]).clamp(0.5, 2.2))
@@ -181,10 +188,11 @@ def interference_graph(
     ]
     highest = max(level for row in rows for level in row)
     scale = _scale(floor_db, highest, strong_is_dark=True)
+    span = max(highest - floor_db, 1e-9)
     unit, per_unit = _unit(position_m)
     nodes = (position_m / per_unit).tolist()
     for level, source, target in sorted(edges):
-        width = _between(WIDTHS, (level - floor_db) / (highest - floor_db))
+        width = _between(WIDTHS, (level - floor_db) / span)
         _arrow(
             axis,
             nodes[source],
@@ -198,7 +206,7 @@ def interference_graph(
         )
     snr_db = [rows[link][link] for link in range(len(rows))]
     axis.scatter(*zip(*nodes, strict=True), s=230, c=scale.to_rgba(snr_db), zorder=3)
-    middle = floor_db + 0.4 * (highest - floor_db)
+    middle = floor_db + 0.4 * span
     for link, (node, level) in enumerate(zip(nodes, snr_db, strict=True)):
         colour = "w" if level > middle else "k"
         axis.annotate(f"{link}", node, fontsize=8, color=colour, ha="center", va="center", zorder=4)
