@@ -146,9 +146,10 @@ def convergence(
     """
     middle = [estimate.value for estimate in values]
     axis.plot(at, middle, linestyle=style.dashes, color=style.colour, label=style.label, **line)
-    ends = [(e.low, e.high) for e in values if e.low is not None and e.high is not None]
-    if ends and len(ends) == len(values):
-        axis.fill_between(at, *zip(*ends, strict=True), color=style.colour, alpha=0.15, linewidth=0)
+    low = [e.low for e in values if e.low is not None]
+    high = [e.high for e in values if e.high is not None]
+    if len(low) == len(high) == len(values):
+        axis.fill_between(at, low, high, color=style.colour, alpha=0.15, linewidth=0)
 
 
 def save_comparison(

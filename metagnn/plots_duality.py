@@ -1,7 +1,7 @@
 """Figures of certified gaps: what holds the optimum, who comes how close, and why."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -59,11 +59,19 @@ def gap_intervals(
         at = share(found)
         beside = [row + step * (place - (len(values) - 1) / 2) for row in rows]
         inside = [max(lowest, value) for value in at]
-        look = {"color": style.colour, "markeredgecolor": "w", "markeredgewidth": 0.5}
+        look: dict[str, Any] = {
+            "color": style.colour,
+            "markeredgecolor": "w",
+            "markeredgewidth": 0.5,
+        }
         axis.plot(inside, beside, style.marker, label=style.label, clip_on=False, **look)
         for row, value in zip(beside, at, strict=True):
             if value < lowest:
-                offset = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+                offset: dict[str, Any] = {
+                    "xytext": (6, 0),
+                    "textcoords": "offset points",
+                    "va": "center",
+                }
                 axis.annotate(f"{value:.0f} %", (lowest, row), fontsize=7, **offset)
     axis.axvline(100.0, color="k", linewidth=1)
     axis.set_xlim(lowest, 101.0)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,23 +73,26 @@ def link_map(
     scale = None
     if value is not None:
         scale = _scale(0.0, max(value) if highest_rate is None else highest_rate)
-        colours = [scale.to_rgba(one) for one in value]
+        colours = scale.to_rgba(np.array(value)).tolist()
 
     unit, per_unit = _unit(torch.cat([transmitter_m, receiver_m]))
     ends = [(points / per_unit).tolist() for points in (transmitter_m, receiver_m)]
     for source, target, width, colour in zip(*ends, widths, colours, strict=True):
         _arrow(axis, source, target, color=colour, linewidth=width, mutation_scale=4 + 1.5 * width)
-    marks = {"edgecolors": "0.2", "linewidths": 0.8, "zorder": 3}
+    marks: dict[str, Any] = {"edgecolors": "0.2", "linewidths": 0.8, "zorder": 3}
     sender, receiver = {"c": "0.2", "marker": "^", **marks}, {"s": 32, "marker": "o", **marks}
-    axis.scatter(*zip(*ends[0], strict=True), areas, **sender)
+    axis.scatter(*_columns(ends[0]), areas, **sender)
     axis.scatter([], [], _between(AREAS, 0.2), label="transmitter", **sender)
-    axis.scatter(*zip(*ends[1], strict=True), c=colours if value else "w", **receiver)
+    axis.scatter(*_columns(ends[1]), c=colours if value else "w", **receiver)
     axis.scatter([], [], c="w", label="receiver", **receiver)
     for source, target, label in zip(*ends, labels, strict=True) if labels else ():
         _label_behind(axis, source, target, label)
     if share is not None:
         for part in (0.0, 0.5, 1.0):
-            size = {"linewidth": _between(WIDTHS, part), "markersize": _between(AREAS, part) ** 0.5}
+            size: dict[str, Any] = {
+                "linewidth": _between(WIDTHS, part),
+                "markersize": _between(AREAS, part) ** 0.5,
+            }
             axis.plot([], [], "^-", color="0.35", label=f"{part:.0%} of largest power", **size)
     axis.set_aspect("equal")
     axis.margins(0.08)
@@ -134,7 +138,7 @@ def network_maps(
     assert drawn is not None
     figure.colorbar(drawn, ax=list(axes), label="ergodic rate [bit/s/Hz]", extend="max")
     handles, names = axes[0].get_legend_handles_labels()
-    place = {"loc": "outside lower center", "ncols": len(names)}
+    place: dict[str, Any] = {"loc": "outside lower center", "ncols": len(names)}
     figure.legend(handles, names, fontsize=8, frameon=False, **place)
     return figure
 
@@ -205,7 +209,8 @@ def interference_graph(
             shrinkB=9,
         )
     snr_db = [rows[link][link] for link in range(len(rows))]
-    axis.scatter(*zip(*nodes, strict=True), s=230, c=scale.to_rgba(snr_db), zorder=3)
+    colours = scale.to_rgba(np.array(snr_db))
+    axis.scatter(*_columns(nodes), s=230, c=colours, zorder=3)
     middle = floor_db + 0.4 * span
     for link, (node, level) in enumerate(zip(nodes, snr_db, strict=True)):
         colour = "w" if level > middle else "k"
@@ -220,10 +225,12 @@ def interference_graph(
 def _arrow(
     axis: "Axes", source: Sequence[float], target: Sequence[float], **properties: Any
 ) -> None:
-    ends = {"shrinkA": 0, "shrinkB": 0}
-    axis.annotate(
-        "", target, source, arrowprops={"arrowstyle": "-|>", **ends, **properties}, zorder=2
-    )
+    look = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, **properties}
+    axis.annotate("", (target[0], target[1]), (source[0], source[1]), arrowprops=look, zorder=2)
+
+
+def _columns(points: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+    return [point[0] for point in points], [point[1] for point in points]
 
 
 def _between(ends: tuple[float, float], part: float) -> float:
@@ -236,8 +243,15 @@ def _label_behind(
     """A word beside an arrow's tail, on the side that it does not point to."""
     east, north = source[0] - target[0], source[1] - target[1]
     points = 10.0 / (math.hypot(east, north) or 1.0)
-    offset = {"xytext": (points * east, points * north), "textcoords": "offset points"}
-    axis.annotate(label, source, fontsize=8, ha="center", va="center", **offset)
+    axis.annotate(
+        label,
+        (source[0], source[1]),
+        (points * east, points * north),
+        textcoords="offset points",
+        fontsize=8,
+        ha="center",
+        va="center",
+    )
 
 
 def _scale(low: float, high: float, strong_is_dark: bool = False) -> "ScalarMappable":
