@@ -1,9 +1,9 @@
 """Figures of comparisons: colour-blind safe, legible in grey, units on the axes."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,21 +15,43 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours; markers and dashes tell the policies apart without them.
-_COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000", "#999999")
-_MARKERS = ("o", "D", "s", "^", "v", "P", "X", "*")
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 1)), "--", "-.", ":", (0, (1, 1)), (0, (3, 1, 1, 1)), "-")
-_LABELS = {
-    "metagnn": "MetaGNN, adapted",
-    "metagnn_shipped": "MetaGNN, shipped, adapted",
-    "metagnn_unadapted": "MetaGNN, not adapted",
-    "itlinq": "ITLinQ",
-    "wmmse": "WMMSE",
-    "fplinq": "FPLinQ",
-    "full_power": "Full power",
-    "random": "Random power",
-    "exact": "Exact sum rate",
+
+class Style(NamedTuple):
+    """How something that is compared looks in all figures.
+
+    Attributes:
+        label: Its name in the legend.
+        colour: One of Okabe and Ito's, which all eyes tell apart.
+        dashes: Line style, which tells it apart without colours.
+        marker: Marker, which does the same for points.
+    """
+
+    label: str
+    colour: str
+    dashes: Any
+    marker: str
+
+
+STYLES = {
+    "metagnn": Style("MetaGNN, adapted", "#0072B2", "-", "o"),
+    "metagnn_unadapted": Style("MetaGNN, not adapted", "#56B4E9", (0, (5, 1)), "D"),
+    "itlinq": Style("ITLinQ", "#D55E00", "--", "s"),
+    "wmmse": Style("WMMSE", "#009E73", "-.", "^"),
+    "fplinq": Style("FPLinQ", "#CC79A7", ":", "v"),
+    "full_power": Style("Full power", "#E69F00", (0, (1, 1)), "P"),
+    "random": Style("Random power", "#000000", (0, (3, 1, 1, 1)), "X"),
+    "exact": Style("Exact sum rate", "#999999", "-", "*"),
+    "metagnn_shipped": Style("MetaGNN, shipped, adapted", "#000000", "-", "h"),
 }
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """Style of each policy, the same in all figures; other names take those of policies in turn."""
+    known = list(STYLES.values())
+    return {
+        name: STYLES.get(name) or known[index % len(known)]._replace(label=name)
+        for index, name in enumerate(names)
+    }
 
 
 def figure_of(width: float, height: float, columns: int) -> "tuple[Figure, Sequence[Axes]]":
@@ -46,28 +68,39 @@ def figure_of(width: float, height: float, columns: int) -> "tuple[Figure, Seque
     return figure, axes
 
 
+def png_of(figure: "Figure") -> bytes:
+    """A figure as PNG of at most 256 colours, a third as large as with all of them."""
+    from PIL import Image
+
+    drawn, packed = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+            packed, format="png", optimize=True
+        )
+    return packed.getvalue()
+
+
 def save_figure(figure: "Figure", path: str | Path) -> None:
     """Write a figure as PNG, atomically."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, png_of(figure))
 
 
 def trade_off(axis: "Axes", metrics: Mapping[str, Mapping[str, Estimate]]) -> None:
     """Mean against minimum rate of each policy, with 95 % intervals over networks."""
-    for index, (name, values) in enumerate(metrics.items()):
+    for style, values in zip(styles(metrics).values(), metrics.values(), strict=True):
         mean, low = values["mean_rate"], values["min_rate"]
         axis.errorbar(
             mean.value,
             low.value,
             xerr=_error(mean),
             yerr=_error(low),
-            fmt=_MARKERS[index % len(_MARKERS)],
-            color=_COLOURS[index % len(_COLOURS)],
+            fmt=style.marker,
+            color=style.colour,
             markersize=8,
             capsize=3,
             elinewidth=1,
-            label=_LABELS.get(name, name),
+            label=style.label,
         )
     axis.set_xlabel("mean rate [bit/s/Hz]")
     axis.set_ylabel("minimum rate [bit/s/Hz]")
@@ -82,21 +115,41 @@ def _error(estimate: Estimate) -> list[list[float]] | None:
 
 def rates_per_link(axis: "Axes", rates: Mapping[str, Sequence[Tensor]]) -> None:
     """Share of links whose ergodic rate is at most a value, for each policy."""
-    for index, (name, networks) in enumerate(rates.items()):
+    for style, networks in zip(styles(rates).values(), rates.values(), strict=True):
         values = torch.cat(list(networks)).sort().values
         share = torch.arange(1, len(values) + 1) / len(values)
         axis.step(
             values,
             share,
             where="post",
-            color=_COLOURS[index % len(_COLOURS)],
-            linestyle=_DASHES[index % len(_DASHES)],
-            label=_LABELS.get(name, name),
+            color=style.colour,
+            linestyle=style.dashes,
+            label=style.label,
         )
     axis.set_xlabel("ergodic rate of a link [bit/s/Hz]")
     axis.set_ylabel("share of links at or below")
     axis.set_ylim(0, 1)
     axis.legend(fontsize=8, frameon=False)
+
+
+def convergence(
+    axis: "Axes", at: Sequence[float], values: Sequence[Estimate], style: Style, **line: Any
+) -> None:
+    """A line over steps, with the band of its intervals where all of them are known.
+
+    Args:
+        axis: Where to draw.
+        at: Steps, such as epochs or numbers of links.
+        values: Estimates at these steps.
+        style: Label, colour and dashes of the line.
+        line: Further properties of the line, such as ``marker``.
+    """
+    middle = [estimate.value for estimate in values]
+    axis.plot(at, middle, linestyle=style.dashes, color=style.colour, label=style.label, **line)
+    low = [e.low for e in values if e.low is not None]
+    high = [e.high for e in values if e.high is not None]
+    if len(low) == len(high) == len(values):
+        axis.fill_between(at, low, high, color=style.colour, alpha=0.15, linewidth=0)
 
 
 def save_comparison(
@@ -108,36 +161,4 @@ def save_comparison(
     figure, axes = figure_of(10.0, 4.2, 2)
     trade_off(axes[0], metrics)
     rates_per_link(axes[1], rates)
-    save_figure(figure, path)
-
-
-def save_network_map(
-    path: str | Path, transmitter_m: Tensor, receiver_m: Tensor, rates: Mapping[str, Tensor]
-) -> None:
-    """Write maps of a network, one per policy, links coloured by their ergodic rate.
-
-    Args:
-        path: PNG file.
-        transmitter_m: Positions ``[K, 2]`` [m].
-        receiver_m: Positions ``[K, 2]`` [m].
-        rates: Ergodic rates ``[K]`` [bit/s/Hz] of each policy.
-    """
-    from matplotlib.collections import LineCollection
-
-    figure, axes = figure_of(3.1 * len(rates) + 1.2, 6.6, len(rates))
-    # The colours tell the low rates apart; the few highest share the last one.
-    highest = float(torch.cat(list(rates.values())).quantile(0.9))
-    segments = torch.stack([transmitter_m, receiver_m], dim=1).div(1000.0).numpy()
-    for axis, (name, value) in zip(axes, rates.items(), strict=True):
-        lines = LineCollection(list(segments), cmap="viridis", linewidths=2.5)
-        lines.set_array(value.numpy())
-        lines.set_clim(0.0, highest)
-        axis.add_collection(lines)
-        axis.plot(*segments[:, 0].T, "k.", markersize=4)
-        axis.set_aspect("equal")
-        axis.autoscale()
-        axis.set_title(f"{_LABELS.get(name, name)}\nminimum {float(value.min()):.2f} bit/s/Hz")
-        axis.set_xlabel("east [km]")
-    axes[0].set_ylabel("north [km]")
-    figure.colorbar(lines, ax=list(axes), label="ergodic rate [bit/s/Hz]", extend="max")
     save_figure(figure, path)

@@ -10,24 +10,24 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from study_figures import over_seeds
+from study_figures import logged, over_seeds
 from study_runs import Row
 from study_runs import read as read_csv
 
-from metagnn.plots import figure_of, save_figure
+from metagnn.plots import Style, figure_of, save_figure
 
 RESULTS = Path(__file__).parent / "results"
 SCENARIOS = {"indoor": "indoor", "urban_macro": "urban macro", "rural_macro": "rural macro"}
 STYLES = {
-    "mfrl": ("MFRL", "#0072B2", "-", "o"),
-    "mfrl_early": ("MFRL_early", "#56B4E9", "--", "D"),
-    "mrl": ("MRL", "#009E73", "-.", "^"),
-    "frl": ("FRL", "#D55E00", "--", "s"),
-    "marl": ("MARL", "#CC79A7", ":", "v"),
-    "meta": ("base station's model", "#E69F00", "-.", "P"),
-    "greedy": ("greedy", "#999999", "--", "X"),
-    "random": ("random", "#999999", ":", "*"),
-    "optimum": ("optimum", "#000000", "-", "*"),
+    "mfrl": Style("MFRL", "#0072B2", "-", "o"),
+    "mfrl_early": Style("MFRL_early", "#56B4E9", "--", "D"),
+    "mrl": Style("MRL", "#009E73", "-.", "^"),
+    "frl": Style("FRL", "#D55E00", "--", "s"),
+    "marl": Style("MARL", "#CC79A7", ":", "v"),
+    "meta": Style("base station's model", "#E69F00", "-.", "P"),
+    "greedy": Style("greedy", "#999999", "--", "X"),
+    "random": Style("random", "#999999", ":", "*"),
+    "optimum": Style("optimum", "#000000", "-", "*"),
 }
 SCHEMES = ("mfrl", "mrl", "frl", "marl")
 EFFICIENCY = "sum energy efficiency [Mbit/J]"
@@ -36,11 +36,6 @@ EFFICIENCY = "sum energy efficiency [Mbit/J]"
 def read(name: str) -> list[Row]:
     """Rows of a result file."""
     return read_csv(RESULTS / f"channel_assignment_{name}.csv")
-
-
-def logged(curves: list[Row], run: str, column: str) -> list[Row]:
-    """What runs of a kind logged of something."""
-    return [row for row in curves if (row["run"], row["logged"]) == (run, column)]
 
 
 def save(figure: Figure, number: int) -> None:
@@ -69,7 +64,7 @@ def meta_training(curves: list[Row]) -> None:
     figure, (axis,) = figure_of(5.5, 3.6, 1)
     tasks = {"reward_2": "2 users", "reward_4": "4 users", "reward_8": "8 users", "reward": "mean"}
     for (column, label), scheme in zip(tasks.items(), (*SCHEMES[:3], "optimum"), strict=True):
-        style = (label, *STYLES[scheme][1:])
+        style = STYLES[scheme]._replace(label=label)
         over_seeds(axis, logged(curves, "meta", column), "episode", "value", style)
     axis.set_xlabel("episode of meta-training")
     axis.set_ylabel("reward per user")

@@ -12,20 +12,20 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from offloading_table import RESULTS, column
-from study_figures import Style, over_seeds
+from study_figures import logged, over_seeds
 from study_runs import Row, read
 
-from metagnn.plots import figure_of, save_figure
+from metagnn.plots import Style, figure_of, save_figure
 from metagnn.seed_statistics import interquartile_mean
 from metagnn.tasks.power_control.metrics import Estimate
 
-STYLES: dict[str, Style] = {
-    "maddpg": ("MA-DRL", "#0072B2", "-", "o"),
-    "federated": ("F-DRL", "#009E73", "-.", "s"),
-    "independent": ("IL-DRL", "#D55E00", "--", "^"),
-    "heuristic": ("heuristic", "#999999", "--", "X"),
-    "full offloading": ("full offloading", "#E69F00", ":", "v"),
-    "local computing": ("local computing", "#CC79A7", ":", "P"),
+STYLES = {
+    "maddpg": Style("MA-DRL", "#0072B2", "-", "o"),
+    "federated": Style("F-DRL", "#009E73", "-.", "s"),
+    "independent": Style("IL-DRL", "#D55E00", "--", "^"),
+    "heuristic": Style("heuristic", "#999999", "--", "X"),
+    "full offloading": Style("full offloading", "#E69F00", ":", "v"),
+    "local computing": Style("local computing", "#CC79A7", ":", "P"),
 }
 ALGORITHMS = ("maddpg", "federated", "independent")
 COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
@@ -63,7 +63,7 @@ def rewards_of_sites(curves: list[Row], home: str, suffix: str) -> None:
     for axis, algorithm in zip(axes, ALGORITHMS, strict=True):
         for site, colour in enumerate(COLOURS):
             rows = logged(curves, f"{home}-{algorithm}", f"site_reward_{site}")
-            over_seeds(axis, rows, "episode", "value", (f"site {site + 1}", colour, "-", "o"))
+            over_seeds(axis, rows, "episode", "value", Style(f"site {site + 1}", colour, "-", "o"))
         axis.set_title(STYLES[algorithm][0], fontsize=10)
         axis.set_xlabel("episode")
     low, high = (f(axis.get_ylim()[end] for axis in axes) for end, f in enumerate((min, max)))
@@ -110,11 +110,6 @@ def guarantees(scores: list[Row], suffix: str) -> None:
     axis.set_ylabel("latency guaranteed [%]")
     of_policies(axis)
     save(figure, suffix, 7)
-
-
-def logged(curves: list[Row], run: str, name: str) -> list[Row]:
-    """What runs of a kind logged of something."""
-    return [row for row in curves if (row["run"], row["logged"]) == (run, name)]
 
 
 def of_seeds(values: Sequence[float]) -> Estimate:

@@ -7,10 +7,8 @@ import torch
 from matplotlib.axes import Axes
 from study_runs import Row
 
+from metagnn.plots import Style, convergence
 from metagnn.seed_statistics import interquartile_mean
-
-# Label, colour, dashes and marker.
-Style = tuple[str, str, str, str]
 
 
 def over_seeds(axis: Axes, rows: Iterable[Row], x: str, y: str, style: Style) -> None:
@@ -20,10 +18,10 @@ def over_seeds(axis: Axes, rows: Iterable[Row], x: str, y: str, style: Style) ->
         groups[int(row[x])].append(float(row[y]))
     at = sorted(groups)
     found = [interquartile_mean(torch.tensor(groups[value]).unsqueeze(-1)) for value in at]
-    label, colour, dashes, marker = style
-    markers = {"marker": marker, "markersize": 4} if len(at) <= 10 else {}
-    values = [estimate.value for estimate in found]
-    axis.plot(at, values, dashes, color=colour, label=label, **markers)
-    if all(estimate.low is not None for estimate in found):
-        ends = [[float(e.low or 0.0) for e in found], [float(e.high or 0.0) for e in found]]
-        axis.fill_between(at, *ends, color=colour, alpha=0.15, linewidth=0)
+    markers = {"marker": style.marker, "markersize": 4} if len(at) <= 10 else {}
+    convergence(axis, at, found, style, **markers)
+
+
+def logged(curves: Iterable[Row], run: str, column: str) -> list[Row]:
+    """What runs of a kind logged of something."""
+    return [row for row in curves if (row["run"], row["logged"]) == (run, column)]

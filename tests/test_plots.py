@@ -3,8 +3,18 @@
 from pathlib import Path
 
 import torch
+from PIL import Image
 
-from metagnn.plots import figure_of, rates_per_link, save_network_map, trade_off
+from metagnn.plots import (
+    STYLES,
+    Style,
+    convergence,
+    figure_of,
+    rates_per_link,
+    save_figure,
+    styles,
+    trade_off,
+)
 from metagnn.tasks.power_control.metrics import Estimate
 
 
@@ -30,9 +40,43 @@ def test_rates_per_link_is_the_distribution_of_all_links() -> None:
     assert list(line.get_ydata()) == [0.25, 0.5, 0.75, 1.0]
 
 
-def test_network_map_is_written(tmp_path: Path) -> None:
-    path = tmp_path / "map.png"
-    ends = torch.rand(3, 2), torch.rand(3, 2)
-    save_network_map(path, *ends, {"metagnn": torch.tensor([1.0, 2.0, 3.0])})
-    assert path.read_bytes().startswith(b"\x89PNG")
+def test_a_policy_looks_the_same_beside_others() -> None:
+    assert styles(["wmmse", "mine"])["wmmse"] == styles(["mine", "wmmse"])["wmmse"]
+    assert styles(["mine"])["mine"].label == "mine"
+
+
+def test_policies_differ_also_without_colours() -> None:
+    assert len({style.marker for style in STYLES.values()}) == len(STYLES)
+    compared = [style for name, style in STYLES.items() if name != "metagnn_shipped"]
+    assert len({(str(style.dashes), style.colour) for style in compared}) == len(compared)
+
+
+def test_convergence_draws_means_and_the_band_between_the_ends() -> None:
+    _, (axis,) = figure_of(4.0, 3.0, 1)
+    values = [Estimate(1.0, 0.5, 1.5), Estimate(2.0, 1.8, 2.4)]
+    convergence(axis, [0, 20], values, Style("mine", "#0072B2", "--", "o"), marker="o")
+    (line,) = axis.get_lines()
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([0, 20], [1.0, 2.0])
+    assert (line.get_label(), line.get_linestyle(), line.get_marker()) == ("mine", "--", "o")
+    (band,) = axis.collections
+    corners = {tuple(corner) for corner in band.get_paths()[0].vertices.tolist()}
+    assert corners == {(0.0, 0.5), (0.0, 1.5), (20.0, 1.8), (20.0, 2.4)}
+
+
+def test_convergence_has_no_band_where_an_interval_is_unknown() -> None:
+    _, (axis,) = figure_of(4.0, 3.0, 1)
+    values = [Estimate(1.0, 0.5, 1.5), Estimate(2.0, None, None)]
+    convergence(axis, [0, 20], values, STYLES["metagnn"])
+    assert len(axis.collections) == 0
+
+
+def test_png_has_the_size_and_the_colours_of_the_figure(tmp_path: Path) -> None:
+    figure, (axis,) = figure_of(3.0, 2.0, 1)
+    axis.barh([0], [1.0], color=STYLES["wmmse"].colour)
+    path = tmp_path / "figure.png"
+    save_figure(figure, path)
     assert list(tmp_path.iterdir()) == [path]
+    with Image.open(path) as image:
+        assert image.size == (360, 240)
+        red, green, blue = image.convert("RGB").getpixel((200, 100))
+    assert max(abs(red - 0x00), abs(green - 0x9E), abs(blue - 0x73)) <= 4

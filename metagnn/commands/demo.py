@@ -65,7 +65,8 @@ def _new_york(folder: Path, checkpoint: Path, steps: int) -> None:
     from metagnn.comparison import Comparison, compare
     from metagnn.graphs.deployment import new_york_links
     from metagnn.meta_parameters import load_meta_parameters
-    from metagnn.plots import save_comparison, save_network_map
+    from metagnn.plots import save_comparison
+    from metagnn.plots_networks import save_network_map
 
     configuration = new_york_links()
     scenario = drawn_scenario(configuration, seed=0)
