@@ -43,6 +43,11 @@ class Configuration:
         """Number of links K."""
         return int(self.large_scale_gain.shape[-1])
 
+    @property
+    def positions_m(self) -> Tensor:
+        """Transmitters and receivers ``[2, K, 2]`` [m]."""
+        return torch.stack([self.transmitter_m, self.receiver_m])
+
     def sample(self, num_samples: int, generator: torch.Generator) -> Gain:
         """Consecutive channel samples: power gains ``[S, K, K]`` [1]."""
 

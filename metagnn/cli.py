@@ -14,6 +14,7 @@ COMMANDS = {
     "predict": "transmit powers on the test networks (LightningCLI)",
     "adapt": "adapt the meta-parameters to your own network",
     "compare": "policies and baselines on the same networks: table, CSV, JSON, figure",
+    "report": "a run or a comparison as one HTML page: table, map, convergence",
     "bench": "speed against the ordinary way, as ratios",
     "demo": "meta-train in minutes, adapt to real links, compare",
 }

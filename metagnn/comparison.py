@@ -1,4 +1,4 @@
-"""Policies and baselines on the same samples: ergodic rates per link and their metrics."""
+"""Policies and baselines on the same samples: what each link gets, and metrics of it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from metagnn.graphs.neighbours import Gain, NeighbourGain
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import rate
 from metagnn.meta_parameters import MetaParameters
-from metagnn.rollout import Policy
+from metagnn.rollout import Policy, Rollout
 from metagnn.tasks.power_control.baselines import BASELINES
 from metagnn.tasks.power_control.exact import MAX_LINKS
 from metagnn.tasks.power_control.itlinq import itlinq
@@ -36,29 +36,73 @@ class Scenario:
         large_scale_gain: ``[K, K]`` [1], or neighbour lists, as then are the samples.
         past_gain: Samples for adaptation, before the scored ones ``[S, K, K]`` [1], or None.
         gain: Scored samples, consecutive in time ``[S_test, K, K]`` [1].
+        positions_m: Transmitters and receivers ``[2, K, 2]`` [m], east and north, or None.
     """
 
     large_scale_gain: Gain
     past_gain: Gain | None
     gain: Gain
+    positions_m: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Scenario":
-        """The same network on a device."""
+        """The same network with its gains on a device."""
         past_gain = None if self.past_gain is None else self.past_gain.to(device)
-        return Scenario(self.large_scale_gain.to(device), past_gain, self.gain.to(device))
+        return replace(
+            self,
+            large_scale_gain=self.large_scale_gain.to(device),
+            past_gain=past_gain,
+            gain=self.gain.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Dual:
+    """What the learned policy knows of the minimum rates of one network.
+
+    Attributes:
+        minimum_rate: f_min [bit/s/Hz].
+        slack: Slacks s ``[K]`` [bit/s/Hz].
+        multiplier: Multipliers mu ``[K]``.
+        lagrangian: Lagrangian per link before each step of adaptation [bit/s/Hz].
+    """
+
+    minimum_rate: float
+    slack: Tensor
+    multiplier: Tensor
+    lagrangian: list[float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One policy on the scored samples of one network.
+
+    Attributes:
+        rate: Ergodic rates ``[K]`` [bit/s/Hz].
+        power_w: Mean transmit powers ``[K]`` [W].
+        dual: Slacks and multipliers; None for baselines, which have none.
+    """
+
+    rate: Tensor
+    power_w: Tensor
+    dual: Dual | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ergodic rates of several policies on the same networks.
+    """Outcomes of several policies on the same networks.
 
     Attributes:
-        rates: Per policy a list of ``[K]`` per network [bit/s/Hz].
+        outcomes: Per policy a list of one per network.
         target: ``f_min - s`` of the adapted networks ``[K]`` per network, or None without them.
     """
 
-    rates: dict[str, list[Tensor]]
+    outcomes: dict[str, list[Outcome]]
     target: list[Tensor] | None
+
+    @property
+    def rates(self) -> dict[str, list[Tensor]]:
+        """Ergodic rates: per policy a list of ``[K]`` per network [bit/s/Hz]."""
+        return {name: [one.rate for one in found] for name, found in self.outcomes.items()}
 
     def metrics(self, seed: int = 0) -> dict[str, dict[str, Estimate]]:
         """Metrics of each policy with 95 % intervals over networks."""
@@ -105,36 +149,29 @@ def compare(
         raise ValueError(
             f"`policies` must leave out 'exact' above {MAX_LINKS} links, got {largest} links"
         )
-    problem = parameters.problem
-    rates: dict[str, list[Tensor]] = {name: [] for name in policies}
-    targets: list[Tensor] = []
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in policies}
     for index, scenario in enumerate(scenarios):
         for name in policies:
             if name in LEARNED:
                 epochs = num_epochs if name == "metagnn" and scenario.past_gain is not None else 0
                 with torch.autocast(scenario.gain.device.type, torch.bfloat16, enabled=bf16):
-                    rate_of_link, target = _learned_rate(scenario, parameters, epochs)
-                if name == "metagnn":
-                    targets.append(target.cpu())
+                    outcome = _learned_outcome(scenario, parameters, epochs)
             elif name == "itlinq":
-                run = warmed_up_rollout(
-                    _itlinq_policy(problem), scenario.past_gain, scenario.gain, problem
-                )
-                rate_of_link = run.rate.mean((0, 1))
+                outcome = _itlinq_outcome(scenario, parameters.problem)
             else:
                 extra = {}
                 if name == "random":
                     extra = {"generator": generator(seed, "random", index)}
-                rate_of_link = _sample_rate(scenario, problem, BASELINES[name], extra)
-            rates[name].append(rate_of_link.cpu())
+                outcome = _sample_outcome(scenario, parameters.problem, BASELINES[name], extra)
+            outcomes[name].append(outcome)
         if on_network is not None:
             on_network()
-    return Comparison(rates, targets or None)
+    duals = [outcome.dual for outcome in outcomes.get("metagnn", [])]
+    targets = [dual.minimum_rate - dual.slack for dual in duals if dual is not None]
+    return Comparison(outcomes, targets or None)
 
 
-def _learned_rate(
-    scenario: Scenario, parameters: MetaParameters, num_epochs: int
-) -> tuple[Tensor, Tensor]:
+def _learned_outcome(scenario: Scenario, parameters: MetaParameters, num_epochs: int) -> Outcome:
     problem = parameters.problem
     # Without a past, r~(0) and f_min can only come from the first scored sample.
     known = scenario.gain[:1] if scenario.past_gain is None else scenario.past_gain
@@ -146,7 +183,17 @@ def _learned_rate(
         replace(parameters.adaptation, num_epochs=num_epochs),
     )
     run = learned_rollout(adapted.learner, scenario.past_gain, scenario.gain, problem)
-    return run.rate.mean((0, 1)), adapted.minimum_rate - adapted.slack
+    dual = Dual(adapted.minimum_rate, adapted.slack.cpu(), adapted.mu.cpu(), adapted.lagrangian)
+    return _outcome(run, dual)
+
+
+def _itlinq_outcome(scenario: Scenario, problem: Problem) -> Outcome:
+    policy = _itlinq_policy(problem)
+    return _outcome(warmed_up_rollout(policy, scenario.past_gain, scenario.gain, problem))
+
+
+def _outcome(run: Rollout, dual: Dual | None = None) -> Outcome:
+    return Outcome(run.rate.mean((0, 1)).cpu(), run.power_w.mean((0, 1)).cpu(), dual)
 
 
 def _itlinq_policy(problem: Problem) -> Callable[[Gain], Policy]:
@@ -156,19 +203,20 @@ def _itlinq_policy(problem: Problem) -> Callable[[Gain], Policy]:
     return lambda gain: policy
 
 
-def _sample_rate(
+def _sample_outcome(
     scenario: Scenario,
     problem: Problem,
     baseline: Callable[..., Tensor],
     extra: dict[str, Any],
-) -> Tensor:
+) -> Outcome:
     whole, values = scenario.gain, scenario.large_scale_gain
     if isinstance(values, NeighbourGain):
         values = values.crossed
     size = max(1, _VALUES_AT_ONCE // max(1, values.numel()))
-    pieces = []
+    powers, rates = [], []
     for start in range(0, len(whole), size):
         gain = whole[start : start + size]
         power_w = baseline(gain, problem.power_max_w, problem.noise_w, **extra)
-        pieces.append(rate(gain, power_w, problem.noise_w))
-    return torch.cat(pieces).mean(0)
+        powers.append(power_w)
+        rates.append(rate(gain, power_w, problem.noise_w))
+    return Outcome(torch.cat(rates).mean(0).cpu(), torch.cat(powers).mean(0).cpu())

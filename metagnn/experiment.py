@@ -83,8 +83,14 @@ def experiment_scenarios(
                 data.get("num_adaptation_samples", 2048),
                 num_test_samples,
             )
+            configuration = network.configuration
             scenarios.append(
-                Scenario(network.configuration.large_scale_gain, network.gain, network.test_gain)
+                Scenario(
+                    configuration.large_scale_gain,
+                    network.gain,
+                    network.test_gain,
+                    configuration.positions_m,
+                )
             )
     return scenarios, Problem(family.power_max_w, family.noise_w)
 

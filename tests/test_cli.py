@@ -214,6 +214,12 @@ def test_compare_scores_every_policy_on_the_given_samples(
     assert all(values["mean_rate"] <= best + 1e-4 for values in printed["policies"].values())
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "rates.csv").read_text().startswith("policy,network,link,rate_bit_s_hz\n")
+    assert printed["gain"] == path
+    assert "torch" in printed["versions"]
+    (network,) = json.loads((out / "networks.json").read_text())["networks"]
+    assert list(network["policies"]) == names.split(",")
+    main(["report", str(out)])
+    assert (out / "report.html").is_file()
 
 
 def test_compare_refuses_unknown_policies_and_sources(
@@ -341,6 +347,24 @@ def test_every_packaged_config_runs(
         if name not in ("from_scratch", "mismatch"):
             small.append("--model.init_args.inner.num_epochs=1")
     main(["fit", "--config", name, *FAST, *small])
+
+
+def test_a_run_records_its_versions_and_becomes_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["--data.num_links=[2]", "--data.tasks_per_batch=1", "--data.num_samples=16"]
+    small += ["--trainer.max_epochs=2", "--trainer.limit_val_batches=0"]
+    main(["fit", "--config", "power_control_quick", *small])
+    folder = Path("runs/power_control_quick/version_0")
+    versions = json.loads((folder / "versions.json").read_text())
+    assert {"metagnn", "python", "torch", "lightning"} <= set(versions)
+    capsys.readouterr()
+    main(["report", str(folder)])
+    assert capsys.readouterr().out.startswith(f"Page: {folder}/report.html")
+    page = (folder / "report.html").read_text()
+    assert f"metagnn {versions['metagnn']}, python {versions['python']}" in page
+    assert '"name":"lagrangian","unit":"bit/s/Hz","along":"epoch","x":[0.0,1.0]' in page
 
 
 def test_users_adapt_what_the_base_station_learned(

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"metagnn": "metagnn", "graphs": "metagnn/graphs"}
 FOLDERS |= {"models": "metagnn/models", "tasks": "metagnn/tasks"}
 SHIPPED = {".py", ".yaml", ".safetensors", ".json", ".csv", ".txt", ".md", ".typed"}
+SHIPPED |= {".html", ".css", ".js"}
 
 DIST_INFO = f"metagnn-{metagnn.__version__}.dist-info"
 

@@ -32,10 +32,12 @@ def main(words: Sequence[str]) -> None:
     import torch
 
     from metagnn.adaptation import adapt, learned_rollout
+    from metagnn.comparison_files import network_links
     from metagnn.files import write_json, write_npz, written_together
     from metagnn.graphs.checks import check_count
     from metagnn.graphs.samples import load_samples
     from metagnn.tasks.power_control.metrics import summarize
+    from metagnn.versions import versions
 
     out = output_folder(arguments.out)
     parameters = load_parameters(arguments)
@@ -46,6 +48,7 @@ def main(words: Sequence[str]) -> None:
     problem = parameters.problem
     require_file("GAIN", arguments.gain)
     require_file("--test", arguments.test)
+    positions_m = None
     if is_links_csv(arguments.gain):
         scenario = links_scenario(arguments.gain, seed, arguments.num_neighbours)
         large_scale_gain, past, gain = (
@@ -53,6 +56,7 @@ def main(words: Sequence[str]) -> None:
             scenario.past_gain,
             scenario.gain,
         )
+        positions_m = scenario.positions_m
         assert past is not None
     elif arguments.test is None:
         raise ValueError("`--test` must name the samples to decide on, got nothing")
@@ -79,6 +83,9 @@ def main(words: Sequence[str]) -> None:
         run = learned_rollout(adapted.learner, past, gain, problem)
     rates = run.rate.mean((0, 1)).cpu()
     report = {
+        "gain": arguments.gain,
+        "test": arguments.test,
+        "seed": arguments.seed,
         "steps": steps,
         "checkpoint": arguments.checkpoint,
         "num_links": len(rates),
@@ -93,6 +100,8 @@ def main(words: Sequence[str]) -> None:
         "lagrangian_per_link": adapted.lagrangian,
         **neglected_inr([large_scale_gain], problem.power_max_w, problem.noise_w),
         **{name: estimate.value for name, estimate in summarize([rates]).items()},
+        "links": network_links(large_scale_gain, positions_m),
+        "versions": versions(),
     }
     power_w = run.power_w.squeeze(1).clamp(0, problem.power_max_w).cpu()
     with written_together(out) as folder:

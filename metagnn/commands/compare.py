@@ -26,9 +26,10 @@ def main(words: Sequence[str]) -> None:
     """
     arguments = _parser().parse_args(words)
     from metagnn.comparison import DEFAULT_POLICIES, Scenario, compare
+    from metagnn.comparison_files import write_comparison
     from metagnn.experiment import has_section, read_section
-    from metagnn.files import write_csv, write_json, written_together
     from metagnn.graphs.checks import check_count
+    from metagnn.versions import versions
 
     check_count("seed", arguments.seed, minimum=0)
     if (arguments.gain is None) == (arguments.config is None):
@@ -100,27 +101,20 @@ def main(words: Sequence[str]) -> None:
     progress.close()
     metrics = result.metrics()
     document = {
+        "config": arguments.config,
+        "gain": arguments.gain,
+        "adapt_to": arguments.adapt_to,
+        "checkpoint": arguments.checkpoint,
         "num_networks": len(scenarios),
         "num_links": [len(s.large_scale_gain) for s in scenarios],
         "steps": steps,
         "seed": arguments.seed,
         **neglected_inr([s.large_scale_gain for s in scenarios], *powers),
         "policies": to_json(metrics),
+        "versions": versions(),
     }
     if out is not None:
-        from metagnn.plots import save_comparison
-
-        rows = [
-            (name, network, link, f"{value:.6f}")
-            for name, networks in result.rates.items()
-            for network, rates in enumerate(networks)
-            for link, value in enumerate(rates.tolist())
-        ]
-        with written_together(out) as folder:
-            write_json(folder / "comparison.json", document)
-            header = ["policy", "network", "link", "rate_bit_s_hz"]
-            write_csv(folder / "rates.csv", header, rows)
-            save_comparison(folder / "comparison.png", result.rates, metrics)
+        write_comparison(out, document, result, metrics, scenarios, parameters.problem)
     if arguments.json:
         import json
 
@@ -131,7 +125,8 @@ def main(words: Sequence[str]) -> None:
     if note := neglected_note(document):
         print(note)
     if out is not None:
-        print(f"\nTable, rates and figure: {out}/comparison.json, rates.csv, comparison.png")
+        print(f"\nIn {out}: comparison.json, rates.csv, networks.json, comparison.png")
+        print(f"A page of it: metagnn report {out}")
 
 
 class _Progress:

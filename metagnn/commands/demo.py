@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from metagnn.commands.options import drawn_scenario, output_folder, table
+from metagnn.commands.options import drawn_scenario, output_folder, table, to_json
 
 _POLICIES = ("metagnn", "metagnn_unadapted", "itlinq", "wmmse", "full_power")
 
@@ -31,9 +31,11 @@ def main(words: Sequence[str]) -> None:
     print("\n3/3  New York: 59 sub-links of real community links at 5 GHz", flush=True)
     print("     (metagnn_shipped: the shipped meta-parameters, adapted)", flush=True)
     _new_york(out / "new_york", checkpoint, 2 if arguments.short else 20)
+    pages = _pages(checkpoint.parents[1], out / "random", out / "new_york")
     print(
         f"\nFigures: {out}/random/comparison.png, {out}/new_york/comparison.png, "
-        f"{out}/new_york/map.png\nDone in {time.monotonic() - began:.0f} s."
+        f"{out}/new_york/map.png\nPages: {', '.join(map(str, pages))}\n"
+        f"Done in {time.monotonic() - began:.0f} s."
     )
 
 
@@ -53,6 +55,13 @@ def _train(folder: Path, short: bool) -> Path:
     return folder / "power_control_quick" / "version_0" / "checkpoints" / "last.ckpt"
 
 
+def _pages(*folders: Path) -> list[Path]:
+    from metagnn.report import collect
+    from metagnn.report_page import write_page
+
+    return [write_page(collect(folder), folder / "report.html") for folder in folders]
+
+
 def _random_networks(folder: Path, checkpoint: Path, num_networks: int) -> None:
     from metagnn.commands import compare
 
@@ -63,24 +72,35 @@ def _random_networks(folder: Path, checkpoint: Path, num_networks: int) -> None:
 
 def _new_york(folder: Path, checkpoint: Path, steps: int) -> None:
     from metagnn.comparison import Comparison, compare
+    from metagnn.comparison_files import write_comparison
     from metagnn.graphs.deployment import new_york_links
     from metagnn.meta_parameters import load_meta_parameters
-    from metagnn.plots import save_comparison
     from metagnn.plots_networks import save_network_map
+    from metagnn.versions import versions
 
     configuration = new_york_links()
     scenario = drawn_scenario(configuration, seed=0)
-    result = compare([scenario], _POLICIES, load_meta_parameters(str(checkpoint)), steps)
-    shipped = compare([scenario], ("metagnn",), load_meta_parameters("power_control"), steps)
+    trained, shipped = load_meta_parameters(str(checkpoint)), load_meta_parameters("power_control")
+    result = compare([scenario], _POLICIES, trained, steps)
+    outcomes = compare([scenario], ("metagnn",), shipped, steps).outcomes["metagnn"]
     # The share of satisfied links would have two meanings: each training has its own slacks.
-    rates = {"metagnn_shipped": shipped.rates["metagnn"], **result.rates}
-    metrics = Comparison(rates, None).metrics()
+    result = Comparison({"metagnn_shipped": outcomes, **result.outcomes}, None)
+    metrics = result.metrics()
     print(table(metrics))
-    folder.mkdir(parents=True, exist_ok=True)
-    save_comparison(folder / "comparison.png", rates, metrics)
+    document = {
+        "gain": "59 links in New York (OpenMesh)",
+        "checkpoint": str(checkpoint),
+        "num_networks": 1,
+        "num_links": [configuration.num_links],
+        "steps": steps,
+        "seed": 0,
+        "policies": to_json(metrics),
+        "versions": versions(),
+    }
+    write_comparison(folder, document, result, metrics, [scenario], trained.problem)
     save_network_map(
         folder / "map.png",
         configuration.transmitter_m,
         configuration.receiver_m,
-        {name: rates[name][0] for name in ("metagnn_shipped", "itlinq")},
+        {name: result.rates[name][0] for name in ("metagnn_shipped", "itlinq")},
     )

@@ -230,7 +230,9 @@ def drawn_scenario(configuration: "Configuration", seed: int) -> "Scenario":
     dense = isinstance(configuration.large_scale_gain, Tensor)
     past, scored = DENSE_NUM_SAMPLES if dense else LISTS_NUM_SAMPLES
     gain = configuration.sample(past + scored, generator(seed, "links"))
-    return Scenario(configuration.large_scale_gain, gain[:past], gain[past:])
+    return Scenario(
+        configuration.large_scale_gain, gain[:past], gain[past:], configuration.positions_m
+    )
 
 
 def to_json(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> dict[str, Any]:

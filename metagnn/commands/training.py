@@ -4,6 +4,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,6 +15,7 @@ from metagnn.checkpoint_callback import EndCheckpoint
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.commands.config_guard import checked_words, model_class
 from metagnn.data import ConfigurationData
+from metagnn.files import write_json
 from metagnn.graphs.checks import require
 from metagnn.graphs.units import dbm_to_w, thermal_noise_w
 from metagnn.offloading_learner import OffloadingLearner
@@ -21,6 +23,7 @@ from metagnn.policy_module import PolicyModule
 from metagnn.prediction_writer import PowerWriter
 from metagnn.progress import EpochProgress
 from metagnn.spectrum_learner import SpectrumLearner
+from metagnn.versions import versions
 
 # Models that bring their own data, as they learn from an environment, and what they derive from.
 AGENTS: dict[str, type[LightningModule]] = {
@@ -32,13 +35,18 @@ AGENTS: dict[str, type[LightningModule]] = {
 
 
 class _SaveConfig(SaveConfigCallback):
-    """Saves the configuration once the run has begun: one that is refused leaves nothing."""
+    """Saves configuration and versions once the run has begun: a refused one leaves nothing."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Wait: Lightning reads ``ckpt_path`` after this."""
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().setup(trainer, pl_module, trainer.state.stage or "")
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the versions beside the configuration."""
+        if trainer.log_dir is not None:
+            write_json(Path(trainer.log_dir) / "versions.json", versions())
 
     on_train_start = on_validation_start = on_test_start = on_predict_start = _save
 

@@ -1,0 +1,65 @@
+"""The page of a report: one HTML file that loads nothing and needs no network."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from metagnn import __version__
+from metagnn.files import write_atomically
+from metagnn.plots import STYLES
+from metagnn.report import Report
+from metagnn.templates import read_template
+
+_SCRIPTS = ("chart", "page", "shown", "map", "bars", "controls", "main")
+# What would end the script element, or a line of JavaScript, inside JSON.
+_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+def write_page(report: Report, path: str | Path) -> Path:
+    """Write the page atomically and return its path.
+
+    Raises:
+        ValueError: If the file lies in a folder that is missing or cannot be written.
+    """
+    write_atomically(path, render(report).encode(), name="--out")
+    return Path(path)
+
+
+def render(report: Report) -> str:
+    """The page as HTML.
+
+    Everything shown is JSON inside an element that no browser runs, and is set as text; the page's
+    own security policy allows its own script and style, by their digests, and no connection.
+    """
+    script = "\n".join(read_template(f"{name}.js") for name in _SCRIPTS)
+    style = read_template("report.css")
+    policy = (
+        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    labels = {name: look.label for name, look in STYLES.items()}
+    pieces = {
+        "policy": policy,
+        "title": html.escape(report.title),
+        "style": style,
+        "script": script,
+        "data": script_json({**asdict(report), "labels": labels}),
+        "footer": f"Written by metagnn {__version__}. This page holds its data and loads nothing.",
+    }
+    # In one pass: what is put in is not looked at again.
+    template = read_template("report.html")
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: pieces[match[1]], template)
+
+
+def script_json(value: object) -> str:
+    """JSON that may stand in a script element: no character of it means anything to HTML."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.translate(_ESCAPES)
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

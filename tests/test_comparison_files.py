@@ -1,0 +1,148 @@
+"""What a comparison writes is what the policies did, and a page can be made of it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from metagnn.adaptation import adapt, learned_rollout
+from metagnn.comparison import Comparison, Scenario, compare
+from metagnn.comparison_files import network_links, strongest_interferers, write_comparison
+from metagnn.graphs.channel import ChannelFamily
+from metagnn.graphs.dataset import NetworkSamples, draw_network
+from metagnn.graphs.neighbours import on_neighbours_if_large
+from metagnn.meta_parameters import MetaParameters, load_meta_parameters
+from metagnn.report import collect
+from metagnn.tasks.power_control.wmmse import wmmse
+
+POLICIES = ("metagnn", "wmmse", "full_power")
+
+
+@pytest.fixture(scope="module")
+def parameters() -> MetaParameters:
+    return load_meta_parameters("power_control")
+
+
+@pytest.fixture(scope="module")
+def networks() -> list[NetworkSamples]:
+    return [draw_network(ChannelFamily(), k, 1, "test", 0, 128, 8) for k in (3, 4)]
+
+
+@pytest.fixture(scope="module")
+def scenarios(networks: list[NetworkSamples]) -> list[Scenario]:
+    return [
+        Scenario(
+            network.configuration.large_scale_gain,
+            network.gain,
+            network.test_gain,
+            network.configuration.positions_m,
+        )
+        for network in networks
+    ]
+
+
+@pytest.fixture(scope="module")
+def result(scenarios: list[Scenario], parameters: MetaParameters) -> Comparison:
+    return compare(scenarios, POLICIES, parameters, 2)
+
+
+def test_outcomes_hold_powers_slacks_and_multipliers(
+    networks: list[NetworkSamples], result: Comparison, parameters: MetaParameters
+) -> None:
+    network, problem = networks[0], parameters.problem
+    gain = network.test_gain
+    assert isinstance(gain, torch.Tensor)
+    adapted = adapt(
+        parameters.networks,
+        network.configuration.large_scale_gain,
+        network.gain,
+        problem,
+        replace(parameters.adaptation, num_epochs=2),
+    )
+    run = learned_rollout(adapted.learner, network.gain, gain, problem)
+    outcome = result.outcomes["metagnn"][0]
+    torch.testing.assert_close(outcome.power_w, run.power_w.mean((0, 1)))
+    torch.testing.assert_close(outcome.rate, run.rate.mean((0, 1)))
+    assert outcome.dual is not None
+    torch.testing.assert_close(outcome.dual.slack, adapted.slack)
+    torch.testing.assert_close(outcome.dual.multiplier, adapted.mu)
+    assert outcome.dual.minimum_rate == adapted.minimum_rate
+    assert outcome.dual.lagrangian == pytest.approx(adapted.lagrangian)
+    assert result.target is not None
+    torch.testing.assert_close(result.target[0], adapted.minimum_rate - adapted.slack)
+    power_w = wmmse(gain, problem.power_max_w, problem.noise_w)
+    torch.testing.assert_close(result.outcomes["wmmse"][0].power_w, power_w.mean(0))
+    full = result.outcomes["full_power"][1]
+    torch.testing.assert_close(full.power_w, torch.full((4,), problem.power_max_w))
+    assert full.dual is None
+
+
+def test_what_is_written_is_shown(
+    scenarios: list[Scenario], result: Comparison, parameters: MetaParameters, tmp_path: Path
+) -> None:
+    metrics = result.metrics()
+    document = {
+        "policies": {
+            name: {
+                key: value
+                for metric, estimate in values.items()
+                for key, value in ((metric, estimate.value), (f"{metric}_ci95", None))
+            }
+            for name, values in metrics.items()
+        }
+    }
+    write_comparison(tmp_path, document, result, metrics, scenarios, parameters.problem)
+    names = ["comparison.json", "comparison.png", "networks.json", "rates.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    found = collect(tmp_path)
+    assert (found.power_max_w, found.noise_w) == (0.01, parameters.problem.noise_w)
+    for index, network in enumerate(found.networks):
+        positions_m = scenarios[index].positions_m
+        assert positions_m is not None
+        drawn = torch.tensor([network.transmitter, network.receiver])
+        torch.testing.assert_close(drawn, positions_m, atol=0.006, rtol=0.0)
+        for name, policy in network.policies.items():
+            outcome = result.outcomes[name][index]
+            assert policy.rate == pytest.approx(outcome.rate.tolist(), abs=1e-6)
+            assert policy.power_w == pytest.approx(outcome.power_w.tolist(), rel=1e-5)
+            if outcome.dual is None:
+                assert (policy.slack, policy.multiplier) == (None, None)
+            else:
+                dual = outcome.dual
+                assert policy.slack == pytest.approx(dual.slack.tolist(), rel=1e-5)
+                assert policy.multiplier == pytest.approx(dual.multiplier.tolist(), rel=1e-5)
+                assert policy.minimum_rate == dual.minimum_rate
+
+
+def test_links_without_positions(scenarios: list[Scenario]) -> None:
+    links = network_links(scenarios[0].large_scale_gain, None)
+    assert (links["transmitter_m"], links["receiver_m"]) == (None, None)
+    assert json.loads(json.dumps(links))["direct_gain"] == links["direct_gain"]
+
+
+def test_strongest_interferers_of_dense_gains_and_of_lists() -> None:
+    gain = torch.rand(12, 12, generator=torch.Generator().manual_seed(0))
+    gain[3, 5] = gain[7, 5] = 0.0
+    expected = [
+        sorted(
+            ((i, float(gain[i, k])) for i in range(12) if i != k and gain[i, k] > 0),
+            key=lambda pair: -pair[1],
+        )[:3]
+        for k in range(12)
+    ]
+    for found in (
+        strongest_interferers(gain, 3),
+        strongest_interferers(on_neighbours_if_large(gain, 6), 3),
+    ):
+        assert [[link for link, _ in pairs] for pairs in found] == [
+            [link for link, _ in pairs] for pairs in expected
+        ]
+        for pairs, wanted in zip(found, expected, strict=True):
+            values = [value for _, value in pairs]
+            assert values == pytest.approx([value for _, value in wanted], rel=1e-5)
+
+
+def test_one_link_has_no_interferers() -> None:
+    assert strongest_interferers(torch.ones(1, 1), 3) == [[]]
