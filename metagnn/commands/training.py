@@ -42,11 +42,10 @@ class _SaveConfig(SaveConfigCallback):
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().setup(trainer, pl_module, trainer.state.stage or "")
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the versions beside the configuration."""
-        if trainer.log_dir is not None:
-            write_json(Path(trainer.log_dir) / "versions.json", versions())
+        # All processes must ask for the folder, of which the first tells the others.
+        folder = trainer.log_dir
+        if folder is not None and trainer.is_global_zero:
+            write_json(Path(folder) / "versions.json", versions())
 
     on_train_start = on_validation_start = on_test_start = on_predict_start = _save
 
