@@ -24,13 +24,14 @@ from IPython.display import Image
 
 from metagnn.adaptation import adapt, learned_rollout
 from metagnn.commands.options import table
-from metagnn.comparison import Comparison, Scenario, compare
+from metagnn.comparison import Scenario, compare
 from metagnn.graphs.channel import ChannelFamily
 from metagnn.graphs.dataset import draw_network
 from metagnn.graphs.rates import rate
 from metagnn.meta_parameters import load_meta_parameters
 from metagnn.plots import STYLES, figure_of, png_of, rates_per_link, trade_off
 from metagnn.plots_networks import interference_graph, link_map, network_maps
+from metagnn.tasks.power_control.metrics import summarize
 from metagnn.tasks.power_control.wmmse import wmmse
 
 # %% [markdown]
@@ -156,7 +157,7 @@ Image(png_of(figure))
 # %%
 all_rates = {"metagnn": [scored[20]], **compared.rates}
 figure, axes = figure_of(10.0, 3.8, 2)
-trade_off(axes[0], Comparison(all_rates, None).metrics())
+trade_off(axes[0], {name: summarize(values, None) for name, values in all_rates.items()})
 rates_per_link(axes[1], all_rates)
 Image(png_of(figure))
 

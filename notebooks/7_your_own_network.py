@@ -31,7 +31,7 @@ from IPython.display import Image
 
 from metagnn.adaptation import adapt, learned_rollout
 from metagnn.commands.options import table
-from metagnn.comparison import Comparison, Scenario, compare
+from metagnn.comparison import Scenario, compare
 from metagnn.files import write_json, write_npz
 from metagnn.graphs.convert import from_networkx, to_networkx
 from metagnn.graphs.deployment import LinkBudget, load_links
@@ -40,6 +40,7 @@ from metagnn.graphs.samples import load_samples
 from metagnn.meta_parameters import load_meta_parameters
 from metagnn.plots import figure_of, png_of, rates_per_link, trade_off
 from metagnn.plots_networks import network_maps
+from metagnn.tasks.power_control.metrics import summarize
 
 # A folder of our own, which goes when the notebook ends.
 folder = tempfile.TemporaryDirectory()
@@ -80,7 +81,7 @@ power_w = run.power_w.squeeze(1).clamp(0.0, power_max_w)
 scenario = Scenario(place.large_scale_gain, past, later)
 baselines = compare([scenario], ("metagnn_unadapted", "itlinq", "wmmse", "full_power"), meta, 0)
 rates = {"metagnn": [run.rate.mean((0, 1))], **baselines.rates}
-metrics = Comparison(rates, None).metrics()
+metrics = {name: summarize(values, None) for name, values in rates.items()}
 print(table(metrics))
 
 # %%
