@@ -22,6 +22,7 @@ from metagnn.tasks.spectrum_allocation.queues import Queues
 from metagnn.tasks.spectrum_allocation.scenario import Radio, ScenarioFamily, Scenarios
 from metagnn.tasks.spectrum_allocation.search import differential_backlog_bit
 from metagnn.tasks.spectrum_allocation.transmission import (
+    Past,
     Scheduler,
     State,
     Transmission,
@@ -48,19 +49,6 @@ class Action:
     """
 
     level: Tensor
-
-
-@dataclass(frozen=True)
-class Past:
-    """What `State` keeps of the slots before."""
-
-    reported_w: Tensor
-    level: Tensor
-    sent: Tensor
-    served: Tensor
-    success: Tensor
-    moved_bit: Tensor
-    average_bit: Tensor
 
 
 @dataclass(frozen=True)

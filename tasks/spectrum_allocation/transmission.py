@@ -11,7 +11,32 @@ from metagnn.tasks.spectrum_allocation.scenario import Radio
 
 
 @dataclass(frozen=True)
-class State:
+class Past:
+    """What is known of the slots before.
+
+    Attributes:
+        reported_w: What receivers reported of the slot before: all that they heard but their own
+            agent, on bands on which it sent to them; else 0 ``[B, L, N]`` [W].
+        level: Levels of the agents in the slot before ``[B, M, 2, N]``.
+        sent: Where links were sent on in the slot before ``[B, L, N]``.
+        served: Where that was received at or above the floor ``[B, L, N]``.
+        success: Average of that over slots in which links were sent on, 1 at first and, slowly,
+            again where they are not ``[B, L, N]``.
+        moved_bit: What links carried in the slot before ``[B, L]`` [bit].
+        average_bit: Moving average of that ``[B, L]`` [bit/slot].
+    """
+
+    reported_w: Tensor
+    level: Tensor
+    sent: Tensor
+    served: Tensor
+    success: Tensor
+    moved_bit: Tensor
+    average_bit: Tensor
+
+
+@dataclass(frozen=True)
+class State(Past):
     """What a slot begins with; an agent is a node in one role: ``2 * node + role``.
 
     Attributes:
@@ -25,15 +50,6 @@ class State:
         load_bit: Mean load of each user ``[B, U]`` [bit/slot].
         incumbent_w: What receivers hear of incumbents in this slot ``[B, L, N]`` [W], which
             nobody is told.
-        reported_w: What receivers reported of the slot before: all that they heard but their own
-            agent, on bands on which it sent to them; else 0 ``[B, L, N]`` [W].
-        level: Levels of the agents in the slot before ``[B, M, 2, N]``.
-        sent: Where links were sent on in the slot before ``[B, L, N]``.
-        served: Where that was received at or above the floor ``[B, L, N]``.
-        success: Average of that over slots in which links were sent on, 1 at first and, slowly,
-            again where they are not ``[B, L, N]``.
-        moved_bit: What links carried in the slot before ``[B, L]`` [bit].
-        average_bit: Moving average of that ``[B, L]`` [bit/slot].
         slot: Number of the slot in its episode.
     """
 
@@ -46,13 +62,6 @@ class State:
     alive: Tensor
     load_bit: Tensor
     incumbent_w: Tensor
-    reported_w: Tensor
-    level: Tensor
-    sent: Tensor
-    served: Tensor
-    success: Tensor
-    moved_bit: Tensor
-    average_bit: Tensor
     slot: int
 
     @cached_property
