@@ -9,7 +9,8 @@ from metagnn.models.spectrum import GraphPolicy, PolicyShape
 from metagnn.models.spectrum_flat import FlatPolicy
 from metagnn.tasks.spectrum_allocation.environment import NUM_FEATURES, SpectrumAllocation
 from metagnn.tasks.spectrum_allocation.observation import Edges
-from metagnn.tasks.spectrum_allocation.scenario import Radio, ScenarioFamily
+from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metagnn.tasks.spectrum_allocation.environment import Action
 from metagnn.tasks.spectrum_allocation.exhaustive import exhaustive_level
-from metagnn.tasks.spectrum_allocation.scenario import Radio
+from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.search import (
     by_band,
     coordinate_search,

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from metagnn.tasks.spectrum_allocation.scenario import Radio, Scenarios
+from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.scenario import Scenarios
 
 # Path gains follow the positions every so many slots.
 SLOTS_PER_MOVE = 10

@@ -19,7 +19,8 @@ from metagnn.tasks.spectrum_allocation.observation import (
     features,
 )
 from metagnn.tasks.spectrum_allocation.queues import Queues
-from metagnn.tasks.spectrum_allocation.scenario import Radio, ScenarioFamily, Scenarios
+from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily, Scenarios
 from metagnn.tasks.spectrum_allocation.search import differential_backlog_bit
 from metagnn.tasks.spectrum_allocation.transmission import (
     Past,

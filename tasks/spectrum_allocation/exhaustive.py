@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.checks import require
-from metagnn.tasks.spectrum_allocation.scenario import Radio
+from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.search import (
     Contest,
     by_band,

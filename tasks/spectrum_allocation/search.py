@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metagnn.tasks.spectrum_allocation.scenario import Radio
+from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.iab import IabNetworks
-from metagnn.tasks.spectrum_allocation.scenario import Radio
+from metagnn.tasks.spectrum_allocation.radio import Radio
 
 
 @dataclass(frozen=True)

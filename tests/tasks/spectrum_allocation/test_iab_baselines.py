@@ -14,7 +14,8 @@ from metagnn.tasks.spectrum_allocation.baselines import BASELINES, _conflicts
 from metagnn.tasks.spectrum_allocation.environment import Action, Outcome, SpectrumAllocation
 from metagnn.tasks.spectrum_allocation.exhaustive import exhaustive_search
 from metagnn.tasks.spectrum_allocation.metrics import episode_metrics
-from metagnn.tasks.spectrum_allocation.scenario import Radio, ScenarioFamily
+from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 from metagnn.tasks.spectrum_allocation.search import (
     contest,
     coordinate_search,

@@ -17,7 +17,8 @@ from metagnn.tasks.spectrum_allocation.environment import (
     Outcome,
     SpectrumAllocation,
 )
-from metagnn.tasks.spectrum_allocation.scenario import Radio, ScenarioFamily
+from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 
 FAMILY = ScenarioFamily(num_users=5)
 

@@ -9,7 +9,8 @@ from test_iab_baselines import _worth_by_hand
 
 from metagnn.graphs.randomness import generator
 from metagnn.tasks.spectrum_allocation.environment import Action, SpectrumAllocation
-from metagnn.tasks.spectrum_allocation.scenario import Radio, ScenarioFamily
+from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 from metagnn.tasks.spectrum_allocation.transmission import Scheduler, transmit
 
 FAMILY = ScenarioFamily(num_users=5)

@@ -11,7 +11,8 @@ from metagnn.graphs.iab_deployment import new_york_mesh, new_york_trees
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.tr38901 import PROPAGATION, Site
 from metagnn.tasks.spectrum_allocation.channel import SLOTS_PER_MOVE, Channel
-from metagnn.tasks.spectrum_allocation.scenario import Radio, ScenarioFamily
+from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 from metagnn.tasks.spectrum_allocation.terrain import TERRAINS
 
 FAMILY = ScenarioFamily()

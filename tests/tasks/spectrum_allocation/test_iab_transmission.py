@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metagnn.graphs.iab import IabNetworks
 from metagnn.graphs.randomness import generator
-from metagnn.tasks.spectrum_allocation.scenario import Radio
+from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State, receive, transmit
 
 # One band, levels of 10 and 100 mW, noise of 1 nW, and 1000 bits per slot and bit/s/Hz.
