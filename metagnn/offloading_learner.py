@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from metagnn.agent_module import AgentModule, plain
 from metagnn.federated import Update, federated_round
 from metagnn.graphs.checks import check_count, require
-from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
 from metagnn.maddpg import (
     Agents,
@@ -25,20 +24,13 @@ from metagnn.maddpg import (
 )
 from metagnn.models.offloading import JointAction
 from metagnn.offloading_action import as_decision, joint_action
-from metagnn.offloading_agents import (
-    PARTS,
-    AgentShape,
-    OffloadingAgents,
-    interference_edges,
-    met_error,
-    worth,
-)
+from metagnn.offloading_agents import AgentShape, OffloadingAgents, met_error, worth
 from metagnn.offloading_place import Place
 from metagnn.offloading_score import score_offloading, trained_policy
+from metagnn.offloading_transitions import Seen, as_entry, as_transitions, entries, parts_of
 from metagnn.replay import Replay
 from metagnn.site_clusters import clusters_of_sites
-from metagnn.tasks.offloading.cost import NO_CHANNEL, Cost, Slot
-from metagnn.tasks.offloading.environment import NUM_FEATURES, NUM_PER_CHANNEL, Offloading, graph_of
+from metagnn.tasks.offloading.environment import Offloading
 
 Algorithm = Literal["maddpg", "federated", "independent"]
 ALGORITHMS: tuple[Algorithm, ...] = ("maddpg", "federated", "independent")
@@ -46,19 +38,6 @@ ALGORITHMS: tuple[Algorithm, ...] = ("maddpg", "federated", "independent")
 _FLOORS = (0.1, 1e-4, 1e-2)
 # Rewards of so many sites are logged one by one.
 _MOST_SITES = 12
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the learners keep of an observation.
-
-    Attributes:
-        graph: What the sites saw.
-        edges: Weights of the edges between cells, which central critics know.
-    """
-
-    graph: DenseGraph
-    edges: Tensor
 
 
 class OffloadingLearner(AgentModule):
@@ -121,30 +100,11 @@ class OffloadingLearner(AgentModule):
         central = algorithm == "maddpg"
         own = AgentShape(**{**asdict(shape), "shared": shape.shared and central})
         self.agents = OffloadingAgents(own, cells.cell, cells.num_cells, radio, central, seed)
-        if maddpg.discount > 0.0:
+        if self.looks_ahead:
             self.target = copy.deepcopy(self.agents).requires_grad_(False)
-        self.replay = Replay(
-            maddpg.capacity, self._entries(cells.num_users, cells.num_cells, radio.num_channels)
-        )
+        sizes = (cells.num_users, cells.num_cells, radio.num_channels)
+        self.replay = Replay(maddpg.capacity, entries(*sizes, self.looks_ahead))
         self.register_buffer("signalling_bytes", torch.zeros((), dtype=torch.float64))
-
-    def _entries(self, users: int, cells: int, channels: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of what the replay keeps."""
-        by_user = (users, NUM_FEATURES - NUM_PER_CHANNEL)
-        by_channel = (users, channels, NUM_PER_CHANNEL)
-        found: dict[str, tuple[int, ...]] = {
-            "per_channel": by_channel,
-            "per_user": by_user,
-            "gain": (users, cells),
-            "channel": (users,),
-            "ratio": (users,),
-            "level": (users,),
-            "share": (users,),
-            "parts": (users, len(PARTS)),
-        }
-        if self.maddpg.discount > 0.0:
-            found |= {"next_per_channel": by_channel, "next_per_user": by_user}
-        return found
 
     def facts(self) -> dict[str, Any]:
         """See `AgentModule`."""
@@ -157,6 +117,11 @@ class OffloadingLearner(AgentModule):
             "num_clusters": self.num_clusters,
             "seed": self.seed,
         }
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether values of what follows count."""
+        return self.maddpg.discount > 0.0
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam on the actors and on the critics."""
@@ -184,7 +149,9 @@ class OffloadingLearner(AgentModule):
             slot = environment.slot
             step = environment.step(as_decision(action, environment.radio))
             parts = parts_of(step.info.cost, slot)
-            self._remember(environment, observation, action, parts, step.observation)
+            after = step.observation if self.looks_ahead else None
+            gain = environment.large_scale_gain
+            self.replay.add(as_entry(gain, observation, action, parts, after))
             observation = step.observation
             self._count_signalling(environment)
             values = {
@@ -218,30 +185,6 @@ class OffloadingLearner(AgentModule):
         sites = of_users.new_zeros(len(of_users), self.agents.num_cells)
         return sites.index_add(1, self.agents.cell, of_users)
 
-    def _remember(
-        self,
-        environment: Offloading,
-        before: DenseGraph,
-        action: JointAction,
-        parts: Tensor,
-        after: DenseGraph,
-    ) -> None:
-        offloads = action.place.sum(-1) > 0.5
-        kept = {
-            "gain": environment.large_scale_gain,
-            "channel": torch.where(offloads, action.place.argmax(-1), NO_CHANNEL),
-            "ratio": action.ratio,
-            "level": (action.place * action.level).sum(-1),
-            "share": action.share,
-            "parts": parts,
-            "per_channel": before.node[..., :NUM_PER_CHANNEL],
-            "per_user": before.node[:, :, 0, NUM_PER_CHANNEL:],
-        }
-        if self.maddpg.discount > 0.0:
-            kept["next_per_channel"] = after.node[..., :NUM_PER_CHANNEL]
-            kept["next_per_user"] = after.node[:, :, 0, NUM_PER_CHANNEL:]
-        self.replay.add(kept)
-
     def _update(self, number: int, left: float) -> dict[str, Tensor]:
         """Updates of critics, actors and targets after a slot, and what is logged of them."""
         settings = self.maddpg
@@ -272,7 +215,7 @@ class OffloadingLearner(AgentModule):
         of_actors.zero_grad()
         self.manual_backward(-objective)
         of_actors.step()
-        if settings.discount > 0.0:
+        if self.looks_ahead:
             soft_update(self.target.parameters(), self.agents.parameters(), settings.soft_rate)
         return {"critic_error": error, "value": objective}
 
@@ -309,21 +252,9 @@ class OffloadingLearner(AgentModule):
 
     def _transitions(self, kept: dict[str, Tensor]) -> Transitions[Seen, JointAction]:
         """A batch as the replay kept it, its rewards as values per slot."""
-        cell, radio = self.agents.cell, self.place.environment(1).radio
-        edges = interference_edges(kept["gain"], cell, radio)
-        channels = torch.arange(radio.num_channels, device=self.device)
-        place = (kept["channel"].unsqueeze(-1) == channels).float()
-        level = kept["level"].unsqueeze(-1).expand_as(place)
-        action = JointAction(place, kept["ratio"], level, kept["share"])
-        reward = kept["parts"]
-        if self.maddpg.credit == "site":
-            reward = self._of_sites(reward)
-        after = None
-        if self.maddpg.discount > 0.0:
-            graph = graph_of(kept["next_per_channel"], kept["next_per_user"], cell)
-            after = Seen(graph, edges)
-        before = Seen(graph_of(kept["per_channel"], kept["per_user"], cell), edges)
-        return Transitions(before, action, (1.0 - self.maddpg.discount) * reward, after)
+        found = as_transitions(kept, self.agents.cell, self.place.environment(1).radio)
+        reward = found.reward if self.maddpg.credit == "user" else self._of_sites(found.reward)
+        return replace(found, reward=(1.0 - self.maddpg.discount) * reward)
 
     def _part(self, seen: Seen) -> Seen:
         """The transitions of the actors' update."""
@@ -381,10 +312,3 @@ class OffloadingLearner(AgentModule):
         self.log(f"{split}_met", float(found.met.mean()), prog_bar=True, batch_size=1)
         energy_mj = 1e3 * float(found.energy_j.mean())
         self.log(f"{split}_energy_mj", energy_mj, prog_bar=True, batch_size=1)
-
-
-def parts_of(cost: Cost, slot: Slot) -> Tensor:
-    """Parts of the users' rewards ``[B, I, P]`` (see `offloading_agents.PARTS`)."""
-    late_s = torch.where(cost.met, 0.0, cost.latency_s - slot.tasks.deadline_s)
-    columns = (cost.met.float(), late_s, cost.transmission_j, cost.local_j + cost.edge_j)
-    return torch.stack(columns, dim=-1)

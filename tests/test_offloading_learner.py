@@ -16,9 +16,10 @@ from metagnn.maddpg import MADDPGSettings
 from metagnn.offloading_action import joint_action
 from metagnn.offloading_agents import AgentShape, worth
 from metagnn.offloading_comparison import find_sites
-from metagnn.offloading_learner import OffloadingLearner, parts_of
+from metagnn.offloading_learner import OffloadingLearner
 from metagnn.offloading_place import Place
 from metagnn.offloading_score import trained_policy
+from metagnn.offloading_transitions import parts_of
 
 PLACE = Place(num_cells=3, users_per_cell=3, num_channels=4, revenue=0.3)
 SHAPE = AgentShape(hidden_channels=(8, 8), critic_channels=(16,), num_claims=2)
