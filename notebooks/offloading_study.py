@@ -8,8 +8,9 @@ as it is. ``... score --seeds 2 3 4`` scores what is finished, and adds it to th
 seed), ``offloading_curves.csv`` (what the runs logged), ``offloading_runs.csv`` (how long they
 took, of which sources). ``... table`` writes ``offloading.md`` from these. Test networks have seed
 3000 and are used for no choice. ``--variant own`` is MA-DRL whose sites have actors of their own,
-as those of F-DRL and IL-DRL have, so that they differ in the critic alone; ``--variant paper`` the
-paper's perceptrons, on one network.
+as those of F-DRL and IL-DRL have, so that they differ in the critic alone; ``--variant rare`` is
+F-DRL that averages every 40 episodes, not every 10; ``--variant paper`` the paper's perceptrons, on
+one network.
 """
 
 import argparse
@@ -85,6 +86,9 @@ VARIANTS = {
     "": Variant(),
     "_own": Variant(
         algorithms=("maddpg",), elsewhere=(), options=("--model.init_args.shape.shared=false",)
+    ),
+    "_rare": Variant(
+        algorithms=("federated",), elsewhere=(), options=("--model.init_args.average_every=40",)
     ),
     "_paper": Variant("offloading_paper", "fixed", elsewhere=()),
 }
@@ -163,7 +167,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--network", choices=list(PLACES), help="where MA-DRL is trained instead")
-    parser.add_argument("--variant", choices=("own", "paper"), help="see above")
+    parser.add_argument("--variant", choices=("own", "rare", "paper"), help="see above")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     suffix = "" if arguments.variant is None else f"_{arguments.variant}"

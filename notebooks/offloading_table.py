@@ -16,9 +16,18 @@ from metagnn.seed_statistics import certain, interquartile_mean, probability_of_
 RESULTS = Path(__file__).parent / "results"
 BYTES = "signalling_bytes"
 TRAINED_HERE = ", trained here"
-OWN_ACTORS = "maddpg, own actors"
+OWN_ACTORS, RARE = "maddpg, own actors", "federated, averaged every 40 episodes"
+# What stands beside the main study: suffix of the files, algorithm, name in the table.
+BESIDE = (("_own", "maddpg", OWN_ACTORS), ("_rare", "federated", RARE))
 # Of own actors: what sharing the actor gives, and what the central critic alone gives.
-PAIRS = (*CLAIMED, ("maddpg", OWN_ACTORS), (OWN_ACTORS, "independent"), (OWN_ACTORS, "federated"))
+PAIRS = (
+    *CLAIMED,
+    ("maddpg", OWN_ACTORS),
+    (OWN_ACTORS, "independent"),
+    (OWN_ACTORS, "federated"),
+    (RARE, "independent"),
+    ("federated", RARE),
+)
 # A run has not collapsed if over the last tenth of its episodes neither is further below its best
 # tenth before: share of deadlines met, and reward per user [J], of which a missed deadline may
 # cost four.
@@ -91,7 +100,7 @@ def ratios(rows: list[Row]) -> list[str]:
     """What the paper says of its algorithms, as ratios by seed."""
     found = []
     energy, met, sent = (
-        {policy: column(rows, policy, name) for policy in ("maddpg", "federated")}
+        {policy: column(rows, policy, name) for policy in ("maddpg", "federated", RARE)}
         for name in ("energy_j", "met", BYTES)
     )
     (whole,) = column(rows, "full offloading", "energy_j").values()
@@ -99,16 +108,17 @@ def ratios(rows: list[Row]) -> list[str]:
         values = [value / whole for value in energy[policy].values()]
         if values:
             found.append(f"- Energy of {policy} over that of full offloading: {middle(values)}")
-    shared = sorted(met["maddpg"].keys() & met["federated"].keys())
     titles = {
-        "Deadlines met by federated over those of maddpg (paper: about 0.85)": met,
-        "Energy of federated over that of maddpg (paper: slightly more than 1)": energy,
-        "Bytes of signalling per episode and network of federated over those of maddpg": sent,
+        "Deadlines met by {} over those of maddpg (paper: about 0.85)": met,
+        "Energy of {} over that of maddpg (paper: slightly more than 1)": energy,
+        "Bytes of signalling per episode and network of {} over those of maddpg": sent,
     }
-    for title, of in titles.items():
-        values = [of["federated"][seed] / of["maddpg"][seed] for seed in shared]
-        if values:
-            found.append(f"- {title}: {middle(values)}")
+    for policy in ("federated", RARE):
+        shared = sorted(met["maddpg"].keys() & met[policy].keys())
+        for title, of in titles.items():
+            values = [of[policy][seed] / of["maddpg"][seed] for seed in shared]
+            if values:
+                found.append(f"- {title.format(policy)}: {middle(values)}")
     return found
 
 
@@ -147,6 +157,10 @@ def collapses(curves: list[Row]) -> list[str]:
     return lines
 
 
+def _file(rest: str) -> Path:
+    return RESULTS / f"offloading{rest}.csv"
+
+
 def lines_of(suffix: str, home: str, elsewhere: Sequence[str]) -> list[str]:
     """Lines of the study of a variant.
 
@@ -155,17 +169,17 @@ def lines_of(suffix: str, home: str, elsewhere: Sequence[str]) -> list[str]:
         home: Network on which all algorithms learned.
         elsewhere: Networks on which they were scored too.
     """
-    stem = f"offloading{suffix}"
-    runs = read(RESULTS / f"{stem}_runs.csv")
-    with_own = read(RESULTS / "offloading_own_runs.csv") if suffix == "" else []
-    sources = {row["sources"] for row in (*runs, *with_own)}
+    runs = read(_file(f"{suffix}_runs"))
+    beside = BESIDE if suffix == "" else ()
+    all_runs = [*runs, *(r for name, *_ in beside for r in read(_file(f"{name}_runs")))]
+    sources = {row["sources"] for row in all_runs}
     require(len(sources) == 1, "runs", "be there, and of the same sources", sorted(sources))
     lines = [f"# Offloading (paper D){suffix.replace('_', ', ')}"]
     for network in (home, *elsewhere):
-        rows = with_ratios(read(RESULTS / f"{stem}_{network}.csv"))
-        if network == home and suffix == "":
-            own = with_ratios(read(RESULTS / f"offloading_own_{home}.csv"))
-            rows += [{**row, "policy": OWN_ACTORS} for row in own if row["policy"] == "maddpg"]
+        rows = with_ratios(read(_file(f"{suffix}_{network}")))
+        for name, algorithm, title in beside if network == home else ():
+            found = with_ratios(read(_file(f"{name}_{home}")))
+            rows += [{**row, "policy": title} for row in found if row["policy"] == algorithm]
         if not rows:
             continue
         lines += [f"\n**{network}**{'' if network == home else f', trained on {home}'}\n"]
@@ -181,5 +195,5 @@ def lines_of(suffix: str, home: str, elsewhere: Sequence[str]) -> list[str]:
         "processors; all else is scored on 100 random networks. Signalling: what the sites of one",
         "network send in training.",
     ]
-    lines += collapses(read(RESULTS / f"{stem}_curves.csv"))
+    lines += collapses(read(_file(f"{suffix}_curves")))
     return [*lines, f"\nMinutes of one core for all trainings of a seed: {minutes_of_seeds(runs)}."]
