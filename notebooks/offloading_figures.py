@@ -38,7 +38,7 @@ ENERGIES = {
 }
 
 
-def convergence(curves: list[Row], scores: list[Row], home: str, suffix: str) -> None:
+def convergence(curves: list[Row], scores: list[Row], home: str) -> Figure:
     """Figure 4: reward of the whole system, with exploration, and what needs no training."""
     figure, (axis,) = figure_of(5.5, 3.6, 1)
     for algorithm in ALGORITHMS:
@@ -54,10 +54,10 @@ def convergence(curves: list[Row], scores: list[Row], home: str, suffix: str) ->
     axis.set_xlabel("episode")
     axis.set_ylabel("system reward per slot [J]")
     axis.legend(fontsize=8, frameon=False)
-    save(figure, suffix, 4)
+    return figure
 
 
-def rewards_of_sites(curves: list[Row], home: str, suffix: str) -> None:
+def rewards_of_sites(curves: list[Row], home: str) -> Figure:
     """Figure 5: local reward of each site."""
     figure, axes = figure_of(11.0, 3.6, len(ALGORITHMS))
     for axis, algorithm in zip(axes, ALGORITHMS, strict=True):
@@ -71,10 +71,10 @@ def rewards_of_sites(curves: list[Row], home: str, suffix: str) -> None:
         axis.set_ylim(low, high)
     axes[0].set_ylabel("local reward per slot [J]")
     axes[-1].legend(fontsize=8, frameon=False, ncols=2)
-    save(figure, suffix, 5)
+    return figure
 
 
-def energies(scores: list[Row], suffix: str) -> None:
+def energies(scores: list[Row]) -> Figure:
     """Figure 6: energy per task, and its parts."""
     figure, (axis,) = figure_of(6.5, 3.6, 1)
     width = 0.8 / len(ENERGIES)
@@ -91,10 +91,10 @@ def energies(scores: list[Row], suffix: str) -> None:
     above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(ENERGIES)}
     axis.legend(fontsize=8, frameon=False, **above)
     of_policies(axis)
-    save(figure, suffix, 6)
+    return figure
 
 
-def guarantees(scores: list[Row], suffix: str) -> None:
+def guarantees(scores: list[Row]) -> Figure:
     """Figure 7: share of deadlines that are met."""
     figure, (axis,) = figure_of(5.5, 3.6, 1)
     found = [
@@ -109,7 +109,7 @@ def guarantees(scores: list[Row], suffix: str) -> None:
     axis.set_ylim(0.0, 108.0)
     axis.set_ylabel("latency guaranteed [%]")
     of_policies(axis)
-    save(figure, suffix, 7)
+    return figure
 
 
 def of_seeds(values: Sequence[float]) -> Estimate:
@@ -141,11 +141,17 @@ def of_policies(axis: Axes) -> None:
     axis.set_axisbelow(True)
 
 
-def save(figure: Figure, suffix: str, number: int) -> None:
-    """Write a figure of the paper's number."""
-    path = RESULTS / f"offloading{suffix}_{number}.png"
-    save_figure(figure, path)
-    print(path)
+def figures_of(suffix: str = "") -> dict[int, Figure]:
+    """All figures of a variant, by the paper's numbers."""
+    home = "6x10" if suffix == "" else "fixed"
+    curves = read(RESULTS / f"offloading{suffix}_curves.csv")
+    scores = read(RESULTS / f"offloading{suffix}_{home}.csv")
+    return {
+        4: convergence(curves, scores, home),
+        5: rewards_of_sites(curves, home),
+        6: energies(scores),
+        7: guarantees(scores),
+    }
 
 
 def main() -> None:
@@ -153,13 +159,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variant", choices=("paper",), help="the paper's perceptrons")
     arguments = parser.parse_args()
-    suffix, home = ("", "6x10") if arguments.variant is None else ("_paper", "fixed")
-    curves = read(RESULTS / f"offloading{suffix}_curves.csv")
-    scores = read(RESULTS / f"offloading{suffix}_{home}.csv")
-    convergence(curves, scores, home, suffix)
-    rewards_of_sites(curves, home, suffix)
-    energies(scores, suffix)
-    guarantees(scores, suffix)
+    suffix = "" if arguments.variant is None else f"_{arguments.variant}"
+    for number, figure in figures_of(suffix).items():
+        path = RESULTS / f"offloading{suffix}_{number}.png"
+        save_figure(figure, path)
+        print(path)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def compare(
     cells = place.cells()
     size = f"{cells.num_cells} cells, {cells.num_users} users, {place.num_channels} channels"
     print(f"{place.network}: {size}; {wanted} networks of {num_steps} slots; energies per task")
-    print(_table(metrics))
+    print(metrics_table(metrics))
     for (first, second), chance in better.items():
         print(f"P({first} > {second}) in deadlines met: {interval_cell(chance, 2)}")
     if left_out:
@@ -121,7 +121,8 @@ def _place(model: Mapping[str, Any], network: str | None) -> "Place":
     return replace(place, network="random", num_cells=num_cells, users_per_cell=users)
 
 
-def _table(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> str:
+def metrics_table(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> str:
+    """Metrics of `offloading_metrics` with their intervals, most deadlines met first."""
     order = sorted(metrics, key=lambda name: -metrics[name]["met"].value)
     rows = [["policy", *(title for title, _, _ in COLUMNS.values())]]
     for name in order:
