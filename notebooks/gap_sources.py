@@ -1,0 +1,186 @@
+"""Where the duality gap comes from: policies learned from scratch that differ in one thing.
+
+Run ``python notebooks/gap_sources.py measure``; a variant on a network is a row of
+``notebooks/results/gap_sources.csv``, and a run goes on where the last one stopped. ``... table``
+writes ``gap_sources.md``. Each policy learns on one network alone, so what is left between it and
+the optimum is not owed to meta-learning: too small networks (width, depth), too few samples, the
+heads for slacks and multipliers, or the problem itself (minimum rates, alpha, number of links).
+Networks are validation networks of seed 0; gaps are on samples that nobody learned from.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from study_runs import Row, read
+from torch import Tensor
+
+from metagnn.adaptation import Adaptation, adapt
+from metagnn.adaptation_task import Problem
+from metagnn.commands.options import interval_cell
+from metagnn.duality import adapted_interval
+from metagnn.files import write_atomically, write_csv
+from metagnn.graphs.channel import ChannelFamily
+from metagnn.graphs.dataset import draw_network
+from metagnn.meta_parameters import MetaParameters, load_meta_parameters
+from metagnn.models.primal_dual import NetworkShape, PrimalDualNetworks
+from metagnn.tasks.power_control.metrics import network_average
+from metagnn.update_rule import UpdateRule
+
+RESULTS = Path(__file__).parent / "results"
+PATH = RESULTS / "gap_sources.csv"
+HEADER = ["source", "variant", "network", "primal", "best_known", "dual", "sum_rate"]
+# What was best for learning from scratch (`power_control_study.SCRATCH_RATE`).
+RATE = 3e-3
+NUM_SCORED = 64
+TOLERANCE, MAX_BOXES = 1e-3, 4000
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs from four links, 2048 samples and the shipped networks and problem."""
+
+    shape: dict[str, Any]
+    problem: dict[str, float]
+    num_links: int = 4
+    num_samples: int = 2048
+
+
+def _shape(**values: int) -> Variant:
+    return Variant(values, {})
+
+
+def _problem(**values: float) -> Variant:
+    return Variant({}, values)
+
+
+SOURCES: dict[str, dict[str, Variant]] = {
+    "width of the hidden layers": {
+        str(width): _shape(hidden_channels=width, config_hidden_channels=width)
+        for width in (4, 16, 64, 128)
+    },
+    "hidden layers of the power network": {
+        str(depth): _shape(num_layers=depth) for depth in (1, 2, 4, 6)
+    },
+    "networks": {
+        "power, mu": _shape(num_networks=2),
+        "and slack": _shape(num_networks=3),
+        "and rate, lambda": _shape(num_networks=5),
+    },
+    "samples": {
+        str(number): Variant({}, {}, num_samples=number) for number in (64, 256, 1024, 2048)
+    },
+    "f_min threshold [bit/s/Hz]": {
+        f"{threshold:g}": _problem(minimum_rate_threshold=threshold)
+        for threshold in (1.0, 3.0, 5.0, 8.0)
+    },
+    "alpha": {f"{alpha:g}": _problem(alpha=alpha) for alpha in (0.1, 0.7, 2.0, 4.0)},
+    "links": {str(links): Variant({}, {}, num_links=links) for links in (2, 3, 4, 6)},
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a policy learns with, of which equal ones are measured once."""
+
+    shape: NetworkShape
+    problem: Problem
+    num_links: int
+    num_samples: int
+
+
+def setting(shipped: MetaParameters, variant: Variant) -> Setting:
+    """The shipped networks and problem with what differs."""
+    return Setting(
+        replace(shipped.networks.shape, **variant.shape),
+        replace(shipped.problem, **variant.problem),
+        variant.num_links,
+        variant.num_samples,
+    )
+
+
+def measure(shipped: MetaParameters, num_networks: int, epochs: int) -> None:
+    """Append the rows that the file does not have yet, network by network."""
+    found = read(PATH)
+    rows: list[Sequence[object]] = [[row[name] for name in HEADER] for row in found]
+    done = {(row["source"], row["variant"], int(row["network"])) for row in found}
+    for network in range(num_networks):
+        known: dict[Setting, tuple[str, ...]] = {}
+        for source, variants in SOURCES.items():
+            for name, variant in variants.items():
+                if (source, name, network) in done:
+                    continue
+                one = setting(shipped, variant)
+                if one not in known:
+                    known[one] = values(one, shipped.adaptation, network, epochs)
+                rows.append((source, name, network, *known[one]))
+                write_csv(PATH, HEADER, rows)
+                print(rows[-1], flush=True)
+
+
+def values(one: Setting, adaptation: Adaptation, network: int, epochs: int) -> tuple[str, ...]:
+    """What a policy learned from scratch reaches on samples ahead, and what bounds it there."""
+    drawn = draw_network(ChannelFamily(), one.num_links, 0, "validation", network)
+    past, gain = drawn.gain[-one.num_samples :], drawn.test_gain[:NUM_SCORED]
+    assert isinstance(gain, Tensor)
+    with torch.random.fork_rng():
+        torch.manual_seed(network)
+        networks = PrimalDualNetworks(one.shape)
+    rates = {name: RATE * (0.1 if name in ("mu", "lam") else 1.0) for name in one.shape.names}
+    learning = replace(adaptation, rule=UpdateRule(rates, "adam"), num_epochs=epochs)
+    large_scale = drawn.configuration.large_scale_gain
+    adapted = adapt(networks, large_scale, past, one.problem, learning)
+    found = adapted_interval(adapted, past, gain, one.problem, TOLERANCE, MAX_BOXES)
+    numbers = (found.primal, found.best_known, found.dual, float(found.rate.sum()))
+    return tuple(f"{number:.6f}" for number in numbers)
+
+
+def table() -> list[str]:
+    """Mean gaps of each variant, with intervals over networks."""
+    rows = read(PATH)
+    lines = [
+        "# Where the gap comes from",
+        "",
+        "Policies learned from scratch on one network each, and one thing that differs from the",
+        "rest (`python notebooks/gap_sources.py measure`, `table`): D - P over the policy's sum",
+        f"rate [%] on {NUM_SCORED} samples ahead, and D - B, which is owed to the bound at most.",
+        "Means over validation networks with 95 % bootstrap intervals.",
+        "",
+        "| | | networks | (D - P) / sum rate [%] | (D - B) / sum rate [%] |",
+        "|---|---|---|---|---|",
+    ]
+    for source, variants in SOURCES.items():
+        for name in variants:
+            mine = [row for row in rows if (row["source"], row["variant"]) == (source, name)]
+            if mine:
+                cells = [_mean(mine, lower) for lower in ("primal", "best_known")]
+                lines.append(f"| {source} | {name} | {len(mine)} | {' | '.join(cells)} |")
+    return lines
+
+
+def _mean(rows: list[Row], lower: str) -> str:
+    gaps = [(float(r["dual"]) - float(r[lower])) / float(r["sum_rate"]) for r in rows]
+    return interval_cell(network_average(torch.tensor(gaps)), 2, 100.0)
+
+
+def main() -> None:
+    """Measure, or write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", choices=("measure", "table"))
+    parser.add_argument("--networks", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=200, help="gradient steps of a training")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.step == "measure":
+        measure(load_meta_parameters("power_control"), arguments.networks, arguments.epochs)
+        return
+    text = "\n".join([*table(), ""])
+    write_atomically(PATH.with_suffix(".md"), text.encode(), name="results")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
