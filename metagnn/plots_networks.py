@@ -72,7 +72,7 @@ def link_map(
     colours: Sequence[Any] = ["0.35"] * num_links
     scale = None
     if value is not None:
-        scale = _scale(0.0, max(value) if highest_rate is None else highest_rate)
+        scale = colour_scale(0.0, max(value) if highest_rate is None else highest_rate)
         colours = scale.to_rgba(np.array(value)).tolist()
 
     unit, per_unit = _unit(torch.cat([transmitter_m, receiver_m]))
@@ -191,7 +191,7 @@ def interference_graph(
         if source != target and level >= floor_db
     ]
     highest = max(level for row in rows for level in row)
-    scale = _scale(floor_db, highest, strong_is_dark=True)
+    scale = colour_scale(floor_db, highest, strong_is_dark=True)
     span = max(highest - floor_db, 1e-9)
     unit, per_unit = _unit(position_m)
     nodes = (position_m / per_unit).tolist()
@@ -254,7 +254,7 @@ def _label_behind(
     )
 
 
-def _scale(low: float, high: float, strong_is_dark: bool = False) -> "ScalarMappable":
+def colour_scale(low: float, high: float, strong_is_dark: bool = False) -> "ScalarMappable":
     """Colours of a range of values, without viridis' bright end, which is faint on white."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable

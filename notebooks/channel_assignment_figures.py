@@ -5,7 +5,7 @@ to ``channel_assignment_8.png``. Lines are inter-quartile means over training se
 95 % bootstrap intervals.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -27,6 +27,7 @@ STYLES = {
     "meta": Style("base station's model", "#E69F00", "-.", "P"),
     "greedy": Style("greedy", "#999999", "--", "X"),
     "random": Style("random", "#999999", ":", "*"),
+    "selfish": Style("selfish", "#CC79A7", (0, (1, 1)), "v"),
     "optimum": Style("optimum", "#000000", "-", "*"),
 }
 SCHEMES = ("mfrl", "mrl", "frl", "marl")
@@ -38,14 +39,7 @@ def read(name: str) -> list[Row]:
     return read_csv(RESULTS / f"channel_assignment_{name}.csv")
 
 
-def save(figure: Figure, number: int) -> None:
-    """Write a figure of the paper's number."""
-    path = RESULTS / f"channel_assignment_{number}.png"
-    save_figure(figure, path)
-    print(path)
-
-
-def per_scenario(number: int, xlabel: str, ylabel: str, draw: Callable[[Axes, str], None]) -> None:
+def per_scenario(xlabel: str, ylabel: str, draw: Callable[[Axes, str], None]) -> Figure:
     """A figure with a panel for each scenario to which users adapted."""
     figure, axes = figure_of(11.0, 3.6, 3)
     for axis, (scenario, title) in zip(axes, SCENARIOS.items(), strict=True):
@@ -56,11 +50,12 @@ def per_scenario(number: int, xlabel: str, ylabel: str, draw: Callable[[Axes, st
     lines, labels = axes[0].get_legend_handles_labels()
     place = {"loc": "outside lower center", "ncols": len(labels)}
     figure.legend(lines, labels, fontsize=8, frameon=False, **place)
-    save(figure, number)
+    return figure
 
 
-def meta_training(curves: list[Row]) -> None:
+def meta_training() -> Figure:
     """Figure 3: reward of the tasks during meta-training."""
+    curves = read("curves")
     figure, (axis,) = figure_of(5.5, 3.6, 1)
     tasks = {"reward_2": "2 users", "reward_4": "4 users", "reward_8": "8 users", "reward": "mean"}
     for (column, label), scheme in zip(tasks.items(), (*SCHEMES[:3], "optimum"), strict=True):
@@ -69,18 +64,19 @@ def meta_training(curves: list[Row]) -> None:
     axis.set_xlabel("episode of meta-training")
     axis.set_ylabel("reward per user")
     axis.legend(fontsize=8, frameon=False)
-    save(figure, 3)
+    return figure
 
 
-def of_schemes(curves: list[Row], column: str) -> Callable[[Axes, str], None]:
-    """What the schemes logged of something, by episode."""
+def of_schemes(ylabel: str, column: str) -> Figure:
+    """Figures 4 and 7: what the schemes logged of something, by episode."""
+    curves = read("curves")
 
     def draw(axis: Axes, scenario: str) -> None:
         for scheme in SCHEMES:
             rows = logged(curves, f"{scenario}-{scheme}", column)
             over_seeds(axis, rows, "episode", "value", STYLES[scheme])
 
-    return draw
+    return per_scenario("episode of adaptation", ylabel, draw)
 
 
 def snapshots(axis: Axes, scenario: str) -> None:
@@ -92,8 +88,9 @@ def snapshots(axis: Axes, scenario: str) -> None:
     axis.set_ylim(bottom=0)
 
 
-def entropy(curves: list[Row]) -> None:
+def entropy() -> Figure:
     """Figure 6: entropy of the policies indoors."""
+    curves = read("curves")
     figure, (axis,) = figure_of(5.5, 3.6, 1)
     for scheme in ("mfrl", "frl"):
         rows = logged(curves, f"indoor-{scheme}", "entropy")
@@ -101,10 +98,15 @@ def entropy(curves: list[Row]) -> None:
     axis.set_xlabel("episode of adaptation, indoor")
     axis.set_ylabel("entropy of the policy [nat]")
     axis.legend(fontsize=8, frameon=False)
-    save(figure, 6)
+    return figure
 
 
-def by_users(axis: Axes, scenario: str) -> None:
+def by_users(
+    axis: Axes,
+    scenario: str,
+    column: str = "sum_ee_mbit_j",
+    policies: Sequence[str] = ("optimum", "greedy", "mfrl", "meta", "frl", "random"),
+) -> None:
     """Figure 8: test cells with any number of users, of which MFRL learned with six."""
     rows = [
         row
@@ -113,22 +115,29 @@ def by_users(axis: Axes, scenario: str) -> None:
         for row in ({**row, "users": number} for row in read(f"{number}_users"))
         if row["scenario"] == scenario
     ]
-    for policy in ("optimum", "greedy", "mfrl", "meta", "frl", "random"):
+    for policy in policies:
         found = [row for row in rows if row["policy"] == policy]
-        over_seeds(axis, found, "users", "sum_ee_mbit_j", STYLES[policy])
+        over_seeds(axis, found, "users", column, STYLES[policy])
+    axis.set_xticks(sorted({int(row["users"]) for row in rows}))
+
+
+FIGURES: dict[int, Callable[[], Figure]] = {
+    3: meta_training,
+    4: lambda: of_schemes("reward per user", "reward"),
+    5: lambda: per_scenario("test cell", EFFICIENCY, snapshots),
+    6: entropy,
+    # The paper's averages are 100 episodes apart, as are the validations.
+    7: lambda: of_schemes(EFFICIENCY, "validation_sum_efficiency_mbit_j_6"),
+    8: lambda: per_scenario("users", EFFICIENCY, by_users),
+}
 
 
 def main() -> None:
     """Draw all figures."""
-    curves = read("curves")
-    episode = "episode of adaptation"
-    meta_training(curves)
-    per_scenario(4, episode, "reward per user", of_schemes(curves, "reward"))
-    per_scenario(5, "test cell", EFFICIENCY, snapshots)
-    entropy(curves)
-    # The paper's averages are 100 episodes apart, as are the validations.
-    per_scenario(7, episode, EFFICIENCY, of_schemes(curves, "validation_sum_efficiency_mbit_j_6"))
-    per_scenario(8, "users", EFFICIENCY, by_users)
+    for number, draw in FIGURES.items():
+        path = RESULTS / f"channel_assignment_{number}.png"
+        save_figure(draw(), path)
+        print(path)
 
 
 if __name__ == "__main__":

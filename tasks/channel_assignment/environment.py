@@ -74,6 +74,10 @@ class ChannelAssignment:
         edges: ``none`` (every user sees itself only) or ``order`` (see `observe`).
         progress: The observation's fingerprint t, the share of training done, in [0, 1].
 
+    Attributes:
+        position_m: Where the users are, seen from the base station ``[B, I, 2]`` [m].
+        gain_to_noise: Their channel gains over noise powers ``[B, I, N]`` [1/W].
+
     Raises:
         ValueError: If an argument is out of range.
     """
@@ -134,7 +138,7 @@ class ChannelAssignment:
         self._generator = generator
         shape = (batch, self.num_users)
         area_m = self.scenario.area_m
-        self._position_m = area_m * (self._uniform(*shape, 2) - 0.5)
+        self.position_m = area_m * (self._uniform(*shape, 2) - 0.5)
         angle = 2.0 * math.pi * self._uniform(*shape)
         speed = self.scenario.speed_max_m_s * self._uniform(*shape, 1)
         self._velocity_m_s = speed * torch.stack([angle.cos(), angle.sin()], dim=-1)
@@ -185,7 +189,7 @@ class ChannelAssignment:
     def _large_scale_gain(self) -> Tensor:
         """Path loss, shadowing and antennas as power gains ``[B, I]`` [1]."""
         model, site = self.scenario.model, self.scenario.site
-        distance_m = self._position_m.norm(dim=-1)
+        distance_m = self.position_m.norm(dim=-1)
         loss_db = model.nlos_db(distance_m, site) + model.nlos_shadowing_db * self._shadowing
         if self.scenario.line_of_sight:
             seen = self._draw_of_sight < model.los_probability(distance_m)
@@ -195,11 +199,11 @@ class ChannelAssignment:
 
     def _move(self) -> None:
         moved_m = STEP_S * STEPS_PER_MOVE * self._velocity_m_s
-        position_m, border_m = self._position_m + moved_m, self.scenario.area_m / 2.0
+        position_m, border_m = self.position_m + moved_m, self.scenario.area_m / 2.0
         outside = position_m.abs() > border_m
         self._velocity_m_s = torch.where(outside, -self._velocity_m_s, self._velocity_m_s)
         mirrored = position_m.sign() * 2.0 * border_m - position_m
-        self._position_m = torch.where(outside, mirrored, position_m)
+        self.position_m = torch.where(outside, mirrored, position_m)
         kept = torch.exp(-moved_m.norm(dim=-1) / self.scenario.model.shadowing_distance_m)
         fresh = self._normal(*kept.shape)
         self._shadowing = kept * self._shadowing + (1.0 - kept.square()).sqrt() * fresh

@@ -145,7 +145,7 @@ def test_users_stay_on_the_square_and_keep_their_speed() -> None:
     bounced = environment._velocity_m_s
     for _ in range(50):
         environment._move()
-        assert float(environment._position_m.abs().max()) <= 12.5
+        assert float(environment.position_m.abs().max()) <= 12.5
     torch.testing.assert_close(environment._velocity_m_s.norm(dim=-1), speed)
     assert not torch.equal(environment._velocity_m_s, bounced)
 
@@ -167,7 +167,7 @@ def test_large_scale_gains_follow_path_loss_shadowing_and_antennas() -> None:
     environment = _environment(num_users=10)
     environment.reset(2000, generator(0))
     place = scenario("urban_micro")
-    loss_db = place.model.nlos_db(environment._position_m.norm(dim=-1), place.site)
+    loss_db = place.model.nlos_db(environment.position_m.norm(dim=-1), place.site)
     rest_db = 10 * environment._path_gain.log10() + loss_db - 11.0
     assert float(rest_db.mean()) == pytest.approx(0.0, abs=0.2)
     assert float(rest_db.std()) == pytest.approx(7.82, abs=0.15)
@@ -177,7 +177,7 @@ def test_lines_of_sight_come_with_their_probability() -> None:
     place = replace(scenario("urban_macro"), line_of_sight=True)
     environment = ChannelAssignment(place, 10)
     environment.reset(2000, generator(0))
-    distance_m = environment._position_m.norm(dim=-1)
+    distance_m = environment.position_m.norm(dim=-1)
     shadowing = environment._shadowing
     los_db = place.model.los_db(distance_m, place.site) + 4.0 * shadowing
     loss_db = 11.0 - 10 * environment._path_gain.log10()
