@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 STAMP := .venv/installed.stamp
 
-.PHONY: install test lint types notebooks demo clean
+.PHONY: install test lint types notebooks docs demo clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml
 	@echo "installing $(TORCH)"
 	@$(PIP) install "$(TORCH)"
 	@echo "installing metagnn and its dependencies"
-	@$(PIP) install --editable ".[test]"
+	@$(PIP) install --editable ".[test,docs]"
 	@echo "installing $(LEARN2LEARN)"
 	@$(PIP) install --no-deps -C--build-option=build_ext "$(LEARN2LEARN)"
 	@touch $@
@@ -45,10 +45,15 @@ notebooks: install
 	then OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q --nbmake notebooks/*.ipynb; \
 	else echo "notebooks: none"; fi
 
+docs: install
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+	@echo "docs: docs/_build/index.html"
+
 demo: install
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/metagnn demo --out demo
 
 clean:
-	@rm -rf .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv build dist demo docs/_build docs/api docs/results *.egg-info
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "clean"

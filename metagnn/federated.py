@@ -22,7 +22,7 @@ class Update:
     Attributes:
         client: Name of the client.
         model: Its named parameters, or None if there is none.
-        num_samples: Number of samples it learned from, |B_i| of Eq. 19.
+        num_samples: Number of samples it learned from, ``|B_i|`` of Eq. 19.
         success_rate: Share of its transmissions without a collision, eta_i of Eq. 20.
         fault: Why there is no model.
     """

@@ -404,4 +404,4 @@ shares(10, ("greedy", "meta", "mfrl", "frl", "random"))
 # `channel_assignment_figures.py`, its tables `results/channel_assignment.md`. The configurations
 # ending in `_paper` have the paper's own networks and rates. `metagnn.pettingzoo_adapter` gives the
 # same environment to PettingZoo, and `notebooks/federated` trains over a network with Flower. What
-# departs from the paper stands in the README, under *Channels for energy efficiency*.
+# departs from the paper stands in `docs/channel_assignment.md`.
