@@ -14,6 +14,8 @@ Departures from the paper, of which the first three are undone by an argument:
   each is moved by its own value, at what the others did.
 - Channels are chosen by a straight-through softmax, and numbers at their bounds keep the gradients
   that lead inwards; the paper does not say how its networks choose.
+- The actors' objective has the entropy of that softmax, so that scores stay of the order of the
+  channels' values and keep their gradients: ``entropy_weight``.
 """
 
 from collections.abc import Callable, Iterable
@@ -51,6 +53,8 @@ class MADDPGSettings:
         schedule: ``linear`` decay of the learning rates to zero after the last episode, or
             ``constant``.
         noise: Scale of the exploration's noise, at first and at the end.
+        entropy_weight: Weight of the entropy of a user's softmax over the channels in the actors'
+            objective [J/nat].
         credit: The critics learn the rewards of ``user`` by user, part by part, or of each ``site``
             (Eq. 15 and 24).
         target: ``next``, or ``as_printed`` (Eq. 16).
@@ -72,6 +76,7 @@ class MADDPGSettings:
     warm_up: int = 200
     schedule: Schedule = "linear"
     noise: tuple[float, float] = (0.25, 0.1)
+    entropy_weight: float = 0.1
     credit: Credit = "user"
     target: Target = "next"
 
@@ -86,6 +91,7 @@ class MADDPGSettings:
             check_positive(name, getattr(self, name))
         for value in self.noise:
             check_non_negative("noise", value)
+        check_non_negative("entropy_weight", self.entropy_weight)
         rule = f"be at most critic_batch = {self.critic_batch}"
         require(self.actor_batch <= self.critic_batch, "actor_batch", rule, self.actor_batch)
         check_count("capacity", self.capacity)
@@ -97,6 +103,12 @@ class MADDPGSettings:
         require(self.schedule in schedules, "schedule", f"be one of {schedules}", self.schedule)
         targets = ("next", "as_printed")
         require(self.target in targets, "target", f"be one of {targets}", self.target)
+
+
+def choice_entropy(score: Tensor) -> Tensor:
+    """Entropies of the softmax over the last axis of scores ``[..., K]`` [nat]."""
+    log_prob = score.log_softmax(-1)
+    return -(log_prob.exp() * log_prob).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -117,26 +129,22 @@ class Transitions(Generic[Observation, Action]):
 
 
 @dataclass(frozen=True)
-class Agents(Generic[Observation, Action]):
-    """Functions of the agents.
+class Targets(Generic[Observation, Action]):
+    """The delayed networks.
 
     Attributes:
-        actor: Actions for observations, through which gradients pass.
+        actor: Actions for observations.
         critic: Values of actions, of the rewards' shape.
-        target_actor: The delayed actor.
-        target_critic: The delayed critic.
     """
 
     actor: Callable[[Observation], Action]
     critic: Callable[[Observation, Action], Tensor]
-    target_actor: Callable[[Observation], Action]
-    target_critic: Callable[[Observation, Action], Tensor]
 
 
 @torch.no_grad()
 def target_value(
     batch: Transitions[Observation, Action],
-    agents: Agents[Observation, Action],
+    delayed: Targets[Observation, Action],
     discount: float,
     target: Target = "next",
 ) -> Tensor:
@@ -150,7 +158,7 @@ def target_value(
         return batch.reward
     after = batch.next_observation if target == "next" else batch.observation
     assert after is not None
-    return batch.reward + discount * agents.target_critic(after, agents.target_actor(after))
+    return batch.reward + discount * delayed.critic(after, delayed.actor(after))
 
 
 @torch.no_grad()

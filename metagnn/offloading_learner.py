@@ -14,15 +14,16 @@ from metagnn.federated import Update, federated_round
 from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.randomness import generator
 from metagnn.maddpg import (
-    Agents,
     MADDPGSettings,
+    Targets,
     Transitions,
+    choice_entropy,
     deviance,
     soft_update,
     squared_error,
     target_value,
 )
-from metagnn.models.offloading import JointAction
+from metagnn.models.offloading import JointAction, Wishes
 from metagnn.offloading_action import as_decision, joint_action
 from metagnn.offloading_agents import AgentShape, OffloadingAgents, met_error, worth
 from metagnn.offloading_place import Place
@@ -196,31 +197,31 @@ class OffloadingLearner(AgentModule):
             assert isinstance(optimizer, LightningOptimizer)
             for group in optimizer.param_groups:
                 group["lr"] = rate * (left if settings.schedule == "linear" else 1.0)
-        functions: Agents[Seen, JointAction] = Agents(
-            actor=lambda seen: self._act(self.agents, seen),
-            critic=lambda seen, action: self._value(self.agents, seen, action),
-            target_actor=lambda seen: self._act(self.target, seen),
-            target_critic=lambda seen, action: self._value(self.target, seen, action),
+        delayed: Targets[Seen, JointAction] = Targets(
+            actor=lambda seen: self._act(self.target.wishes(seen.graph)),
+            critic=lambda seen, action: self._value(self.target, seen, action),
         )
         for turn in range(settings.critic_updates):
             source = generator(self.seed, "replay", self.current_epoch, number, turn + 1)
             batch = self._transitions(self.replay.sample(settings.critic_batch, source))
-            target = target_value(batch, functions, settings.discount, settings.target)
-            error = self._error(functions.critic(batch.observation, batch.action), target)
+            target = target_value(batch, delayed, settings.discount, settings.target)
+            error = self._error(self._value(self.agents, batch.observation, batch.action), target)
             of_critics.zero_grad()
             self.manual_backward(error)
             of_critics.step()
         seen = self._part(batch.observation)
-        objective = self._worth(functions.critic(seen, functions.actor(seen)))
+        wishes = self.agents.wishes(seen.graph)
+        objective = self._worth(self._value(self.agents, seen, self._act(wishes)))
+        entropy = choice_entropy(wishes.score).mean()
         of_actors.zero_grad()
-        self.manual_backward(-objective)
+        self.manual_backward(-objective - settings.entropy_weight * entropy)
         of_actors.step()
         if self.looks_ahead:
             soft_update(self.target.parameters(), self.agents.parameters(), settings.soft_rate)
-        return {"critic_error": error, "value": objective}
+        return {"critic_error": error, "value": objective, "entropy": entropy}
 
-    def _act(self, agents: OffloadingAgents, seen: Seen) -> JointAction:
-        return joint_action(agents.wishes(seen.graph), agents.cell, agents.num_cells)
+    def _act(self, wishes: Wishes) -> JointAction:
+        return joint_action(wishes, self.agents.cell, self.agents.num_cells)
 
     def _value(self, agents: OffloadingAgents, seen: Seen, action: JointAction) -> Tensor:
         """Values per slot: parts of users ``[N, I, P]``, or of sites ``[N, M]``."""

@@ -1,6 +1,8 @@
 """Parts of MADDPG by hand, and a convex toy whose optimum is known."""
 
 import copy
+import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,8 +10,9 @@ from torch import Tensor, nn
 
 from metagnn.graphs.randomness import generator
 from metagnn.maddpg import (
-    Agents,
+    Targets,
     Transitions,
+    choice_entropy,
     deviance,
     soft_update,
     squared_error,
@@ -20,15 +23,10 @@ from metagnn.maddpg import (
 VALUES = torch.tensor([[10.0, 20.0], [30.0, 40.0]])
 
 
-def _agents() -> Agents[Tensor, Tensor]:
-    def fail(*_: Tensor) -> Tensor:
-        raise AssertionError("the primary networks have no part in the target")
-
-    return Agents(
-        actor=fail,
-        critic=fail,
-        target_actor=lambda state: torch.where(state == 0, 1.0, 2.0),
-        target_critic=lambda state, action: VALUES[state] * action.unsqueeze(-1),
+def _delayed() -> Targets[Tensor, Tensor]:
+    return Targets(
+        actor=lambda state: torch.where(state == 0, 1.0, 2.0),
+        critic=lambda state, action: VALUES[state] * action.unsqueeze(-1),
     )
 
 
@@ -40,30 +38,26 @@ def _batch() -> Transitions[Tensor, Tensor]:
 
 def test_targets_by_hand_on_two_states() -> None:
     # In state 1 the delayed actors do 2, so it is worth 60 and 80; state 0 is worth 10 and 20.
-    found = target_value(_batch(), _agents(), 0.5)
+    found = target_value(_batch(), _delayed(), 0.5)
     assert found.tolist() == [[1.0 + 30.0, 2.0 + 40.0], [3.0 + 5.0, 4.0 + 10.0]]
 
 
 def test_targets_as_printed_are_those_of_the_state_itself() -> None:
-    found = target_value(_batch(), _agents(), 0.5, "as_printed")
+    found = target_value(_batch(), _delayed(), 0.5, "as_printed")
     assert found.tolist() == [[1.0 + 5.0, 2.0 + 10.0], [3.0 + 30.0, 4.0 + 40.0]]
 
 
 def test_without_a_discount_nothing_that_follows_counts() -> None:
-    agents = _agents()
-    agents = Agents(agents.actor, agents.critic, agents.actor, agents.critic)
-    assert target_value(_batch(), agents, 0.0).tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert target_value(_batch(), _delayed(), 0.0).tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
 def test_targets_carry_no_gradient() -> None:
     weight = torch.ones((), requires_grad=True)
-    agents = Agents(
-        actor=lambda state: state,
-        critic=lambda state, action: state,
-        target_actor=lambda state: weight * state,
-        target_critic=lambda state, action: (weight * action).unsqueeze(-1).expand(-1, 2),
+    delayed = Targets(
+        actor=lambda state: weight * state,
+        critic=lambda state, action: (weight * action).unsqueeze(-1).expand(-1, 2),
     )
-    assert not target_value(_batch(), agents, 0.5).requires_grad
+    assert not target_value(_batch(), delayed, 0.5).requires_grad
 
 
 def test_soft_update_by_hand() -> None:
@@ -125,12 +119,12 @@ def test_a_convex_toy_is_solved_ten_times_of_ten(discount: float) -> None:
     source = generator(0, "toy")
     actor, critic = _Perceptrons(16, 1, source), _Perceptrons(32, 2, source)
     target = copy.deepcopy(nn.ModuleList([actor, critic])).requires_grad_(False)
-    agents: Agents[Tensor, Tensor] = Agents(
-        actor,
-        lambda state, action: critic(torch.cat([state, action], dim=-1)),
-        target[0],
-        lambda state, action: target[1](torch.cat([state, action], dim=-1)),
-    )
+
+    def value(of: nn.Module, state: Tensor, action: Tensor) -> Tensor:
+        found: Tensor = of(torch.cat([state, action], dim=-1))
+        return found
+
+    delayed: Targets[Tensor, Tensor] = Targets(target[0], partial(value, target[1]))
     of_actor = torch.optim.Adam(actor.parameters(), lr=3e-3)
     of_critic = torch.optim.Adam(critic.parameters(), lr=3e-3)
 
@@ -143,13 +137,13 @@ def test_a_convex_toy_is_solved_ten_times_of_ten(discount: float) -> None:
             action = actor(state) + 0.4 * torch.randn(10, 64, 1, generator=source)
         reward = -(action - 0.6 * state).square()
         batch = Transitions(state, action, (1.0 - discount) * reward, uniform())
-        wanted = target_value(batch, agents, discount)
+        wanted = target_value(batch, delayed, discount)
         # Sums, so that the ten learn as if each were alone.
         of_critic.zero_grad()
-        squared_error(agents.critic(state, action), wanted).mean((1, 2)).sum().backward()
+        squared_error(value(critic, state, action), wanted).mean((1, 2)).sum().backward()
         of_critic.step()
         of_actor.zero_grad()
-        (-agents.critic(state, agents.actor(state)).mean((1, 2)).sum()).backward()
+        (-value(critic, state, actor(state)).mean((1, 2)).sum()).backward()
         of_actor.step()
         soft_update(target[0].parameters(), actor.parameters(), 0.05)
         soft_update(target[1].parameters(), critic.parameters(), 0.05)
@@ -158,3 +152,10 @@ def test_a_convex_toy_is_solved_ten_times_of_ten(discount: float) -> None:
         worst = (actor(states) - 0.6 * states).abs().amax((1, 2))
     assert len(worst) == 10
     assert float(worst.max()) < 0.15, worst
+
+
+def test_the_entropy_of_a_choice_is_that_of_its_softmax() -> None:
+    score = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    wanted = torch.distributions.Categorical(logits=score).entropy()
+    torch.testing.assert_close(choice_entropy(score), wanted)
+    assert float(choice_entropy(torch.zeros(1, 16))) == pytest.approx(math.log(16))

@@ -343,6 +343,7 @@ def test_arguments_that_are_refused(changed: dict[str, Any], message: str) -> No
         ({"actor_batch": 65}, "`actor_batch` must be at most critic_batch = 64"),
         ({"warm_up": 3}, r"`warm_up` must lie in \[num_copies, capacity\] = \[8, 2000\], got 3"),
         ({"noise": (-0.1, 0.1)}, "`noise` must be finite and >= 0"),
+        ({"entropy_weight": -0.1}, "`entropy_weight` must be finite and >= 0"),
         ({"actor_rate": float("nan")}, "`actor_rate` must be"),
         ({"credit": "all"}, "`credit` must be 'user' or 'site'"),
         ({"schedule": "cosine"}, "`schedule` must be one of"),
@@ -353,6 +354,17 @@ def test_arguments_that_are_refused(changed: dict[str, Any], message: str) -> No
 def test_constants_that_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MADDPGSettings(**changed)
+
+
+def test_entropy_keeps_the_scores_of_the_channels_together(tmp_path: Path) -> None:
+    graph = PLACE.environment(1).reset(4, torch.Generator().manual_seed(1))
+    spread = []
+    for weight in (0.0, 100.0):
+        fast = replace(SETTINGS, actor_rate=3e-2, entropy_weight=weight)
+        learner = _fit(tmp_path, 6, maddpg=fast)
+        with torch.no_grad():
+            spread.append(float(learner.agents.wishes(graph).score.std(-1).mean()))
+    assert spread[1] < 0.2 * spread[0], spread
 
 
 def test_rewards_of_sites_are_those_of_their_users() -> None:
