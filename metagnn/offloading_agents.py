@@ -27,7 +27,6 @@ Kind = Literal["graph", "perceptron"]
 PARTS = ("met", "late_s", "transmission_j", "computing_j")
 # Orders of magnitude of the last three: what the critic says at first.
 _FIRST = (-3.0, -5.0, -3.0)
-_LOG_RANGE = (-14.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ class OffloadingAgents(nn.Module):
         shape, channels = self.shape, radio.num_channels
         if shape.kind == "graph":
             span_db = radio.power_max_dbm - radio.power_min_dbm
-            return OffloadingCritic(NUM_FEATURES, len(PARTS), shape.critic_channels, span_db)
+            return OffloadingCritic(NUM_FEATURES, _FIRST, shape.critic_channels, span_db)
         state = users * channels + channels + users * (NUM_FEATURES - TASK)
         action = users * (channels + 3)
         sites = self.num_cells if self.central else 1
@@ -172,15 +171,10 @@ class OffloadingAgents(nn.Module):
         """
         if self.central or self.shape.shared:
             seen = edges if self.central else torch.zeros_like(edges)
-            raw = self.critics[0](DenseGraph(graph.node, seen), action)
-        else:
-            raw = self._users(
-                torch.stack([self._own_parts(graph, action, m) for m in range(self.num_cells)], 1)
-            )
-        met, others = raw.tensor_split([1], dim=-1)
-        low, high = _LOG_RANGE
-        positive = (others + others.new_tensor(_FIRST)).clamp(low, high).exp()
-        return torch.cat([met.sigmoid(), positive], dim=-1)
+            found: Tensor = self.critics[0](DenseGraph(graph.node, seen), action)
+            return found
+        own = [self._own_parts(graph, action, number) for number in range(self.num_cells)]
+        return self._users(torch.stack(own, 1))
 
     def _own_parts(self, graph: DenseGraph, action: JointAction, number: int) -> Tensor:
         users = self.table[number]

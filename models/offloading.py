@@ -14,6 +14,8 @@ from metagnn.models.encoder import Encoder, linear
 
 # Shares below this are as good as none: their logarithm is bounded for the critic.
 LEAST_SHARE = 1e-6
+# Range of the logarithms of what a critic says.
+LOG_RANGE = (-14.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,14 @@ class OffloadingCritic(nn.Module):
 
     where the weight w of an edge is the mean gain times the largest power over the noise, and the
     level l a power within D dB. What a user would get on a channel follows by a perceptron from
-    its observation, its own action and what it hears there; its value is that of the channel it
-    is on, or of none. So a value is linear in the user's own choice of a channel. Without edges
-    the critic is a local one.
+    its observation, its own action and what it hears there: a probability, and positive numbers
+    of any order of magnitude. Its value is that of the channel it is on, or of none. So a value is
+    linear in the user's own choice of a channel. Without edges the critic is a local one.
 
     Args:
         in_channels: Node features F of the observation.
-        num_parts: Parts of the value that are estimated side by side.
+        first: Logarithms of the positive parts at first; with the probability, which comes first,
+            these are the parts P.
         hidden_channels: Widths of the perceptron.
         span_db: Range D of the powers [dB].
 
@@ -138,20 +141,19 @@ class OffloadingCritic(nn.Module):
     def __init__(
         self,
         in_channels: int,
-        num_parts: int,
+        first: tuple[float, ...],
         hidden_channels: tuple[int, ...] = (64, 64),
         span_db: float = 53.0,
     ) -> None:
         super().__init__()
         check_count("in_channels", in_channels)
-        check_count("num_parts", num_parts)
         require(len(hidden_channels) > 0, "hidden_channels", "hold a layer", ())
         for width in hidden_channels:
             check_count("hidden_channels", width)
-        self.span_db = span_db
+        self.first, self.span_db = first, span_db
         widths = [in_channels + 4, *hidden_channels]
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
-        self.value = nn.Linear(widths[-1], num_parts)
+        self.value = nn.Linear(widths[-1], 1 + len(first))
 
     def forward(self, graph: Graph, action: JointAction) -> Tensor:
         """Parts of the values ``[B, I, P]``.
@@ -181,6 +183,8 @@ class OffloadingCritic(nn.Module):
         x = rows.movedim(-3, 0)
         for number in range(len(self.layers)):
             x = functional.leaky_relu(linear(given, f"layers.{number}", x))
-        parts = linear(given, "value", x).movedim(0, -3)
+        met, others = linear(given, "value", x).movedim(0, -3).tensor_split([1], dim=-1)
+        positive = (others + others.new_tensor(self.first)).clamp(*LOG_RANGE).exp()
+        parts = torch.cat([met.sigmoid(), positive], dim=-1)
         found: Tensor = (place.unsqueeze(-1) * parts).sum(-2)
         return found

@@ -190,13 +190,8 @@ def test_cells_of_other_sizes_are_refused(kind: str, shared: bool, cell: Tensor)
 
 def test_parts_are_bounded_and_positive_in_orders_of_magnitude() -> None:
     agents, graph, action = _agents(), _graph(), _action()
-    raw = agents.critics[0](DenseGraph(graph.node, _edges()), action)
-    found = agents.parts(graph, _edges(), action)
-    assert found.shape == (2, 6, 4)
-    torch.testing.assert_close(found[..., 0], 1.0 / (1.0 + torch.exp(-raw[..., 0])))
-    # First guesses of e^-3, e^-5 and e^-3.
-    for number, first in ((1, -3.0), (2, -5.0), (3, -3.0)):
-        torch.testing.assert_close(found[..., number], torch.exp(raw[..., number] + first))
+    assert agents.parts(graph, _edges(), action).shape == (2, 6, 4)
+    # First guesses of a half, e^-3, e^-5 and e^-3.
     agents.get_parameter("critics.0.value.weight").zero_()
     for bias, wanted in (
         (0.0, [0.5, math.exp(-3.0), math.exp(-5.0), math.exp(-3.0)]),

@@ -1,6 +1,7 @@
 """Networks of offloading: bounds, actor, critic and perceptrons by hand, by loops, by symmetry."""
 
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import TypeVar
 
@@ -10,7 +11,13 @@ from torch import Tensor, nn
 
 from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
-from metagnn.models.offloading import JointAction, OffloadingActor, OffloadingCritic, Wishes
+from metagnn.models.offloading import (
+    LOG_RANGE,
+    JointAction,
+    OffloadingActor,
+    OffloadingCritic,
+    Wishes,
+)
 from metagnn.models.offloading_perceptron import (
     PerceptronActor,
     PerceptronCritic,
@@ -223,14 +230,17 @@ def test_edges_of_other_users_are_refused() -> None:
 # --- The critic. ---
 
 
-def _probe(column: int, sign: float = 1.0, span_db: float = 20.0) -> OffloadingCritic:
-    """A critic that says one number of what it sees: feature, ratio, log share, level, heard."""
-    critic = OffloadingCritic(1, 1, (1,), span_db).double().requires_grad_(False)
+def _probe(
+    column: int, sign: float = 1.0, span_db: float = 20.0
+) -> Callable[[DenseGraph, JointAction], Tensor]:
+    """What a critic says of one number that it sees: feature, ratio, log share, level, heard."""
+    critic = OffloadingCritic(1, (), (1,), span_db).double().requires_grad_(False)
     for parameter in critic.parameters():
         parameter.data.zero_()
     critic.get_parameter("layers.0.weight").data[0, column] = sign
     critic.get_parameter("value.weight").data.fill_(sign)
-    return critic
+    # It says it as a probability.
+    return lambda graph, action: critic(graph, action).logit()
 
 
 def _action(channel: Tensor, channels: int, seed: int = 0) -> JointAction:
@@ -318,8 +328,20 @@ def _setting(seed: int, channel: Tensor, channels: int) -> tuple[DenseGraph, Joi
     return DenseGraph(node, weight), _action(channel, channels, seed)
 
 
-def _critic(seed: int = 0, num_parts: int = 2) -> OffloadingCritic:
-    return _randomised(OffloadingCritic(3, num_parts, (6, 5)), seed)
+def _critic(seed: int = 0) -> OffloadingCritic:
+    return _randomised(OffloadingCritic(3, (-0.5,), (6, 5)), seed)
+
+
+def test_parts_are_a_probability_and_positive_numbers_that_begin_where_told() -> None:
+    critic = OffloadingCritic(3, (-2.0, 1.0), (6,)).double()
+    graph, action = _setting(0, _channels(1, 4, 6, 3), 3)
+    for parameter in critic.value.parameters():
+        parameter.data.zero_()
+    wanted = torch.tensor([0.5, math.exp(-2.0), math.e], dtype=torch.float64)
+    torch.testing.assert_close(critic(graph, action), wanted.expand(4, 6, 3))
+    critic.value.bias.data = torch.tensor([-100.0, 100.0, -100.0], dtype=torch.float64)
+    wanted = torch.tensor([-100.0, *LOG_RANGE[::-1]], dtype=torch.float64).exp()
+    torch.testing.assert_close(critic(graph, action), wanted.expand(4, 6, 3))
 
 
 def test_the_path_of_hard_places_is_the_full_one() -> None:
@@ -455,9 +477,9 @@ def test_order_does_not_matter_to_the_critic(hard: bool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 1), "`in_channels` must be an integer >= 1, got 0"),
-        ((3, 0), "`num_parts` must be an integer >= 1, got 0"),
-        ((3, 1, ()), "`hidden_channels` must hold a layer"),
+        ((0, ()), "`in_channels` must be an integer >= 1, got 0"),
+        ((3, (), ()), "`hidden_channels` must hold a layer"),
+        ((3, (), (8, 0)), "`hidden_channels` must be an integer >= 1, got 0"),
     ],
 )
 def test_critics_are_refused(arguments: tuple[object, ...], message: str) -> None:
