@@ -114,6 +114,35 @@ class OffloadingActor(Encoder):
         return Wishes(ratio, score, level, need)
 
 
+def decades_heard(weight: Tensor, place: Tensor, strength: Tensor) -> Tensor:
+    r"""What users hear on the channels, in decades over the noise.
+
+    .. math:: H_{ik} = \log_{10}\left(1 + \sum_j w_{ji} b_{jk} q_{jk}\right)
+
+    Backwards a choice counts by the decades that it adds, or takes away where it is given up. By
+    the slope at what is there now a new interferer would seem thousands of times as loud as it is
+    going to be, and a strong old one silent, so that nobody would ever leave a channel.
+
+    Args:
+        weight: Gains over the noise from users j to those who hear them i ``[B, I, I]``.
+        place: Who is on which channel ``[B, I, K]``.
+        strength: Shares q of the largest power on the channels ``[B, I, K]``.
+
+    Returns:
+        Decades ``[B, I, K]``.
+    """
+    hard = place.detach()
+    heard = torch.log10(1.0 + weight.mT @ (hard * strength))
+    if not place.requires_grad:
+        return heard
+    # Axes [B, j, i, K].
+    from_one = weight.unsqueeze(-1) * strength.detach().unsqueeze(-2)
+    there = hard.unsqueeze(-2) * from_one
+    from_others = (there.sum(1, keepdim=True) - there).clamp(min=0.0)
+    added = torch.log10(1.0 + from_one / (1.0 + from_others))
+    return heard + ((place - hard).unsqueeze(-2) * added).sum(1)
+
+
 class OffloadingCritic(nn.Module):
     r"""Value of a joint action, user by user, by one sum over the interference graph.
 
@@ -122,10 +151,11 @@ class OffloadingCritic(nn.Module):
     .. math:: H_{ik} = \log_{10}\left(1 + \sum_j w_{ji} b_{jk} 10^{-D (1 - \ell_j) / 10}\right)
 
     where the weight w of an edge is the mean gain times the largest power over the noise, and the
-    level l a power within D dB. What a user would get on a channel follows by a perceptron from
-    its observation, its own action and what it hears there: a probability, and positive numbers
-    of any order of magnitude. Its value is that of the channel it is on, or of none. So a value is
-    linear in the user's own choice of a channel. Without edges the critic is a local one.
+    level l a power within D dB (`decades_heard`). What a user would get on a channel follows by a
+    perceptron from its observation, its own action and what it hears there: a probability, and
+    positive numbers of any order of magnitude. Its value is that of the channel it is on, or of
+    none. So a value is linear in the user's own choice of a channel. Without edges the critic is a
+    local one.
 
     Args:
         in_channels: Node features F of the observation.
@@ -164,8 +194,8 @@ class OffloadingCritic(nn.Module):
         """
         given = dict(self.named_parameters())
         weight: Any = graph.edge_weight
-        sent = action.place * 10.0 ** (-self.span_db / 10.0 * (1.0 - action.level))
-        heard = torch.log10(1.0 + weight.mT @ sent)
+        strength = 10.0 ** (-self.span_db / 10.0 * (1.0 - action.level))
+        heard = decades_heard(weight, action.place, strength)
         share = 0.5 * action.share.clamp(min=LEAST_SHARE).log()
         own = torch.stack([action.ratio, share], dim=-1).unsqueeze(-2)
         of_user = own.expand(*action.level.shape, 2)

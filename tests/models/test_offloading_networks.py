@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import TypeVar
+from functools import partial
+from typing import TypeVar, cast
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from metagnn.models.offloading import (
     OffloadingActor,
     OffloadingCritic,
     Wishes,
+    decades_heard,
 )
 from metagnn.models.offloading_perceptron import (
     PerceptronActor,
@@ -443,11 +445,42 @@ def test_others_values_have_slopes_in_the_own_level_over_edges_only() -> None:
 def test_slopes_by_finite_differences() -> None:
     critic = _critic()
     graph, action = _setting(6, torch.tensor([[0, 1, 0]]), 2)
-    soft = 0.2 + 0.6 * action.place / 2.0
-    inputs = [value.clone().requires_grad_() for value in (soft, *_others(action))]
+    inputs = [value.clone().requires_grad_() for value in _others(action)]
     # A level of 53 dB is steep: small weights, so that differences are precise.
     weak = DenseGraph(graph.node, graph.edge_weight / 1e2)
-    assert torch.autograd.gradcheck(lambda *x: critic(weak, JointAction(*x)), inputs)
+
+    def value(ratio: Tensor, level: Tensor, share: Tensor, *, soft: bool) -> Tensor:
+        place = _soft(action).place if soft else action.place
+        return cast(Tensor, critic(weak, JointAction(place, ratio, level, share)))
+
+    for soft in (False, True):
+        assert torch.autograd.gradcheck(partial(value, soft=soft), inputs)
+
+
+def test_a_choice_counts_at_others_by_the_decades_that_it_adds() -> None:
+    """Brute force: each user is moved to each channel, on asymmetric weights."""
+    users, channels = 4, 3
+    weight = 1e3 * _without_loops(_rand(0, 1, users, users))
+    assert not torch.allclose(weight, weight.mT)
+    place = _action(torch.tensor([[0, 0, 2, -1]]), channels).place
+    strength = _rand(1, 1, users, channels)
+    soft = place.clone().requires_grad_()
+    found = decades_heard(weight, soft, strength)
+    plain = torch.log10(1.0 + weight.mT @ (place * strength))
+    torch.testing.assert_close(found.detach(), plain)
+    torch.testing.assert_close(decades_heard(weight, place, strength), plain)
+    for listener in range(users):
+        for channel in range(channels):
+            (slope,) = torch.autograd.grad(found[0, listener, channel], soft, retain_graph=True)
+            for sender in range(users):
+                with_it, without = place.clone(), place.clone()
+                with_it[0, sender, channel], without[0, sender, channel] = 1.0, 0.0
+                ends = [
+                    torch.log10(1.0 + weight.mT @ (one * strength))[0, listener, channel]
+                    for one in (with_it, without)
+                ]
+                torch.testing.assert_close(slope[0, sender, channel], ends[0] - ends[1])
+    assert float((weight.mT @ (place * strength)).max()) > 10.0
 
 
 def _others(action: JointAction) -> tuple[Tensor, Tensor, Tensor]:
