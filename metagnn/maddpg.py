@@ -14,8 +14,7 @@ Departures from the paper, of which the first three are undone by an argument:
   each is moved by its own value, at what the others did.
 - The paper does not say how its networks choose channels. Here users score the channels, and the
   scores imitate what the critic says of each (`imitation_loss`), or are moved by its gradient
-  through a straight-through softmax: ``channels``. The latter saturates: in 3 of 8 runs of MA-DRL
-  users ended up holding their first channels for ever.
+  through a straight-through softmax, which may saturate: ``channels``.
 - Numbers at their bounds keep the gradients that lead inwards.
 """
 
