@@ -161,9 +161,10 @@ Image(png_of(slots({name: BASELINES[name] for name in shown})))
 # ## Learning, live
 #
 # MA-DRL learns from scratch: 25 episodes, each of ten slots in eight networks of its own, some
-# twenty seconds of one core (the study has 200, over which rates and exploration fall). In training a critic sees what all base stations
-# see and do, and what each user's channel and power mean to the others; afterwards every base
-# station decides alone, by one small graph network that is the same for all.
+# twenty seconds of one core (the study has 200, over which rates and exploration fall). In training
+# a critic sees what all base stations see and do, and what each user's channel and power mean to
+# the others; afterwards every base station decides alone, by one small graph network that is the
+# same for all.
 
 # %%
 folder = tempfile.TemporaryDirectory()
