@@ -12,9 +12,8 @@ Departures from the paper, of which the first three are undone by an argument:
 - The gradients of Eq. 18 and 25 raise the value; Eq. 19 as printed descends it.
 - Actors are moved together, by the mean of all values at what all actors would do now; in Eq. 18
   each is moved by its own value, at what the others did.
-- The paper does not say how its networks choose channels. Here users score the channels, and the
-  scores imitate what the critic says of each (`imitation_loss`), or are moved by its gradient
-  through a straight-through softmax, which may saturate: ``channels``.
+- Channels are chosen by a straight-through softmax; the paper does not say how its networks choose.
+- A choice counts at others by what it adds, not by the slope (`decades_heard`).
 - Numbers at their bounds keep the gradients that lead inwards.
 """
 
@@ -31,7 +30,6 @@ Observation = TypeVar("Observation")
 Action = TypeVar("Action")
 Target = Literal["next", "as_printed"]
 Credit = Literal["user", "site"]
-Channels = Literal["imitation", "straight_through"]
 Schedule = Literal["linear", "constant"]
 
 
@@ -54,8 +52,6 @@ class MADDPGSettings:
         schedule: ``linear`` decay of the learning rates to zero after the last episode, or
             ``constant``.
         noise: Scale of the exploration's noise, at first and at the end.
-        channels: How scores of channels learn: ``imitation``, or ``straight_through``.
-        temperature: Difference of values that makes a channel e times as good to imitate [J].
         credit: The critics learn the rewards of ``user`` by user, part by part, or of each ``site``
             (Eq. 15 and 24).
         target: ``next``, or ``as_printed`` (Eq. 16).
@@ -77,8 +73,6 @@ class MADDPGSettings:
     warm_up: int = 200
     schedule: Schedule = "linear"
     noise: tuple[float, float] = (0.25, 0.1)
-    channels: Channels = "imitation"
-    temperature: float = 0.05
     credit: Credit = "user"
     target: Target = "next"
 
@@ -100,33 +94,10 @@ class MADDPGSettings:
         fits = self.num_copies <= self.warm_up <= self.capacity
         require(fits, "warm_up", rule, self.warm_up)
         require(self.credit in ("user", "site"), "credit", "be 'user' or 'site'", self.credit)
-        channels = ("imitation", "straight_through")
-        require(self.channels in channels, "channels", f"be one of {channels}", self.channels)
-        rule = "be 'straight_through' where the critics learn site by site"
-        fits = self.credit == "user" or self.channels == "straight_through"
-        require(fits, "channels", rule, self.channels)
-        check_positive("temperature", self.temperature)
         schedules = ("linear", "constant")
         require(self.schedule in schedules, "schedule", f"be one of {schedules}", self.schedule)
         targets = ("next", "as_printed")
         require(self.target in targets, "target", f"be one of {targets}", self.target)
-
-
-def imitation_loss(score: Tensor, value: Tensor, temperature: float) -> Tensor:
-    r"""How far choices by scores are from those that are the likelier the better they are [nat].
-
-    .. math:: -\sum_k \pi_k \ln \mathrm{softmax}(s)_k, \qquad
-              \pi = \mathrm{softmax}(v / \vartheta)
-
-    That is the divergence from :math:`\pi`, up to a constant. Its gradient is
-    :math:`\mathrm{softmax}(s) - \pi`, so it does not vanish where scores are far apart, and no
-    value weighs more by being disastrous.
-
-    Shapes:
-        score and value ``[..., K]``; returns ``[...]``.
-    """
-    likely = (value.detach() / temperature).softmax(-1)
-    return -(likely * score.log_softmax(-1)).sum(-1)
 
 
 @dataclass(frozen=True)

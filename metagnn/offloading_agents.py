@@ -1,13 +1,13 @@
 """The sites as agents: actors and critics, of graph networks or of the paper's perceptrons."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metagnn.graphs.checks import check_count, require
+from metagnn.graphs.checks import check_count, check_non_negative, require
 from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
 from metagnn.models.offloading import JointAction, OffloadingActor, OffloadingCritic, Wishes
@@ -19,7 +19,7 @@ from metagnn.models.offloading_perceptron import (
     flat_state,
 )
 from metagnn.tasks.offloading.construction import members
-from metagnn.tasks.offloading.environment import NUM_FEATURES
+from metagnn.tasks.offloading.environment import HELD, NUM_FEATURES
 from metagnn.tasks.offloading.scenario import Radio
 
 Kind = Literal["graph", "perceptron"]
@@ -41,6 +41,9 @@ class AgentShape:
         critic_channels: Widths of the critic's layers; of a perceptron the one.
         num_claims: See `OffloadingActor`; 0 for perceptrons.
         bidirectional: See `OffloadingActor`; false for perceptrons.
+        hold: By so much the channel that a user has scores higher than what the actor says. Who
+            holds its channel makes true in the next slot what others measured in this one, a
+            benefit that a value of the slot alone cannot see; 0 for perceptrons.
 
     Raises:
         ValueError: If a width is not positive, or the kind is unknown or lacks what is asked.
@@ -52,6 +55,7 @@ class AgentShape:
     critic_channels: tuple[int, ...] = (64, 64)
     num_claims: int = 8
     bidirectional: bool = False
+    hold: float = 1.0
 
     def __post_init__(self) -> None:
         require(
@@ -68,6 +72,8 @@ class AgentShape:
             require(self.num_claims == 0, "num_claims", "be 0 for perceptrons", self.num_claims)
             rule = "be false for perceptrons"
             require(not self.bidirectional, "bidirectional", rule, self.bidirectional)
+            require(self.hold == 0.0, "hold", "be 0 for perceptrons", self.hold)
+        check_non_negative("hold", self.hold)
 
 
 class OffloadingAgents(nn.Module):
@@ -138,6 +144,11 @@ class OffloadingAgents(nn.Module):
 
     def wishes(self, graph: DenseGraph) -> Wishes:
         """Wishes of all users for observations ``[B, I, K, F]``, each by its own site's actor."""
+        found = self._said(graph)
+        return replace(found, score=found.score + self.shape.hold * graph.node[..., HELD])
+
+    def _said(self, graph: DenseGraph) -> Wishes:
+        """What the actors say."""
         if self.shape.kind == "graph" and self.shape.shared and not self.equal:
             found: Wishes = self.actors[0](graph)
             return found

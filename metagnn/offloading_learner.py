@@ -18,7 +18,6 @@ from metagnn.maddpg import (
     Targets,
     Transitions,
     deviance,
-    imitation_loss,
     soft_update,
     squared_error,
     target_value,
@@ -210,30 +209,14 @@ class OffloadingLearner(AgentModule):
             self.manual_backward(error)
             of_critics.step()
         seen = self._part(batch.observation)
-        objective, loss = self._loss_of_actors(seen)
+        action = self._act(self.agents.wishes(seen.graph))
+        objective = self._worth(self._value(self.agents, seen, action))
         of_actors.zero_grad()
-        self.manual_backward(loss)
+        self.manual_backward(-objective)
         of_actors.step()
         if self.looks_ahead:
             soft_update(self.target.parameters(), self.agents.parameters(), settings.soft_rate)
         return {"critic_error": error, "value": objective}
-
-    def _loss_of_actors(self, seen: Seen) -> tuple[Tensor, Tensor]:
-        """The mean value at what all actors would do now, and what they descend."""
-        settings, wishes = self.maddpg, self.agents.wishes(seen.graph)
-        action = self._act(wishes)
-        if settings.channels == "straight_through":
-            objective = self._worth(self._value(self.agents, seen, action))
-            return objective, -objective
-        place = action.place.detach().requires_grad_()
-        value = self._value(self.agents, seen, replace(action, place=place))
-        objective = self._worth(value)
-        # What a user's choice of each channel would be worth to all users [J].
-        of_channels = torch.autograd.grad(
-            objective * value[..., 0].numel(), place, retain_graph=True
-        )
-        imitation = imitation_loss(wishes.score, of_channels[0], settings.temperature).mean()
-        return objective, settings.temperature * imitation - objective
 
     def _act(self, wishes: Wishes) -> JointAction:
         return joint_action(wishes, self.agents.cell, self.agents.num_cells)

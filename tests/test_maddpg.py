@@ -1,7 +1,6 @@
 """Parts of MADDPG by hand, and a convex toy whose optimum is known."""
 
 import copy
-import math
 from functools import partial
 
 import pytest
@@ -13,7 +12,6 @@ from metagnn.maddpg import (
     Targets,
     Transitions,
     deviance,
-    imitation_loss,
     soft_update,
     squared_error,
     target_value,
@@ -152,20 +150,3 @@ def test_a_convex_toy_is_solved_ten_times_of_ten(discount: float) -> None:
         worst = (actor(states) - 0.6 * states).abs().amax((1, 2))
     assert len(worst) == 10
     assert float(worst.max()) < 0.15, worst
-
-
-def test_imitation_has_a_gradient_where_a_softmax_is_sure() -> None:
-    score = torch.tensor([50.0, 0.0, 0.0], requires_grad=True)
-    value = torch.tensor([-3.0, 0.0, 0.1], requires_grad=True)
-    loss = imitation_loss(score, value, 0.1)
-    loss.backward()
-    likely = torch.tensor([0.0, 1.0, math.e]) / (1.0 + math.e)
-    assert score.grad is not None
-    torch.testing.assert_close(score.grad, torch.tensor([1.0, 0.0, 0.0]) - likely)
-    # Only the actors imitate, the critic does not learn to be imitated.
-    assert value.grad is None
-    # Smallest at the Boltzmann choice, where it is that choice's entropy.
-    at_best = imitation_loss(value.detach() / 0.1, value, 0.1)
-    wanted = torch.distributions.Categorical(logits=value / 0.1).entropy()
-    torch.testing.assert_close(at_best, wanted.detach())
-    assert float(loss.detach()) > float(at_best)

@@ -20,15 +20,16 @@ from metagnn.offloading_agents import (
     met_error,
     worth,
 )
-from metagnn.tasks.offloading.environment import NUM_FEATURES, graph_of
+from metagnn.tasks.offloading.environment import HELD, NUM_FEATURES, graph_of
 from metagnn.tasks.offloading.scenario import Radio
 
 RADIO = Radio(num_channels=3)
 # Three cells of two users in no order, and cells of five and of three.
 CELL, UNEQUAL = torch.tensor([2, 0, 1, 1, 0, 2]), torch.tensor([0, 1, 0, 0, 1, 0, 1, 0])
-GRAPH = {"hidden_channels": (6, 5), "critic_channels": (7, 6), "num_claims": 2}
+GRAPH = {"hidden_channels": (6, 5), "critic_channels": (7, 6), "num_claims": 2, "hold": 0.0}
 PERCEPTRON = {
     "kind": "perceptron",
+    "hold": 0.0,
     "hidden_channels": (6,),
     "critic_channels": (7,),
     "num_claims": 0,
@@ -110,6 +111,15 @@ def test_one_model_cell_by_cell_is_the_model_on_all(bidirectional: bool) -> None
     found, wanted = _of_users(agents.wishes(graph)), _of_users(agents.actors[0](graph))
     assert float(wanted.std(1).min()) > 1e-3
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_channel_that_a_user_has_scores_higher() -> None:
+    graph = _graph()
+    wishes = [_agents(hold=hold).wishes(graph) for hold in (0.0, 1.5)]
+    held = graph.node[..., HELD]
+    torch.testing.assert_close(wishes[1].score, wishes[0].score + 1.5 * held)
+    assert wishes[1].level.equal(wishes[0].level)
+    assert float(held.abs().mean()) > 0.0
 
 
 @pytest.mark.parametrize("kind", ["graph", "perceptron"])
@@ -374,6 +384,8 @@ def test_a_state_fits_any_cells_of_one_model() -> None:
         ({**PERCEPTRON, "hidden_channels": (8, 8)}, "`hidden_channels` must hold one layer of a"),
         ({**PERCEPTRON, "critic_channels": (8, 8)}, "`critic_channels` must hold one layer of a"),
         ({**PERCEPTRON, "num_claims": 1}, "`num_claims` must be 0 for perceptrons, got 1"),
+        ({**PERCEPTRON, "hold": 1.0}, "`hold` must be 0 for perceptrons, got 1.0"),
+        ({"hold": -1.0}, "`hold` must be finite and >= 0"),
         ({**PERCEPTRON, "bidirectional": True}, "`bidirectional` must be false for perceptrons"),
     ],
 )

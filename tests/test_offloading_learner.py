@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from metagnn import offloading_learner
 from metagnn.checkpoint import write_checkpoint
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.graphs.interference import DenseGraph
@@ -20,12 +19,17 @@ from metagnn.offloading_comparison import find_sites
 from metagnn.offloading_learner import OffloadingLearner
 from metagnn.offloading_place import Place
 from metagnn.offloading_score import trained_policy
-from metagnn.offloading_transitions import Seen, parts_of
+from metagnn.offloading_transitions import parts_of
 
 PLACE = Place(num_cells=3, users_per_cell=3, num_channels=4, revenue=0.3)
 SHAPE = AgentShape(hidden_channels=(8, 8), critic_channels=(16,), num_claims=2)
 PERCEPTRON = AgentShape(
-    kind="perceptron", shared=False, hidden_channels=(8,), critic_channels=(8,), num_claims=0
+    kind="perceptron",
+    shared=False,
+    hidden_channels=(8,),
+    critic_channels=(8,),
+    num_claims=0,
+    hold=0.0,
 )
 SETTINGS = MADDPGSettings(
     num_copies=2, num_steps=3, actor_batch=2, critic_batch=4, capacity=20, warm_up=4
@@ -80,7 +84,7 @@ def _models(learner: OffloadingLearner) -> list[Tensor]:
 
 
 DISCOUNTED = replace(SETTINGS, discount=0.5)
-OF_SITES = replace(DISCOUNTED, channels="straight_through", credit="site")
+OF_SITES = replace(DISCOUNTED, credit="site")
 CASES: dict[str, dict[str, Any]] = {
     "maddpg": {},
     "maddpg, models of their own": {"shape": replace(SHAPE, shared=False)},
@@ -95,9 +99,7 @@ CASES: dict[str, dict[str, Any]] = {
     "local perceptrons": {
         "shape": PERCEPTRON,
         "algorithm": "independent",
-        "maddpg": replace(
-            DISCOUNTED, channels="straight_through", credit="site", target="as_printed"
-        ),
+        "maddpg": replace(DISCOUNTED, credit="site", target="as_printed"),
     },
 }
 
@@ -350,9 +352,6 @@ def test_arguments_that_are_refused(changed: dict[str, Any], message: str) -> No
         ({"actor_batch": 65}, "`actor_batch` must be at most critic_batch = 64"),
         ({"warm_up": 3}, r"`warm_up` must lie in \[num_copies, capacity\] = \[8, 2000\], got 3"),
         ({"noise": (-0.1, 0.1)}, "`noise` must be finite and >= 0"),
-        ({"channels": "argmax"}, "`channels` must be one of"),
-        ({"credit": "site"}, "`channels` must be 'straight_through' where the critics learn site"),
-        ({"temperature": 0.0}, "`temperature` must be"),
         ({"actor_rate": float("nan")}, "`actor_rate` must be"),
         ({"credit": "all"}, "`credit` must be 'user' or 'site'"),
         ({"schedule": "cosine"}, "`schedule` must be one of"),
@@ -365,32 +364,28 @@ def test_constants_that_are_refused(changed: dict[str, Any], message: str) -> No
         MADDPGSettings(**changed)
 
 
-def test_users_imitate_what_each_channel_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_choice_has_the_slope_of_what_each_channel_is_worth() -> None:
     """A local value is linear in the choice of the channel: brute force over all choices."""
-    told = []
-
-    def spy(score: Tensor, value: Tensor, temperature: float) -> Tensor:
-        told.append(value)
-        return score.sum(-1)
-
-    monkeypatch.setattr(offloading_learner, "imitation_loss", spy)
     learner = _learner(algorithm="independent")
     graph = PLACE.environment(1).reset(2, torch.Generator().manual_seed(3))
-    seen = Seen(graph, torch.zeros(2, 9, 9))
-    learner._loss_of_actors(seen)
+    edges = torch.zeros(2, 9, 9)
     action = joint_action(learner.agents.wishes(graph), learner.agents.cell, 3)
 
-    def total(user: int, channel: int) -> Tensor:
-        place = action.place.detach().clone()
-        place[:, user] = torch.nn.functional.one_hot(torch.tensor(channel), 4).float()
-        parts = learner.agents.parts(graph, seen.edges, replace(action, place=place))
+    def total(place: Tensor) -> Tensor:
+        parts = learner.agents.parts(graph, edges, replace(action, place=place))
         return worth(parts, PLACE.revenue).sum(-1)
 
+    place = action.place.detach().requires_grad_()
+    (found,) = torch.autograd.grad(total(place).sum(), place)
     for user in range(9):
-        values = torch.stack([total(user, channel) for channel in range(4)], dim=-1)
-        found = told[0][:, user]
-        torch.testing.assert_close(found - found[:, :1], values - values[:, :1])
-    assert told[0].std() > 1e-4
+        values = []
+        for channel in torch.eye(4):
+            moved = place.detach().clone()
+            moved[:, user] = channel
+            values.append(total(moved))
+        each = torch.stack(values, dim=-1)
+        torch.testing.assert_close(found[:, user] - found[:, user, :1], each - each[:, :1])
+    assert found.std() > 1e-4
 
 
 def test_rewards_of_sites_are_those_of_their_users() -> None:

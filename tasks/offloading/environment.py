@@ -149,8 +149,10 @@ class Offloading:
 
 
 NUM_FEATURES = 9
-# Of these so many differ between channels, and come first.
+# Of these so many differ between channels, and come first; the last of them is whether the user
+# had the channel.
 NUM_PER_CHANNEL = 4
+HELD = 3
 
 
 def observe(slot: Slot, radio: Radio) -> DenseGraph:
