@@ -10,6 +10,7 @@ from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.units import dbm_to_w
 from metagnn.tasks.environment import Step
 from metagnn.tasks.spectrum_allocation.channel import Channel
+from metagnn.tasks.spectrum_allocation.events import Events
 from metagnn.tasks.spectrum_allocation.observation import (
     EDGES,
     NUM_FEATURES,
@@ -94,10 +95,9 @@ class SpectrumAllocation:
     r"""B trees of M nodes that choose powers on N bands for access and for backhaul.
 
     In a slot the nodes' schedulers serve links (see `transmission`), bits move one hop (see
-    `queues`), Poisson numbers of packets come to the donor, and then users, loads, nodes and gains
-    change: a user's load switches between two states; a node that fails is dead, its links in
-    both directions, for 10 to 30 slots, and keeps its queues. An incumbent begins and stops to
-    send at random. Queues are empty at first. All agents share the reward
+    `queues`), packets come to the donor, loads, nodes and incumbents change their states (see
+    `events`), and gains drift (see `channel`). The links of a node that failed are dead in both
+    directions; it keeps its queues. These are empty at first. All agents share the reward
 
     .. math:: \frac{\text{delivered bits}}{\text{mean load of all users in a slot}}
               - w_s \frac{1}{L} \sum_l \text{violation}_l - w_l \frac{\text{users in violation}}{U}
@@ -192,18 +192,15 @@ class SpectrumAllocation:
             generator: Source of all randomness until the next reset, on the scenarios' device.
         """
         require(hasattr(self, "scenarios"), "reset_episode", "follow a reset", "none")
-        self._generator, scenarios, radio = generator, self.scenarios, self.radio
+        scenarios, radio = self.scenarios, self.radio
         networks = scenarios.networks
         batch, num_links = networks.transmitter.shape
         self._channel = Channel(scenarios, radio, generator)
         self._queues = Queues(networks, self.num_steps, float(self.family.buffer_bit))
-        self._load_bit = radio.slot_s * scenarios.load_bit_s
-        self._busy = self._uniform(batch, networks.num_users) < 0.5
-        self._slots_down = torch.zeros_like(networks.parent)
-        self._incumbent_on = self._uniform(batch, radio.num_bands) < scenarios.incumbent_duty
+        self._events = Events(scenarios, self.family, radio.slot_s, generator)
         self._slots_unserved = networks.transmitter.new_zeros(batch, num_links)
         self._steps_done = 0
-        silent = self._load_bit.new_zeros(batch, num_links, radio.num_bands)
+        silent = scenarios.load_bit_s.new_zeros(batch, num_links, radio.num_bands)
         off = networks.parent.new_zeros(batch, networks.num_nodes, 2, radio.num_bands)
         nothing = self._queues.link_queue_bit
         past = Past(silent, off, silent > 0, silent > 0, 1.0 + silent, nothing, nothing)
@@ -225,7 +222,7 @@ class SpectrumAllocation:
         before, radio = self.state, self.radio
         check_action(action, before, radio)
         sent = transmit(before, radio, action.level)
-        offered_bit = self._arrivals()
+        offered_bit = self._events.arrivals()
         served = self._queues.serve(sent.capacity_bit.sum(-1), offered_bit)
         age = self._queues.age.amax(1)
         used, failed = sent.power_w > 0, sent.failed
@@ -244,9 +241,10 @@ class SpectrumAllocation:
             age > radio.latency_limit,
             age,
         )
-        reward = self._reward(outcome)
+        reward = self._reward(before, outcome)
         self._steps_done += 1
-        self._change()
+        self._events.advance()
+        self._channel.advance()
         newest = torch.where(used, sent.served.float(), 1.0)
         rate = torch.where(used, SUCCESS_WINDOW, RECOVERY)
         past = Past(
@@ -278,8 +276,8 @@ class SpectrumAllocation:
             self._weighted_gain = state.mean_gain
         return DenseGraph(features(state, radio), self._weight)
 
-    def _reward(self, outcome: Outcome) -> Tensor:
-        delivered = outcome.delivered_bit.sum(-1) / self._load_bit.sum(-1)
+    def _reward(self, before: State, outcome: Outcome) -> Tensor:
+        delivered = outcome.delivered_bit.sum(-1) / before.load_bit.sum(-1)
         reward = delivered.float()
         reward = reward - self.sinr_weight * outcome.sinr_violation.mean(-1)
         reward = reward - self.latency_weight * outcome.latency_violation.float().mean(-1)
@@ -291,39 +289,12 @@ class SpectrumAllocation:
         backlog = differential_backlog_bit(before)
         largest = backlog.amax(-1, keepdim=True).clamp(min=1.0)
         worth = torch.einsum("bl,bln->bn", backlog / largest, moved_bit)
-        worth = worth / self._load_bit.double().sum(-1, keepdim=True)
+        worth = worth / before.load_bit.double().sum(-1, keepdim=True)
         agents = self.agent_mask.flatten(1).sum(-1, keepdim=True)
         return worth.float() - self.sinr_weight * sent.failed.sum(1) / agents
 
-    def _arrivals(self) -> Tensor:
-        """Bits that come for each user in this slot ``[B, U]``."""
-        swing, packet_bit = self.family.load_swing, self.family.packet_bit
-        mean_bit = self._load_bit * torch.where(self._busy, 1.0 + swing, 1.0 - swing)
-        packets = torch.poisson(mean_bit / packet_bit, generator=self._generator)
-        return packet_bit * packets.double()
-
-    def _change(self) -> None:
-        """Loads, nodes and incumbents change their states, gains drift."""
-        family = self.family
-        switches = self._uniform(*self._busy.shape) < family.load_switch
-        self._busy = self._busy ^ switches
-        fewest, most = family.failure_slots
-        shape = tuple(self._slots_down.shape)
-        fails = self._uniform(*shape) < self.scenarios.failure.unsqueeze(-1)
-        fails[:, 0] = False
-        device = self._generator.device
-        lasts = torch.randint(fewest, most + 1, shape, generator=self._generator, device=device)
-        still = (self._slots_down - 1).clamp(min=0)
-        works = self._slots_down == 0
-        self._slots_down = torch.where(works & fails, lasts, still)
-        duty, on = self.scenarios.incumbent_duty, self._incumbent_on
-        # Both rates are such that the state is forgotten in so many slots.
-        changes = torch.where(on, 1.0 - duty, duty) / family.incumbent_slots
-        self._incumbent_on = on ^ (self._uniform(*on.shape) < changes)
-        self._channel.advance()
-
     def _begin_slot(self, past: Past) -> None:
-        radiated_w = dbm_to_w(self.family.incumbent_dbm) * self._incumbent_on
+        radiated_w = dbm_to_w(self.family.incumbent_dbm) * self._events.incumbent_on
         self.state = State(
             networks=self.scenarios.networks,
             gain=self._channel.gain,
@@ -331,8 +302,8 @@ class SpectrumAllocation:
             queue_bit=self._queues.queue_bit,
             link_queue_bit=self._queues.link_queue_bit,
             age=self._queues.age,
-            alive=self._slots_down == 0,
-            load_bit=self._load_bit,
+            alive=self._events.alive,
+            load_bit=self._events.load_bit,
             incumbent_w=radiated_w.unsqueeze(1) * self._channel.incumbent_gain,
             slot=self._steps_done,
             **vars(past),
@@ -340,9 +311,6 @@ class SpectrumAllocation:
         scheduler = Scheduler(self.state, self.radio)
         bands = range(self.radio.num_bands)
         self.offer = torch.stack([scheduler.offer(band) for band in bands], dim=-1)
-
-    def _uniform(self, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=self._generator, device=self._generator.device)
 
 
 def check_action(action: Action, state: State, radio: Radio) -> None:
