@@ -308,9 +308,7 @@ class SpectrumAllocation:
             slot=self._steps_done,
             **vars(past),
         )
-        scheduler = Scheduler(self.state, self.radio)
-        bands = range(self.radio.num_bands)
-        self.offer = torch.stack([scheduler.offer(band) for band in bands], dim=-1)
+        self.offer = Scheduler(self.state, self.radio).offer()
 
 
 def check_action(action: Action, state: State, radio: Radio) -> None:

@@ -85,8 +85,7 @@ def features(state: State, radio: Radio) -> Tensor:
 
 
 def _wish(state: State, radio: Radio) -> Tensor:
-    scheduler = Scheduler(state, radio)
-    wish = torch.stack([scheduler.wish(band) for band in range(radio.num_bands)], dim=-1)
+    wish = Scheduler(state, radio).wish()
     agents = state.networks.agent.unsqueeze(-1).expand_as(wish)
     largest = wish.new_zeros(len(wish), 2 * state.networks.num_nodes, radio.num_bands)
     largest = largest.scatter_reduce(1, agents, wish, "amax").gather(1, agents)

@@ -92,7 +92,7 @@ def by_band(state: State, radio: Radio, weight: Tensor, search: Search) -> Tenso
     by_link = weight.unsqueeze(-1) if weight.dim() == 2 else weight
     by_link = by_link.expand(-1, -1, radio.num_bands)
     for band in range(radio.num_bands):
-        link, worth = scheduler.offer(band), by_link[..., band]
+        link, worth = scheduler.offer_on(band), by_link[..., band]
         level = search(contest(state, radio, band, link, scheduler.left_bit, worth))
         scheduler.take(band, link, radio.power_w(level))
         levels.append(level)

@@ -104,14 +104,21 @@ class Scheduler:
         self._rate = torch.log2(1.0 + self._snr)
         self._links = state.networks.agent_links
 
-    def wish(self, band: int) -> Tensor:
-        """Weights of the links on a band ``[B, L]``: what waits times the rate."""
-        return self.left_bit * self._rate[..., band]
+    def wish(self) -> Tensor:
+        """Weights of the links on all bands ``[B, L, N]``: what still waits times the rate."""
+        return self.left_bit.unsqueeze(-1) * self._rate
 
-    def offer(self, band: int) -> Tensor:
-        """Link that each agent would serve on a band ``[B, 2 M]``, -1 where it has none."""
-        wish = torch.where(self._links, self.wish(band).unsqueeze(1), 0.0)
-        most, link = wish.max(-1)
+    def offer(self) -> Tensor:
+        """Link that each agent would serve on each band ``[B, 2 M, N]``, -1 where it has none."""
+        return self._offered(self.wish())
+
+    def offer_on(self, band: int) -> Tensor:
+        """The same on one band ``[B, 2 M]``."""
+        return self._offered((self.left_bit * self._rate[..., band]).unsqueeze(-1)).squeeze(-1)
+
+    def _offered(self, wish: Tensor) -> Tensor:
+        of_agent = torch.where(self._links.unsqueeze(-1), wish.unsqueeze(1), 0.0)
+        most, link = of_agent.max(-2)
         return torch.where(most > 0, link, -1)
 
     def take(self, band: int, link: Tensor, power_w: Tensor) -> None:
@@ -163,7 +170,7 @@ def transmit(state: State, radio: Radio, level: Tensor) -> Transmission:
     sent = power_w.new_zeros(batch, num_links + 1, radio.num_bands)
     scheduler = Scheduler(state, radio)
     for band in range(radio.num_bands):
-        link = scheduler.offer(band)
+        link = scheduler.offer_on(band)
         scheduler.take(band, link, power_w[..., band])
         # The last row takes the powers of agents that have nothing to send.
         row = torch.where(link >= 0, link, num_links)

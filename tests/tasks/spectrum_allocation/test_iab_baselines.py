@@ -88,7 +88,7 @@ def test_coordinate_search_never_beats_exhaustive_search() -> None:
         weight = differential_backlog_bit(state)
         scheduler = Scheduler(state, radio)
         for band in range(radio.num_bands):
-            link = scheduler.offer(band)
+            link = scheduler.offer_on(band)
             given = contest(state, radio, band, link, scheduler.left_bit, weight)
             best = exhaustive_search(given)
             near = coordinate_search(tuple(range(5)), 3)(given)
@@ -106,7 +106,7 @@ def test_a_contest_is_heard_by_the_receivers_of_its_links() -> None:
     state, radio = _after(10).state, Radio()
     scheduler, noisy = Scheduler(state, radio), 0
     for band in range(5):
-        link = scheduler.offer(band)
+        link = scheduler.offer_on(band)
         given = contest(state, radio, band, link, scheduler.left_bit, scheduler.left_bit)
         for copy, agent in product(range(8), range(6)):
             served = int(link[copy, agent])

@@ -117,12 +117,12 @@ def test_offers_are_what_agents_would_serve_if_no_band_took_anything() -> None:
     for _ in range(15):
         state, offer = environment.state, environment.offer
         assert offer.shape == (6, 6, 5)
-        weight = Scheduler(state, environment.radio)
+        weight = Scheduler(state, environment.radio).wish()
         for copy in range(6):
             for agent in range(6):
                 links = [k for k in range(7) if int(environment.link_agent[copy, k]) == agent]
                 for band in range(5):
-                    wish = [float(weight.wish(band)[copy, link]) for link in links]
+                    wish = [float(weight[copy, link, band]) for link in links]
                     best = links[wish.index(max(wish))] if wish and max(wish) > 0 else -1
                     assert int(offer[copy, agent, band]) == best
                     found.add(best)

@@ -179,7 +179,7 @@ def test_schedulers_serve_the_largest_product_of_queue_and_rate() -> None:
 
     def served(queue: list[float], **changed: Any) -> int:
         state = state_of(_donor_of(3), gain, torch.tensor([[queue]]), **changed)
-        return int(Scheduler(state, RADIO).offer(0)[0, 0])
+        return int(Scheduler(state, RADIO).offer_on(0)[0, 0])
 
     assert served([13e3, 4e3, 3e3]) == 0
     assert served([11e3, 4.1e3, 3e3]) == 1
@@ -198,18 +198,18 @@ def test_a_band_takes_what_it_would_send_without_interference() -> None:
     power_w = torch.tensor([[0.1, 0.0]])
     seen = []
     for band in range(3):
-        link = scheduler.offer(band)
+        link = scheduler.offer_on(band)
         scheduler.take(band, link, power_w)
         seen.append((int(link[0, 0]), scheduler.left_bit[0].tolist()))
     assert seen == [(0, [1000, 2000]), (1, [1000, 0]), (0, [0, 0])]
-    assert int(scheduler.offer(2)[0, 0]) == -1
+    assert int(scheduler.offer_on(2)[0, 0]) == -1
     # At a tenth of the power the SNR is 0.7.
     scheduler = Scheduler(replace(state, incumbent_w=torch.ones(1, 2, 3)), radio)
-    scheduler.take(0, scheduler.offer(0), torch.tensor([[0.01, 0.0]]))
+    scheduler.take(0, scheduler.offer_on(0), torch.tensor([[0.01, 0.0]]))
     assert scheduler.left_bit[0].tolist() == [4000 - math.floor(1000 * math.log2(1.7)), 2000]
     # A band that is off takes nothing.
     scheduler = Scheduler(state, radio)
-    scheduler.take(0, scheduler.offer(0), torch.zeros(1, 2))
+    scheduler.take(0, scheduler.offer_on(0), torch.zeros(1, 2))
     assert scheduler.left_bit[0].tolist() == [4000, 2000]
 
 
