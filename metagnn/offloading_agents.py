@@ -88,8 +88,7 @@ class OffloadingAgents(nn.Module):
         seed: Seed of the initial parameters.
 
     Raises:
-        ValueError: If the cells do not fit the shape: perceptrons and models of their own need
-            cells of equal size.
+        ValueError: If the cells do not fit the shape: perceptrons need cells of equal size.
     """
 
     cell: Tensor
@@ -109,9 +108,9 @@ class OffloadingAgents(nn.Module):
         self.register_buffer("cell", cell.clone(), persistent=False)
         table = members(cell, num_cells)
         self.equal = bool((table >= 0).all())
-        rule = "be of equal sizes for perceptrons and for models of their own"
         sizes = (table >= 0).sum(-1).tolist()
-        require(self.equal or (shape.kind == "graph" and shape.shared), "cells", rule, sizes)
+        fits = self.equal or shape.kind == "graph"
+        require(fits, "cells", "be of equal sizes for perceptrons", sizes)
         self.register_buffer("table", table, persistent=False)
         num_models = 1 if shape.shared else num_cells
         # A critic of the joint graph values all users at once: its sites need but one.
@@ -149,28 +148,20 @@ class OffloadingAgents(nn.Module):
 
     def _said(self, graph: DenseGraph) -> Wishes:
         """What the actors say."""
-        if self.shape.kind == "graph" and self.shape.shared and not self.equal:
-            found: Wishes = self.actors[0](graph)
-            return found
-        batch = len(graph.node)
+        if not self.shape.shared:
+            mine = zip(self.actors, self._sites(), strict=True)
+            found = [actor(_of_users(graph, users)) for actor, users in mine]
+            names = [field.name for field in fields(Wishes)]
+            return Wishes(*(self._in_order([getattr(one, n) for one in found]) for n in names))
+        if not self.equal:
+            whole: Wishes = self.actors[0](graph)
+            return whole
         cells = self._cells(graph)
-        if self.shape.shared:
-            one = DenseGraph(cells.node.flatten(0, 1), cells.edge_weight.flatten(0, 1))
-            answers = self.actors[0](one)
-            columns = [
-                getattr(answers, field.name).unflatten(0, (batch, self.num_cells))
-                for field in fields(Wishes)
-            ]
-        else:
-            per_cell = [
-                actor(DenseGraph(cells.node[:, number], cells.edge_weight[:, number]))
-                for number, actor in enumerate(self.actors)
-            ]
-            columns = [
-                torch.stack([getattr(one, field.name) for one in per_cell], dim=1)
-                for field in fields(Wishes)
-            ]
-        return Wishes(*(self._users(column) for column in columns))
+        one = DenseGraph(cells.node.flatten(0, 1), cells.edge_weight.flatten(0, 1))
+        answers = self.actors[0](one)
+        shape = (len(graph.node), self.num_cells)
+        columns = [getattr(answers, field.name).unflatten(0, shape) for field in fields(Wishes)]
+        return Wishes(*(self._in_order(list(column.unbind(1))) for column in columns))
 
     def parts(self, graph: DenseGraph, edges: Tensor, action: JointAction) -> Tensor:
         """Parts of every user's value per slot ``[B, I, P]``, by the graph's critics.
@@ -184,16 +175,16 @@ class OffloadingAgents(nn.Module):
             seen = edges if self.central else torch.zeros_like(edges)
             found: Tensor = self.critics[0](DenseGraph(graph.node, seen), action)
             return found
-        own = [self._own_parts(graph, action, number) for number in range(self.num_cells)]
-        return self._users(torch.stack(own, 1))
+        own = []
+        for critic, users in zip(self.critics, self._sites(), strict=True):
+            mine = JointAction(*(getattr(action, field.name)[:, users] for field in fields(action)))
+            alone = DenseGraph(graph.node, torch.zeros_like(edges))
+            own.append(critic(_of_users(alone, users), mine))
+        return self._in_order(own)
 
-    def _own_parts(self, graph: DenseGraph, action: JointAction, number: int) -> Tensor:
-        users = self.table[number]
-        node = graph.node[:, users]
-        alone = node.new_zeros(len(node), len(users), len(users))
-        mine = JointAction(*(getattr(action, field.name)[:, users] for field in fields(action)))
-        found: Tensor = self.critics[number](DenseGraph(node, alone), mine)
-        return found
+    def _sites(self) -> list[Tensor]:
+        """Users of each site."""
+        return [row if self.equal else row[row >= 0] for row in self.table]
 
     def site_values(self, graph: DenseGraph, action: JointAction) -> Tensor:
         """Values of the sites ``[B, M]`` by the perceptrons' critics."""
@@ -218,10 +209,15 @@ class OffloadingAgents(nn.Module):
         rows = table.unsqueeze(-1)
         return DenseGraph(graph.node[:, table], graph.edge_weight[:, rows, table.unsqueeze(-2)])
 
-    def _users(self, by_cell: Tensor) -> Tensor:
-        """Values ``[B, M, U, ...]`` in the order of the users ``[B, I, ...]``."""
-        order = self.table.flatten().argsort()
-        return by_cell.flatten(1, 2)[:, order]
+    def _in_order(self, by_site: list[Tensor]) -> Tensor:
+        """Values of each site's users ``[B, U, ...]`` in the order of the users ``[B, I, ...]``."""
+        order = torch.cat(self._sites()).argsort()
+        return torch.cat(by_site, dim=1)[:, order]
+
+
+def _of_users(graph: DenseGraph, users: Tensor) -> DenseGraph:
+    """The graph of some of the users."""
+    return DenseGraph(graph.node[:, users], graph.edge_weight[:, users.unsqueeze(-1), users])
 
 
 def interference_edges(large_scale_gain: Tensor, cell: Tensor, radio: Radio) -> Tensor:

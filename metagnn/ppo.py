@@ -1,5 +1,6 @@
 """Proximal policy optimisation of graph actor-critics (paper B, Eq. 8 to 18), top to bottom.
 
+Passes and optimisers are those of the modules that learn (`AssignmentModule`, `SpectrumLearner`).
 Departures from the paper, of which the first three are undone by an argument:
 
 - The critic's target is the discounted return, ``A + V`` of generalised advantages. Eq. 17 as
@@ -11,6 +12,9 @@ Departures from the paper, of which the first three are undone by an argument:
 - Eq. 18 as printed is an arg min of what must be maximised: its negative is descended.
 - Powers are a squashed Gaussian between their limits, with standard deviations in a range; the
   entropy is that of the number before squashing.
+- Where choices have features of their own, the value is that of what the policy expects to choose.
+- The packaged configurations, but for those of the paper's own setting, reward users for what they
+  add, do not discount, and let rates and entropy fall (see ``docs/channel_assignment.md``).
 """
 
 from collections.abc import Callable

@@ -74,7 +74,9 @@ class Encoder(nn.Module):
         """
         x = graph.node if self.per_choice else graph.node.unsqueeze(-2)
         nodes, weight = tuple(x.shape[:-2]), graph.edge_weight
-        of_edges = tuple((weight.own if isinstance(weight, SparseWeight) else weight[..., 0]).shape)
+        of_edges = tuple(
+            weight.own.shape if isinstance(weight, SparseWeight) else weight.shape[:-1]
+        )
         require(of_edges == nodes, "edge_weight", f"be of the agents {nodes} of `node`", of_edges)
         x = x.movedim(-3, 0) if agents_first else x
         edges = agent_edges(weight, self.bidirectional, agents_first)

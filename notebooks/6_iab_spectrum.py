@@ -92,7 +92,8 @@ Image(png_of(figure))
 # What three ways to decide make of the same slot, after twenty slots of their own: the power of
 # each node on each band, to its users or to its child nodes, and crosses where the SINR at the
 # receiver was below the floor of 5 dB. *Full reuse* sends everywhere, and loses what collides;
-# *orthogonal* lets one node at a time use a band; *max weight* knows all gains and weighs what waits.
+# *orthogonal* lets one node at a time use a band; *max weight* knows all gains, and weighs what
+# waits.
 
 # %%
 shown = ("full reuse", "orthogonal", "max weight")
@@ -209,7 +210,7 @@ for point in (0, 1):
 # ## Further
 #
 # ```sh
-# metagnn fit --config spectrum_allocation --model.init_args.agent=ppo   # maml, recurrent, attention
+# metagnn fit --config spectrum_allocation --model.init_args.agent=ppo  # maml, recurrent, attention
 # metagnn compare --config spectrum_allocation --runs runs/spectrum_allocation
 # metagnn compare --config spectrum_allocation --runs runs/spectrum_allocation --network nycmesh
 # ```

@@ -57,9 +57,13 @@ def meta_training() -> Figure:
     """Figure 3: reward of the tasks during meta-training."""
     curves = read("curves")
     figure, (axis,) = figure_of(5.5, 3.6, 1)
-    tasks = {"reward_2": "2 users", "reward_4": "4 users", "reward_8": "8 users", "reward": "mean"}
-    for (column, label), scheme in zip(tasks.items(), (*SCHEMES[:3], "optimum"), strict=True):
-        style = STYLES[scheme]._replace(label=label)
+    tasks = {
+        "reward_2": Style("2 users", "#9ECAE1", ":", "o"),
+        "reward_4": Style("4 users", "#4292C6", "-.", "s"),
+        "reward_8": Style("8 users", "#08519C", "--", "^"),
+        "reward": Style("mean", "#000000", "-", "*"),
+    }
+    for column, style in tasks.items():
         over_seeds(axis, logged(curves, "meta", column), "episode", "value", style)
     axis.set_xlabel("episode of meta-training")
     axis.set_ylabel("reward per user")

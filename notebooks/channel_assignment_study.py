@@ -55,6 +55,8 @@ KEEP = ("--checkpoint.every_n_epochs=500", "--checkpoint.save_top_k=-1")
 EVERY = 50
 LOGGED = ("reward", "reward_2", "reward_4", "reward_8", "entropy")
 VALIDATED = ("validation_share_6", "validation_sum_efficiency_mbit_j_6")
+# What adaptation adds to the base station's model.
+BESIDE = (("mfrl", "meta"), ("mrl", "meta"))
 SCORED = ("sum_ee_mbit_j", "share", "success_rate", "snr_rate")
 
 
@@ -124,8 +126,8 @@ def table(suffix: str) -> list[str]:
     for scenario in SCENARIOS:
         rows = [r for r in read(RESULTS / f"{name}_6_users.csv") if r["scenario"] == scenario]
         lines += [f"\n**{scenario}**, 6 users\n"]
-        lines += ["| policy | seeds | sum EE [Mbit/J] | share of the optimum | no collision |"]
-        lines += ["|---|---|---|---|---|"]
+        titles = ("sum EE [Mbit/J]", "share of the optimum", "no collision", "above the SNR floor")
+        lines += [f"| policy | seeds | {' | '.join(titles)} |", "|---" * 6 + "|"]
         learned = {r["policy"] for r in rows if r["seed"]}
         values = {
             policy: torch.tensor(
@@ -136,11 +138,11 @@ def table(suffix: str) -> list[str]:
         }
         for policy, found in values.items():
             middle = [interquartile_mean(column.unsqueeze(-1)) for column in found.T]
-            columns = [interval_cell(middle[0], 1), *map(interval_cell, middle[1:3])]
+            columns = [interval_cell(middle[0], 1), *map(interval_cell, middle[1:])]
             number = len(found) if policy in learned else ""
             lines.append(f"| {policy} | {number} | {' | '.join(columns)} |")
         lines.append("")
-        for better, worse in CLAIMED:
+        for better, worse in (*CLAIMED, *BESIDE):
             if better in values and worse in values:
                 pair = (values[better][:, :1], values[worse][:, :1])
                 chance = interval_cell(probability_of_improvement(*pair), 2)

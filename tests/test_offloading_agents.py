@@ -188,11 +188,27 @@ def test_cells_of_any_size_have_one_graph_model() -> None:
         assert parts.shape == (2, 8, len(PARTS))
 
 
-@pytest.mark.parametrize(("kind", "shared"), [("graph", False), ("perceptron", True)])
+# The site in the middle of the second has no users.
+@pytest.mark.parametrize("cell", [UNEQUAL, torch.tensor([0, 0, 0, 2, 0, 0, 2, 0])])
+def test_cells_of_any_size_have_graph_models_of_their_own(cell: Tensor) -> None:
+    agents, graph = _agents(shared=False, cell=cell, central=False), _graph(cell=cell)
+    action = _action(users=8)
+    wishes = _of_users(agents.wishes(graph))
+    parts = agents.parts(graph, _edges(cell=cell), action)
+    for number in range(agents.num_cells):
+        mine = _members(number, cell)
+        own = DenseGraph(graph.node[:, mine], graph.edge_weight[:, mine][:, :, mine])
+        wanted = _of_users(agents.actors[number](own))
+        torch.testing.assert_close(wishes[:, mine], wanted, rtol=1e-4, atol=1e-5)
+        done = JointAction(*(getattr(action, field.name)[:, mine] for field in fields(action)))
+        alone = DenseGraph(own.node, torch.zeros_like(own.edge_weight))
+        torch.testing.assert_close(parts[:, mine], agents.critics[number](alone, done))
+
+
 @pytest.mark.parametrize("cell", [UNEQUAL, torch.tensor([0, 0, 2, 2])])
-def test_cells_of_other_sizes_are_refused(kind: str, shared: bool, cell: Tensor) -> None:
+def test_cells_of_other_sizes_are_refused_by_perceptrons(cell: Tensor) -> None:
     with pytest.raises(ValueError, match="`cells` must be of equal sizes for perceptrons"):
-        _agents(kind, shared, cell=cell)
+        _agents("perceptron", True, cell=cell)
 
 
 # --- Critics of graphs. ---

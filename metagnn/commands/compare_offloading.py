@@ -70,12 +70,13 @@ def compare(
         name: mean(one.signalling_bytes for one in trained if one.algorithm == name)
         for name in dict.fromkeys(one.algorithm for one in trained)
     }
+    drawn = "networks" if place.network == "random" else "copies of the network"
     document = {
         "network": place.network,
         "num_networks": wanted,
         "num_steps": num_steps,
         "seed": arguments.seed,
-        "interval": "over seeds (of the inter-quartile mean), over networks where num_seeds is 1",
+        "interval": f"over seeds (of the inter-quartile mean), over {drawn} where num_seeds is 1",
         "num_seeds": {name: len(of_seeds) for name, of_seeds in scores.items()},
         "policies": to_json(metrics),
         "left_out": left_out,
@@ -88,7 +89,7 @@ def compare(
         return
     cells = place.cells()
     size = f"{cells.num_cells} cells, {cells.num_users} users, {place.num_channels} channels"
-    print(f"{place.network}: {size}; {wanted} networks of {num_steps} slots; energies per task")
+    print(f"{place.network}: {size}; {wanted} {drawn} of {num_steps} slots; energies per task")
     print(metrics_table(metrics))
     for (first, second), chance in better.items():
         print(f"P({first} > {second}) in deadlines met: {interval_cell(chance, 2)}")
@@ -96,7 +97,7 @@ def compare(
         print(f"Left out, as their models do not fit these networks: {', '.join(left_out)}")
     for name, number in signalling.items():
         print(f"{name}: {number / 1e3:.0f} kB of signalling per episode of training")
-    print("Brackets: 95 % bootstrap interval, over seeds (inter-quartile mean) or else networks.")
+    print(f"Brackets: 95 % bootstrap interval, over seeds (inter-quartile mean) or else {drawn}.")
 
 
 def _place(model: Mapping[str, Any], network: str | None) -> "Place":

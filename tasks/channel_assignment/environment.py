@@ -291,7 +291,7 @@ def difference_reward(action: Action, outcome: Outcome, scale: float) -> Tensor:
 def observe(
     gain_to_noise: Tensor, uplink: Uplink, layout: Layout, edges: Edges, progress: float
 ) -> DenseGraph:
-    r"""Observations of the users: the interference graph of the cell.
+    r"""Observations of the users: the conflict graph of the cell, which is complete.
 
     In layout ``user`` (the paper's) a user's features are its SNRs at full power on every
     subchannel, in decades over 10 (:math:`\log_{10}(p_{\max} h_{i,n} / N_n) / 10`), the number of

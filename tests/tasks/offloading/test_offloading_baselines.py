@@ -538,7 +538,7 @@ def test_the_heuristic_by_hand(margin_db: float | None, margin: float) -> None:
     if margin_db is None:
         decision = BASELINES["heuristic"](slot, radio, generator(0))
     else:
-        decision = heuristic(slot, radio, generator(0), margin_db)
+        decision = heuristic(slot, radio, generator(0), margin_db, hold_db=0.0)
     assert torch.equal(decision.ratio, torch.ones(4, 6))
     for network, site in product(range(4), range(2)):
         users = range(3 * site, 3 * site + 3)
@@ -547,6 +547,21 @@ def test_the_heuristic_by_hand(margin_db: float | None, margin: float) -> None:
             assert int(decision.channel[network, user]) == channel
             assert float(decision.share[network, user]) == pytest.approx(share, rel=1e-4)
             assert float(decision.power_w[network, user]) == pytest.approx(power_w, rel=1e-3)
+
+
+def test_the_heuristic_leaves_a_channel_for_one_that_is_so_much_cheaper_only() -> None:
+    radio = Radio(num_channels=2)
+    slot = _first_slot(_dropped(1, 1, 1, seed=1), radio)
+    even = replace(slot, gain=slot.gain.mean(1, keepdim=True).expand_as(slot.gain))
+    for excess_db, kept in ((9.9, True), (10.1, False)):
+        # The held channel is noisier by so much.
+        heard_w = torch.tensor([[radio.noise_w * (10 ** (excess_db / 10) - 1.0), 0.0]])
+        held = replace(even, interference_w=heard_w.unsqueeze(-1), held=torch.tensor([[0]]))
+        decision = heuristic(held, radio, generator(0), hold_db=10.0)
+        assert int(decision.channel) == (0 if kept else 1)
+        # Held or not, the power is that of what was measured.
+        alone = heuristic(held, radio, generator(0), hold_db=1000.0 if kept else 0.0)
+        assert torch.equal(decision.power_w, alone.power_w)
 
 
 def test_coordination_meets_all_deadlines_with_less_energy() -> None:
