@@ -38,6 +38,21 @@ def check_count(name: str, value: int, minimum: int = 1) -> None:
     require(is_integer and value >= minimum, name, f"be an integer >= {minimum}", value)
 
 
+def check_each(name: str, value: Tensor, fits: Tensor, rule: str) -> None:
+    """Require that all numbers of ``value`` fit; the error says the first one that does not.
+
+    Shapes:
+        value and fits ``[...]``.
+    """
+    if not bool(fits.all()):
+        require(False, name, rule, value[~fits][0].item())
+
+
+def check_pair(name: str, value: object, rule: str) -> None:
+    """Require two values."""
+    require(isinstance(value, tuple | list) and len(value) == 2, name, rule, value)
+
+
 def check_square(name: str, gain: Tensor) -> None:
     """Require at least two dimensions, the last two of equal size."""
     require(

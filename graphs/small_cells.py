@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metagnn.graphs.checks import check_count, check_positive, require
+from metagnn.graphs.checks import check_count, check_pair, check_positive, require
 from metagnn.graphs.coordinates import MAX_EXTENT_M, number, project_m, read_rows
 from metagnn.graphs.pathloss import okumura_hata_db
 
@@ -82,10 +82,11 @@ def drop_small_cells(
         "users_per_cell": users_per_cell,
     }.items():
         check_count(name, value)
-    require(len(area_m) == 2, "area_m", "have two sides", area_m)
+    check_pair("area_m", area_m, "have two sides")
     for side in area_m:
         check_positive("area_m", side)
-    require(radius_m > NEAREST_M and math.isfinite(radius_m), "radius_m", "be > 10 m", radius_m)
+    rule = f"be finite and > {NEAREST_M:g} m"
+    require(NEAREST_M < radius_m < math.inf, "radius_m", rule, radius_m)
     device = generator.device
 
     def uniform(*shape: int) -> Tensor:

@@ -24,7 +24,13 @@ from typing import Generic, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from metagnn.graphs.checks import check_count, check_non_negative, check_positive, require
+from metagnn.graphs.checks import (
+    check_count,
+    check_non_negative,
+    check_pair,
+    check_positive,
+    require,
+)
 
 Observation = TypeVar("Observation")
 Action = TypeVar("Action")
@@ -85,6 +91,7 @@ class MADDPGSettings:
         require(self.discount < 1.0, "discount", "be < 1", self.discount)
         for name in ("actor_rate", "critic_rate"):
             check_positive(name, getattr(self, name))
+        check_pair("noise", self.noise, "be two scales (at first, at the end)")
         for value in self.noise:
             check_non_negative("noise", value)
         rule = f"be at most critic_batch = {self.critic_batch}"

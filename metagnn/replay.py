@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from metagnn.graphs.checks import check_count, require
+from metagnn.graphs.checks import check_count, check_each, require
 
 
 class Replay(nn.Module):
@@ -45,14 +45,14 @@ class Replay(nn.Module):
         Raises:
             ValueError: If entries are missing, or hold numbers that are not finite.
         """
-        require(set(transitions) == set(self.names), "transitions", f"have {self.names}", "others")
+        given = tuple(transitions)
+        require(set(given) == set(self.names), "transitions", f"have {self.names}", given)
         number = len(next(iter(transitions.values())))
         rule = f"be at most {self.capacity} transitions"
         require(number <= self.capacity, "transitions", rule, number)
         place = (int(self.num_added) + torch.arange(number)) % self.capacity
         for name, value in transitions.items():
-            finite = bool(value.isfinite().all())
-            require(finite, f"transitions[{name!r}]", "be finite", "numbers that are not")
+            check_each(f"transitions[{name!r}]", value, value.isfinite(), "be finite")
         for name, value in transitions.items():
             self.get_buffer(name)[place] = value.to(torch.float32)
         self.num_added += number

@@ -2,8 +2,8 @@
 
 Run ``python notebooks/offloading_figures.py [--variant paper]``; writes
 ``results/offloading_4.png``, ``_6.png`` and ``_7.png``, and of the variant ``_5.png`` too: without
-it every episode has a network of its own, so that sites have no identity. Lines and bars are inter-quartile means over
-training seeds, bands and whiskers their 95 % bootstrap intervals.
+it every episode has a network of its own, so that sites have no identity. Lines and bars are
+inter-quartile means over training seeds, bands and whiskers their 95 % bootstrap intervals.
 """
 
 import argparse

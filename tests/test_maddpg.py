@@ -1,14 +1,18 @@
-"""Parts of MADDPG by hand, and a convex toy whose optimum is known."""
+"""Parts of MADDPG by hand, and convex toys whose optima are known."""
 
 import copy
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch import Tensor, nn
 
 from metagnn.graphs.randomness import generator
 from metagnn.maddpg import (
+    MADDPGSettings,
     Targets,
     Transitions,
     deviance,
@@ -16,6 +20,11 @@ from metagnn.maddpg import (
     squared_error,
     target_value,
 )
+from metagnn.offloading_agents import AgentShape
+from metagnn.offloading_learner import OffloadingLearner
+from metagnn.offloading_place import Place
+from metagnn.offloading_transitions import Seen
+from metagnn.replay import Replay
 
 # Two states, 0 and 1, and two agents. What follows state s is state 1 - s.
 VALUES = torch.tensor([[10.0, 20.0], [30.0, 40.0]])
@@ -150,3 +159,94 @@ def test_a_convex_toy_is_solved_ten_times_of_ten(discount: float) -> None:
         worst = (actor(states) - 0.6 * states).abs().amax((1, 2))
     assert len(worst) == 10
     assert float(worst.max()) < 0.15, worst
+
+
+class _Pairs(nn.Module):
+    """Ten pairs of agents: actors a = w s + b, and values of both that are any quadratic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        source = generator(0, "pairs")
+        self.actors = nn.ParameterList(torch.randn(2, 10, 2, generator=source).unbind())
+        self.critics = nn.ParameterList([0.1 * torch.randn(10, 15, 2, generator=source)])
+
+    def wishes(self, state: Tensor) -> Tensor:
+        """Actions ``[N, 10, 2]``: each agent sees its own number of the state only."""
+        slope, offset = self.actors
+        return slope * state + offset
+
+    def values(self, state: Tensor, action: Tensor) -> Tensor:
+        """Values ``[N, 10, 2]`` of what both see and do."""
+        one = torch.ones_like(state[..., :1])
+        given = torch.cat([one, state, action], dim=-1)
+        first, second = torch.triu_indices(5, 5)
+        products = given[..., first] * given[..., second]
+        return torch.einsum("npf,pfa->npa", products, self.critics[0])
+
+
+class _TwoAgents(OffloadingLearner):
+    """The learner's own updates, of ten pairs of agents side by side.
+
+    What the first one does is good for itself and bad for the second: the rewards are
+    -(a - s)^2 and -(b - t + a)^2, and the next states are random.
+    """
+
+    num_updates = 300
+
+    def __init__(self) -> None:
+        settings = MADDPGSettings(
+            discount=0.5,
+            soft_rate=0.05,
+            actor_batch=64,
+            critic_updates=1,
+            actor_rate=0.1,
+            critic_rate=0.1,
+            credit="site",
+        )
+        place = Place(num_cells=1, users_per_cell=1, num_channels=1)
+        super().__init__(place, AgentShape(), settings)
+        self.agents: Any = _Pairs()
+        self.target: Any = copy.deepcopy(self.agents).requires_grad_(False)
+        names = ("state", "action", "reward", "after")
+        self.replay = Replay(10_000, dict.fromkeys(names, (10, 2)))
+
+    def training_step(self, batch: int, batch_index: int) -> None:
+        """Updates on random transitions."""
+        source = generator(0, "transitions")
+        state, action, after = 2.0 * torch.rand(3, 10_000, 10, 2, generator=source) - 1.0
+        wanted = torch.stack([state[..., 0], state[..., 1] - action[..., 0]], dim=-1)
+        reward = -(action - wanted).square()
+        self.replay.add({"state": state, "action": action, "reward": reward, "after": after})
+        for number in range(self.num_updates):
+            self._update(number, 1.0 - number / self.num_updates)
+
+    def _act(self, wishes: Any) -> Any:
+        return wishes
+
+    def _value(self, agents: Any, seen: Any, action: Any) -> Tensor:
+        found: Tensor = agents.values(seen.graph, action)
+        return found
+
+    def _transitions(self, kept: Any) -> Any:
+        before, after = (Seen(kept[name], kept[name]) for name in ("state", "after"))
+        return Transitions(before, kept["action"], 0.5 * kept["reward"], after)
+
+
+def test_two_agents_reach_their_joint_optimum_ten_times_of_ten(tmp_path: Path) -> None:
+    """The sum is least at a = s / 2 and b = t; each for itself would do a = s and b = t."""
+    learner = _TwoAgents()
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(learner)
+    slope, offset = (parameter.detach() for parameter in learner.agents.actors)
+    assert slope.shape == (10, 2)
+    torch.testing.assert_close(slope, torch.tensor([0.5, 1.0]).expand(10, 2), atol=0.06, rtol=0)
+    torch.testing.assert_close(offset, torch.zeros(10, 2), atol=0.06, rtol=0)

@@ -1,5 +1,6 @@
 """The three algorithms of offloading as Lightning modules: episodes, updates, averages, resume."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from torch import Tensor
 from metagnn.checkpoint import write_checkpoint
 from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.graphs.interference import DenseGraph
-from metagnn.maddpg import MADDPGSettings
+from metagnn.graphs.randomness import generator
+from metagnn.maddpg import MADDPGSettings, deviance
+from metagnn.models.offloading import JointAction, Wishes
 from metagnn.offloading_action import joint_action
-from metagnn.offloading_agents import AgentShape, worth
+from metagnn.offloading_agents import AgentShape, OffloadingAgents, met_error, worth
 from metagnn.offloading_comparison import find_sites
 from metagnn.offloading_learner import OffloadingLearner
 from metagnn.offloading_place import Place
-from metagnn.offloading_score import trained_policy
-from metagnn.offloading_transitions import parts_of
+from metagnn.offloading_score import score_offloading, trained_policy
+from metagnn.offloading_transitions import Seen, as_transitions, parts_of
 
 PLACE = Place(num_cells=3, users_per_cell=3, num_channels=4, revenue=0.3)
 SHAPE = AgentShape(hidden_channels=(8, 8), critic_channels=(16,), num_claims=2)
@@ -352,6 +355,8 @@ def test_arguments_that_are_refused(changed: dict[str, Any], message: str) -> No
         ({"actor_batch": 65}, "`actor_batch` must be at most critic_batch = 64"),
         ({"warm_up": 3}, r"`warm_up` must lie in \[num_copies, capacity\] = \[8, 2000\], got 3"),
         ({"noise": (-0.1, 0.1)}, "`noise` must be finite and >= 0"),
+        ({"noise": (0.1,)}, r"`noise` must be two scales .*, got \(0.1,\)"),
+        ({"noise": 0.1}, "`noise` must be two scales .*, got 0.1"),
         ({"actor_rate": float("nan")}, "`actor_rate` must be"),
         ({"credit": "all"}, "`credit` must be 'user' or 'site'"),
         ({"schedule": "cosine"}, "`schedule` must be one of"),
@@ -399,3 +404,203 @@ def test_rewards_of_sites_are_those_of_their_users() -> None:
     }
     large = _learner(place=replace(PLACE, num_cells=13))
     assert large._site_rewards(torch.zeros(2, 39)) == {}
+
+
+# --- Updates, on a replay that is filled and networks of order one. ---
+
+
+def _ready(
+    folder: Path, settings: MADDPGSettings = DISCOUNTED, **changed: Any
+) -> OffloadingLearner:
+    """A learner before its first update, whose delayed networks are others than its own."""
+    learner = _fit(folder, 1, maddpg=replace(settings, warm_up=20), **changed)
+    for number, parameter in enumerate(learner.parameters()):
+        source = generator(0, "parameters", number + 1)
+        parameter.data += 0.3 * torch.randn(parameter.shape, generator=source)
+    return learner
+
+
+LEARNERS: dict[str, tuple[MADDPGSettings, dict[str, Any]]] = {
+    "central": (DISCOUNTED, {}),
+    "local": (DISCOUNTED, {"algorithm": "independent"}),
+    "perceptrons": (OF_SITES, {"shape": PERCEPTRON}),
+}
+
+
+@pytest.mark.parametrize("case", list(LEARNERS))
+def test_actors_raise_what_a_frozen_critic_says(case: str, tmp_path: Path) -> None:
+    settings, changed = LEARNERS[case]
+    frozen = replace(settings, critic_rate=1e-30, actor_rate=3e-3)
+    learner = _ready(tmp_path, frozen, **changed)
+    critics = copy.deepcopy(learner.agents.critics.state_dict())
+    values = [learner._update(0, 1.0)["value"].item() for _ in range(10)]
+    assert all(value.equal(critics[n]) for n, value in learner.agents.critics.state_dict().items())
+    assert values[-1] > values[0] + 1e-3
+
+
+@pytest.mark.parametrize("case", list(LEARNERS))
+def test_critics_come_nearer_to_frozen_targets(case: str, tmp_path: Path) -> None:
+    settings, changed = LEARNERS[case]
+    frozen = replace(settings, actor_rate=1e-30, critic_rate=3e-3, soft_rate=0.0)
+    learner = _ready(tmp_path, frozen, **changed)
+    actors = copy.deepcopy(learner.agents.actors.state_dict())
+    errors = [learner._update(0, 1.0)["critic_error"].item() for _ in range(10)]
+    assert all(value.equal(actors[n]) for n, value in learner.agents.actors.state_dict().items())
+    assert errors[-1] < 0.9 * errors[0]
+
+
+@pytest.mark.parametrize("algorithm", ["maddpg", "independent"])
+@pytest.mark.parametrize("target", ["next", "as_printed"])
+@pytest.mark.parametrize("credit", ["user", "site"])
+def test_an_update_by_a_loop_over_its_transitions(
+    credit: Any, target: Any, algorithm: str, tmp_path: Path
+) -> None:
+    """Critics learn from delayed networks on all of their batch, actors on its first part."""
+    settings = replace(DISCOUNTED, credit=credit, target=target, critic_updates=1)
+    learner = _ready(tmp_path, settings, algorithm=algorithm)
+    agents, delayed = copy.deepcopy(learner.agents), copy.deepcopy(learner.target)
+    found = learner._update(7, 1.0)
+    source = generator(0, "replay", learner.current_epoch, 7, 1)
+    kept = learner.replay.sample(4, source)
+    radio = PLACE.environment(1).radio
+
+    def of_sites(parts: Tensor) -> Tensor:
+        """Values of the three sites: of all users, or of their own."""
+        sites = worth(parts, 0.3).view(3, 3).sum(-1)
+        return sites.sum().expand(3) if algorithm == "maddpg" else sites
+
+    def value(of: OffloadingAgents, seen: Seen, action: JointAction) -> Tensor:
+        (parts,) = of.parts(seen.graph, seen.edges, action)
+        return parts if credit == "user" else of_sites(parts)
+
+    def done(of: OffloadingAgents, seen: Seen) -> JointAction:
+        return joint_action(of.wishes(seen.graph), of.cell, 3)
+
+    errors, values = [], []
+    for number in range(4):
+        row = {name: entry[number : number + 1] for name, entry in kept.items()}
+        one = as_transitions(row, agents.cell, radio)
+        (reward,) = one.reward if credit == "user" else (of_sites(one.reward[0]),)
+        after = one.next_observation if target == "next" else one.observation
+        assert after is not None
+        wanted = 0.5 * reward + 0.5 * value(delayed, after, done(delayed, after))
+        said = value(agents, one.observation, one.action)
+        if credit == "user":
+            floor = torch.tensor([0.1, 1e-4, 1e-2])
+            relative = deviance(said[:, 1:], wanted[:, 1:], floor).sum(-1)
+            errors.append((met_error(said[:, 0], wanted[:, 0]) + relative).mean())
+        else:
+            errors.append((said - wanted).square().mean())
+        # The critics as they are now, after their step.
+        now = value(learner.agents, one.observation, done(agents, one.observation))
+        values.append((worth(now, 0.3) if credit == "user" else now).mean())
+    torch.testing.assert_close(found["critic_error"], torch.stack(errors).mean())
+    torch.testing.assert_close(found["value"], torch.stack(values[:2]).mean())
+
+
+@pytest.mark.parametrize("credit", ["user", "site"])
+def test_rewards_of_transitions_are_values_per_slot(credit: Any, tmp_path: Path) -> None:
+    """With a share of 1 - discount, rewards that stay the same are worth themselves."""
+    learner = _ready(tmp_path, replace(SETTINGS, discount=0.75, credit=credit))
+    kept = {name: learner.replay.get_buffer(name)[:6] for name in learner.replay.names}
+    parts = kept["parts"]
+    met, late_s, transmission_j, computing_j = parts.unbind(-1)
+    of_all = (0.3 * met - late_s - transmission_j - computing_j).sum(-1, keepdim=True)
+    wanted = 0.25 * (parts if credit == "user" else of_all.expand(-1, 3))
+    assert wanted.abs().max() > 0.1
+    torch.testing.assert_close(learner._transitions(kept).reward, wanted)
+
+
+def test_delayed_networks_follow_by_the_soft_rate(tmp_path: Path) -> None:
+    learner = _ready(tmp_path, replace(DISCOUNTED, soft_rate=0.25))
+    old = copy.deepcopy(learner.target.state_dict())
+    learner._update(0, 1.0)
+    new = learner.agents.state_dict()
+    for name, value in learner.target.state_dict().items():
+        torch.testing.assert_close(value, 0.75 * old[name] + 0.25 * new[name])
+        assert not value.equal(old[name])
+
+
+class _Rates(pl.Callback):
+    """Learning rates at each step of the optimizers of actors and of critics."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, tuple[set[float], set[float]]] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for which, optimizer in enumerate(trainer.optimizers):
+
+            def note(given: torch.optim.Optimizer, *_: Any, which: int = which) -> None:
+                found = self.found.setdefault(trainer.current_epoch, (set(), set()))
+                found[which].add(given.param_groups[0]["lr"])
+
+            optimizer.register_step_pre_hook(note)
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("linear", 0.25), ("constant", 1.0)])
+def test_learning_rates_fall_with_the_share_that_is_left(
+    schedule: Any, last: float, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, schedule=schedule, actor_rate=0.01, critic_rate=0.04)
+    rates = _Rates()
+    _trainer(tmp_path, 4, callbacks=[rates]).fit(_learner(maddpg=settings))
+    for epoch in range(4):
+        share = 1.0 - (1.0 - last) * epoch / 3
+        assert rates.found[epoch] == ({0.01 * share}, {0.04 * share})
+
+
+def test_exploration_goes_from_the_first_noise_to_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales, ratios, disturbed = [], [], Wishes.disturbed
+
+    def noted(wishes: Wishes, scale: float, source: torch.Generator) -> Wishes:
+        scales.append(scale)
+        found = disturbed(wishes, scale, source)
+        ratios.append(joint_action(found, learner.agents.cell, 3).ratio)
+        return found
+
+    monkeypatch.setattr(Wishes, "disturbed", noted)
+    learner = _learner(maddpg=replace(SETTINGS, noise=(0.5, 0.1), capacity=24))
+    _trainer(tmp_path, 4).fit(learner)
+    # Four episodes of three slots.
+    assert scales == pytest.approx([scale for scale in (0.5, 0.4, 0.3, 0.2) for _ in range(3)])
+    # What was done is what was disturbed.
+    assert learner.replay.get_buffer("ratio").equal(torch.cat(ratios))
+
+
+@pytest.mark.parametrize("algorithm", ["maddpg", "independent"])
+def test_only_a_central_critic_hears_other_cells_change_channels(
+    algorithm: str, tmp_path: Path
+) -> None:
+    learner = _ready(tmp_path, algorithm=algorithm)
+    kept = learner.replay.sample(1, generator(0))
+    batch = learner._transitions(kept)
+    before = learner._value(learner.agents, batch.observation, batch.action)
+    # User 0 of site 0 goes to each channel; users 3 to 8 are those of other sites.
+    place, heard = batch.action.place, set()
+    for channel in torch.eye(4):
+        moved = place.clone()
+        moved[:, 0] = channel
+        action = replace(batch.action, place=moved)
+        after = learner._value(learner.agents, batch.observation, action)
+        changed = (before != after).any(-1)[0, 3:]
+        # Whoever is on the channel that it leaves, or on the one that it comes to.
+        there = (place[0, 3:] * (channel != place[0, 0])).sum(-1) > 0
+        assert changed.tolist() == (there & (algorithm == "maddpg")).tolist()
+        heard.update(there.nonzero().flatten().tolist())
+    assert heard
+
+
+@pytest.mark.parametrize(("split", "number", "steps"), [("validation", 3, 5), ("test", 100, 20)])
+def test_what_is_logged_are_the_scores(split: str, number: int, steps: int, tmp_path: Path) -> None:
+    place = Place(num_cells=1, users_per_cell=2, num_channels=1, revenue=0.3)
+    learner = _learner(place=place)
+    trainer = _trainer(tmp_path, 1, limit_val_batches=1)
+    run = trainer.validate if split == "validation" else trainer.test
+    (logged,) = run(learner, verbose=False)
+    policies = {"own": trained_policy(learner.agents)}
+    score = score_offloading(policies, place.environment(steps), number, 0, split, False)["own"]
+    met, energy_j = float(score.met.mean()), float(score.energy_j.mean())
+    assert 0.1 < met < 0.9
+    assert logged == pytest.approx({f"{split}_met": met, f"{split}_energy_mj": 1e3 * energy_j})

@@ -50,7 +50,7 @@ def test_a_state_dict_holds_all_of_it() -> None:
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_numbers_that_are_not_finite_never_enter(wrong: float) -> None:
     replay = _filled(2)
-    with pytest.raises(ValueError, match=r"`transitions\['b'\]` must be finite"):
+    with pytest.raises(ValueError, match=rf"`transitions\['b'\]` must be finite, got {wrong}"):
         replay.add({"a": torch.ones(2, 2), "b": torch.tensor([1.0, wrong])})
     assert len(replay) == 2
     assert replay.get_buffer("a")[2:].abs().sum() == 0
@@ -66,5 +66,6 @@ def test_what_else_is_refused() -> None:
         replay.sample(1, generator(0))
     with pytest.raises(ValueError, match="`transitions` must be at most 2 transitions, got 3"):
         replay.add({"a": torch.zeros(3)})
-    with pytest.raises(ValueError, match="`transitions` must have"):
+    message = r"`transitions` must have \('a',\), got \('b',\)"
+    with pytest.raises(ValueError, match=message):
         replay.add({"b": torch.zeros(1)})

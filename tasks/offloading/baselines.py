@@ -138,7 +138,7 @@ def _with_least_energy(
     tasks, devices = slot.tasks, slot.devices
     index = channel.clamp(min=0).unsqueeze(-1)
     noise_to_gain_w = (disturbance_w / slot.own_gain).gather(-1, index).squeeze(-1)
-    log_need = (tasks.cycles / tasks.deadline_s).log()
+    log_need = tasks.cycles.log() - tasks.deadline_s.log()
     log_need = log_need - log_need.mean(-1, keepdim=True)
     has_channel = channel != NO_CHANNEL
     share = divide_server(log_need, has_channel, slot.cell, slot.gain.shape[-1])

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from metagnn.graphs.checks import require
+from metagnn.graphs.checks import check_each
 from metagnn.tasks.offloading.cost import NO_CHANNEL, Decision
 
 # Needs differ by at most a factor of exp(2 * 6) = 160,000, so that no share vanishes in float32.
@@ -39,7 +39,7 @@ def match_channels(scores: Tensor, cell: Tensor, num_cells: int) -> Tensor:
     Raises:
         ValueError: If a score is plus infinity or not a number.
     """
-    require(bool((scores < float("inf")).all()), "scores", "be numbers < inf", "others")
+    check_each("scores", scores, scores < float("inf"), "be numbers < inf")
     table = members(cell, num_cells)
     batch, num_users, num_channels = scores.shape
     # [B, M, U, K]; what stands in the place of no user is excluded.

@@ -1,12 +1,12 @@
 """Delays and energies of offloading (paper D, Eq. 1 to 13)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from metagnn.graphs.checks import require
+from metagnn.graphs.checks import check_each, require
 
 # Channel of a user that has none.
 NO_CHANNEL = -1
@@ -20,11 +20,19 @@ class Tasks:
         size_bit: Sizes d [bit].
         cycles: Cycles omega.
         deadline_s: Largest latencies [s].
+
+    Raises:
+        ValueError: If a number is not finite and positive.
     """
 
     size_bit: Tensor
     cycles: Tensor
     deadline_s: Tensor
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            check_each(field.name, value, (value > 0.0) & value.isfinite(), "be finite and > 0")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,13 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from metagnn.graphs.checks import check_count, check_finite, check_positive, require
+from metagnn.graphs.checks import (
+    check_count,
+    check_finite,
+    check_pair,
+    check_positive,
+    require,
+)
 from metagnn.graphs.units import dbm_to_w, thermal_noise_w
 from metagnn.tasks.offloading.cost import Devices, Tasks
 
@@ -77,8 +83,8 @@ class Computing:
         server_j_per_cycle: Energies of servers [J/cycle]: 10 mJ/Gcycle.
 
     Raises:
-        ValueError: If a number is not positive (a task of no size, a deadline that nobody can
-            meet, a negative energy) or a range's ends cross.
+        ValueError: If a number is not positive (a task of no size, a deadline of no time, a
+            negative energy), or a range is not two numbers or its ends cross.
     """
 
     size_bit: Range = (200e3 * 8.0, 300e3 * 8.0)
@@ -94,10 +100,11 @@ class Computing:
         for field in fields(self):
             if field.name == "deadline_share":
                 continue
-            low, high = getattr(self, field.name)
+            limits, rule = getattr(self, field.name), "be a range (smallest, largest)"
+            check_pair(field.name, limits, rule)
+            low, high = limits
             check_positive(field.name, low)
-            fits = low <= high and math.isfinite(high)
-            require(fits, field.name, "be a range (smallest, largest)", (low, high))
+            require(low <= high < math.inf, field.name, rule, limits)
 
     def tasks(self, user_hz: Tensor, generator: torch.Generator) -> Tasks:
         """A new task for every user, whose speeds are ``user_hz [B, I]``."""

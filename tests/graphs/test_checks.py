@@ -4,8 +4,10 @@ import torch
 
 from metagnn.graphs.checks import (
     check_count,
+    check_each,
     check_gain,
     check_non_negative,
+    check_pair,
     check_positive,
     check_square,
     require,
@@ -39,6 +41,21 @@ def test_count_rejects(value: int) -> None:
     check_count("x", 0, minimum=0)
     with pytest.raises(ValueError, match="`x` must be an integer >= 1"):
         check_count("x", value)
+
+
+def test_each_says_the_first_number_that_does_not_fit() -> None:
+    value = torch.tensor([[1.0, 2.0], [-3.0, -4.0]])
+    check_each("x", value, value < 3, "be < 3")
+    with pytest.raises(ValueError, match=r"^`x` must be > 0, got -3\.0$"):
+        check_each("x", value, value > 0, "be > 0")
+
+
+@pytest.mark.parametrize("value", [1.0, (1.0,), (1.0, 2.0, 3.0), None])
+def test_pair_rejects(value: object) -> None:
+    check_pair("x", (1.0, 2.0), "be two numbers")
+    check_pair("x", [1.0, 2.0], "be two numbers")
+    with pytest.raises(ValueError, match="`x` must be two numbers, got "):
+        check_pair("x", value, "be two numbers")
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (3, 3, 2)])

@@ -118,9 +118,11 @@ def test_sizes_of_random_networks() -> None:
         ({"users_per_cell": 2.5}, "`users_per_cell` must be an integer >= 1, got 2.5"),
         ({"area_m": (0.0, 1000.0)}, "`area_m` must be finite and > 0, got 0.0"),
         ({"area_m": (1500.0, math.nan)}, "`area_m` must be finite and > 0, got nan"),
-        ({"radius_m": 10.0}, "`radius_m` must be > 10 m, got 10.0"),
-        ({"radius_m": math.inf}, "`radius_m` must be > 10 m, got inf"),
-        ({"radius_m": math.nan}, "`radius_m` must be > 10 m, got nan"),
+        ({"area_m": (1500.0,)}, r"`area_m` must have two sides, got \(1500.0,\)"),
+        ({"area_m": 1500.0}, "`area_m` must have two sides, got 1500.0"),
+        ({"radius_m": 10.0}, "`radius_m` must be finite and > 10 m, got 10.0"),
+        ({"radius_m": math.inf}, "`radius_m` must be finite and > 10 m, got inf"),
+        ({"radius_m": math.nan}, "`radius_m` must be finite and > 10 m, got nan"),
     ],
 )
 def test_random_networks_that_are_refused(changed: dict[str, Any], message: str) -> None:

@@ -25,7 +25,7 @@ from metagnn.tasks.offloading.cost import (
 )
 from metagnn.tasks.offloading.environment import Offloading
 from metagnn.tasks.offloading.least_energy import least_energy
-from metagnn.tasks.offloading.scenario import Radio
+from metagnn.tasks.offloading.scenario import Computing, Radio
 
 RADIO = Radio()
 NAMES = (
@@ -401,6 +401,23 @@ def test_nothing_that_is_given_up_beats_the_bound() -> None:
     found = cost(slot, decision, radio.bandwidth_hz, radio.noise_w, patience=1.5)
     assert not bool((found.edge_j > 0.0).any())
     assert bool((_per_cell(found.energy_j, slot) >= _per_cell(bound.energy_j, slot)).all())
+
+
+@pytest.mark.parametrize("share", [1e-6, 1e-30])
+@pytest.mark.parametrize("name", list(BASELINES))
+def test_a_deadline_that_nobody_can_meet(name: str, share: float) -> None:
+    cells, computing = _dropped(2, 2, 2), Computing(deadline_share=share)
+    environment = Offloading(lambda batch, source: cells, RADIO, computing)
+    environment.reset(2, generator(0))
+    slot = environment.slot
+    bound = relaxation(slot, RADIO)
+    step = environment.step(BASELINES[name](slot, RADIO, generator(1)))
+    found = step.info.cost
+    assert not bool(bound.allowed.any())
+    assert not bool(found.met.any())
+    assert bool((found.latency_s > slot.tasks.deadline_s).all())
+    numbers = (*vars(found).values(), bound.energy_j, step.reward, step.observation.node)
+    assert all(bool(value.isfinite().all()) for value in numbers)
 
 
 # --- the baselines --------------------------------------------------------------------------------

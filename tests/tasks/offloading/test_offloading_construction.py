@@ -83,10 +83,11 @@ def test_channels_are_those_of_a_loop(
 def test_scores_that_are_refused(value: float) -> None:
     scores = torch.zeros(2, 3, 2)
     scores[1, 2, 0] = value
-    with pytest.raises(ValueError, match="`scores` must be numbers < inf"):
+    scores[1, 2, 1] = math.inf
+    with pytest.raises(ValueError, match=f"`scores` must be numbers < inf, got {value}"):
         match_channels(scores, torch.tensor([0, 1, 1]), 2)
     ones = torch.ones(2, 3)
-    with pytest.raises(ValueError, match="`scores` must be numbers < inf"):
+    with pytest.raises(ValueError, match=f"`scores` must be numbers < inf, got {value}"):
         construct(ones, scores, ones.unsqueeze(-1), ones, torch.tensor([0, 1, 1]), 2)
 
 

@@ -470,16 +470,29 @@ RANGES = [
         ((math.nan, 1.0), "be finite and > 0, got nan"),
         ((2.0, 1.0), r"be a range \(smallest, largest\), got \(2.0, 1.0\)"),
         ((1.0, math.inf), r"be a range \(smallest, largest\), got \(1.0, inf\)"),
+        (1.0, r"be a range \(smallest, largest\), got 1.0"),
+        ((1.0,), r"be a range \(smallest, largest\), got \(1.0,\)"),
+        ((1.0, 2.0, 3.0), r"be a range \(smallest, largest\), got \(1.0, 2.0, 3.0\)"),
         ((1.0, math.nan), r"be a range \(smallest, largest\), got \(1.0, nan\)"),
     ],
 )
-def test_ranges_that_are_refused(name: str, limits: tuple[float, float], message: str) -> None:
+def test_ranges_that_are_refused(name: str, limits: Any, message: str) -> None:
     with pytest.raises(ValueError, match=rf"`{name}` must {message}"):
         Computing(**{name: limits})
 
 
 @pytest.mark.parametrize("share", [0.0, -0.9, math.nan, math.inf])
-def test_deadlines_that_nobody_can_meet_are_refused(share: float) -> None:
+def test_shares_that_make_no_deadline_are_refused(share: float) -> None:
     message = rf"`deadline_share` must be finite and > 0, got {share}"
     with pytest.raises(ValueError, match=message):
         Computing(deadline_share=share)
+
+
+@pytest.mark.parametrize("name", ["size_bit", "cycles", "deadline_s"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+def test_tasks_that_are_refused(name: str, value: float) -> None:
+    numbers = {key: torch.ones(2, 3) for key in ("size_bit", "cycles", "deadline_s")}
+    Tasks(**numbers)
+    numbers[name][1, 2] = value
+    with pytest.raises(ValueError, match=f"`{name}` must be finite and > 0, got {value}"):
+        Tasks(**numbers)
