@@ -1,9 +1,11 @@
 """Deep deterministic policy gradients of several agents (paper D, Eq. 15 to 20, 24 and 25).
 
-Departures from the paper, of which the first three are undone by an argument:
+Departures from the paper, of which the first four are undone by an argument:
 
 - Eq. 16 as printed evaluates the target critic at the observations s of the step itself; by default
   they are those that follow, s': ``target``.
+- By default the value is that of the slot alone, and there are no delayed networks: ``discount``
+  (the paper's is 0.9). Then neither ``soft_rate`` nor ``target`` has an effect.
 - A value is the sum of those of the users, each of which is the sum of parts (whether the deadline
   was met, lateness, energies). The critic learns them from the users' own parts of the reward,
   of which Eq. 12 and 23 are the sums: ``credit``.

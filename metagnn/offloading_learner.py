@@ -135,6 +135,7 @@ class OffloadingLearner(AgentModule):
         """One episode, with an update after each slot (Algorithms 1 and 2)."""
         settings, left = self.maddpg, self.left()
         environment = self.place.environment(settings.num_steps)
+        self._count_gains()
         source = generator(self.seed, "networks", self.current_epoch, device=self.device)
         actions = generator(self.seed, "noise", self.current_epoch, device=self.device)
         observation = environment.reset(settings.num_copies, source)
@@ -153,7 +154,7 @@ class OffloadingLearner(AgentModule):
             gain = environment.large_scale_gain
             self.replay.add(as_entry(gain, observation, action, parts, after))
             observation = step.observation
-            self._count_signalling(environment)
+            self._count_states(environment)
             values = {
                 **self._site_rewards(step.info.value),
                 "reward": step.info.value.mean(),
@@ -260,7 +261,12 @@ class OffloadingLearner(AgentModule):
         number = self.maddpg.actor_batch
         return Seen(seen.graph[:number], seen.edges[:number])
 
-    def _count_signalling(self, environment: Offloading) -> None:
+    def _count_gains(self) -> None:
+        """Bytes of the mean gains from users to sites, once per episode, if critics know them."""
+        if self.algorithm == "maddpg" and self.shape.kind == "graph":
+            self.signalling_bytes += 4.0 * len(self.agents.cell) * self.agents.num_cells
+
+    def _count_states(self, environment: Offloading) -> None:
         """Bytes that the sites of a network broadcast in a slot (Section III-C), as float32.
 
         That is each site's state (a user's gains on all channels and the three numbers of its task;

@@ -172,11 +172,12 @@ def test_clusters_average_among_themselves(tmp_path: Path) -> None:
 
 def test_signalling_by_hand(tmp_path: Path) -> None:
     # 9 users' gains on 4 channels, 3 sites' interference on 4, 3 numbers of each task and 4 of each
-    # action in 3 slots of 2 episodes, 4 bytes each, however many copies there are.
-    numbers = 9 * 4 + 3 * 4 + 9 * 3 + 9 * 4
-    assert float(_fit(tmp_path, 2).signalling_bytes) == 4 * numbers * 3 * 2
+    # action in 3 slots of 2 episodes, and once in each their mean gains to 3 sites, 4 bytes each,
+    # however many copies there are.
+    numbers = 3 * (9 * 4 + 3 * 4 + 9 * 3 + 9 * 4) + 9 * 3
+    assert float(_fit(tmp_path, 2).signalling_bytes) == 4 * numbers * 2
     alone = replace(SETTINGS, num_copies=1)
-    assert float(_fit(tmp_path, 2, maddpg=alone).signalling_bytes) == 4 * numbers * 3 * 2
+    assert float(_fit(tmp_path, 2, maddpg=alone).signalling_bytes) == 4 * numbers * 2
     assert float(_fit(tmp_path, 2, algorithm="independent").signalling_bytes) == 0
     found = _fit(tmp_path, 2, algorithm="federated", average_every=1)
     size = sum(p.numel() for p in found.agents.parameters())
