@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -128,15 +128,6 @@ def _rural_macro_nlos_db(distance_2d_m: Tensor, site: Site) -> Tensor:
     return torch.maximum(_rural_macro_los_db(distance_2d_m, site), nlos)
 
 
-def _optional_nlos_db(slope: float) -> "PathLoss":
-    """The table's *optional* NLOS model, ``32.4 + 20 log10 f_GHz + slope log10 d_3D``."""
-
-    def nlos(distance_2d_m: Tensor, site: Site) -> Tensor:
-        return 32.4 + slope * site.distance_3d_m(distance_2d_m).log10() + site._frequency_db
-
-    return nlos
-
-
 def _indoor_office_probability(distance_2d_m: Tensor) -> Tensor:
     """Mixed office."""
     near = torch.exp(-(distance_2d_m - 1.2).clamp(min=0.0) / 4.7)
@@ -175,8 +166,9 @@ class Propagation:
         nlos_db: The same without.
         los_shadowing_db: Standard deviation of the shadowing with a line of sight [dB].
         nlos_shadowing_db: The same without.
-        shadowing_distance_m: Distance over which shadowing without line of sight decorrelates
-            by 1/e [m].
+        los_shadowing_distance_m: Distance over which shadowing with a line of sight decorrelates by
+            1/e [m].
+        nlos_shadowing_distance_m: The same without.
     """
 
     los_probability: Callable[[Tensor], Tensor]
@@ -184,30 +176,64 @@ class Propagation:
     nlos_db: PathLoss
     los_shadowing_db: float
     nlos_shadowing_db: float
-    shadowing_distance_m: float
+    los_shadowing_distance_m: float
+    nlos_shadowing_distance_m: float
+
+
+_INDOOR_OFFICE = Propagation(
+    _indoor_office_probability,
+    _indoor_office_los_db,
+    _indoor_office_nlos_db,
+    los_shadowing_db=3.0,
+    nlos_shadowing_db=8.03,
+    los_shadowing_distance_m=10.0,
+    nlos_shadowing_distance_m=6.0,
+)
+_URBAN_MICRO = Propagation(
+    _street_probability(36.0),
+    _urban_micro_los_db,
+    _urban_micro_nlos_db,
+    los_shadowing_db=4.0,
+    nlos_shadowing_db=7.82,
+    los_shadowing_distance_m=10.0,
+    nlos_shadowing_distance_m=13.0,
+)
+_URBAN_MACRO = Propagation(
+    _street_probability(63.0),
+    _urban_macro_los_db,
+    _urban_macro_nlos_db,
+    los_shadowing_db=4.0,
+    nlos_shadowing_db=6.0,
+    los_shadowing_distance_m=37.0,
+    nlos_shadowing_distance_m=50.0,
+)
+# Beyond the breakpoint, kilometres away at 6 GHz, the shadowing with a line of sight is 6 dB.
+_RURAL_MACRO = Propagation(
+    _rural_probability,
+    _rural_macro_los_db,
+    _rural_macro_nlos_db,
+    los_shadowing_db=4.0,
+    nlos_shadowing_db=8.0,
+    los_shadowing_distance_m=37.0,
+    nlos_shadowing_distance_m=120.0,
+)
+
+
+def _optional(main: Propagation, slope: float, nlos_shadowing_db: float) -> Propagation:
+    """The column with its *optional* NLOS model, ``32.4 + 20 log10 f_GHz + slope log10 d_3D``."""
+
+    def nlos_db(distance_2d_m: Tensor, site: Site) -> Tensor:
+        return 32.4 + slope * site.distance_3d_m(distance_2d_m).log10() + site._frequency_db
+
+    return replace(main, nlos_db=nlos_db, nlos_shadowing_db=nlos_shadowing_db)
 
 
 PROPAGATION = {
-    "indoor_office": Propagation(
-        _indoor_office_probability, _indoor_office_los_db, _indoor_office_nlos_db, 3.0, 8.03, 6.0
-    ),
-    "indoor_office_optional": Propagation(
-        _indoor_office_probability, _indoor_office_los_db, _optional_nlos_db(31.9), 3.0, 8.29, 6.0
-    ),
-    "urban_micro": Propagation(
-        _street_probability(36.0), _urban_micro_los_db, _urban_micro_nlos_db, 4.0, 7.82, 13.0
-    ),
-    "urban_micro_optional": Propagation(
-        _street_probability(36.0), _urban_micro_los_db, _optional_nlos_db(31.9), 4.0, 8.2, 13.0
-    ),
-    "urban_macro": Propagation(
-        _street_probability(63.0), _urban_macro_los_db, _urban_macro_nlos_db, 4.0, 6.0, 50.0
-    ),
-    "urban_macro_optional": Propagation(
-        _street_probability(63.0), _urban_macro_los_db, _optional_nlos_db(30.0), 4.0, 7.8, 50.0
-    ),
-    # Beyond the breakpoint, kilometres away at 6 GHz, the shadowing with a line of sight is 6 dB.
-    "rural_macro": Propagation(
-        _rural_probability, _rural_macro_los_db, _rural_macro_nlos_db, 4.0, 8.0, 120.0
-    ),
+    "indoor_office": _INDOOR_OFFICE,
+    "indoor_office_optional": _optional(_INDOOR_OFFICE, 31.9, 8.29),
+    "urban_micro": _URBAN_MICRO,
+    "urban_micro_optional": _optional(_URBAN_MICRO, 31.9, 8.2),
+    "urban_macro": _URBAN_MACRO,
+    "urban_macro_optional": _optional(_URBAN_MACRO, 30.0, 7.8),
+    "rural_macro": _RURAL_MACRO,
 }

@@ -1,13 +1,19 @@
 """Units: decibels, dBm, watts and thermal noise."""
 
 import math
+from typing import TypeVar
+
+from torch import Tensor
 
 from metagnn.graphs.checks import check_non_negative, check_positive
 
+Number = TypeVar("Number", float, Tensor)
 
-def db_to_linear(value_db: float) -> float:
-    """Ratio [1] of a value in decibels."""
-    return float(10.0 ** (value_db / 10.0))
+
+def db_to_linear(value_db: Number) -> Number:
+    """Ratio [1] of a value in decibels, or ratios of values of any shape."""
+    ratio: Number = 10.0 ** (value_db / 10.0)
+    return ratio
 
 
 def linear_to_db(value: float) -> float:
@@ -16,8 +22,8 @@ def linear_to_db(value: float) -> float:
     return 10.0 * math.log10(value)
 
 
-def dbm_to_w(power_dbm: float) -> float:
-    """Power [W] of a level in dBm."""
+def dbm_to_w(power_dbm: Number) -> Number:
+    """Power [W] of a level in dBm, or powers of levels of any shape."""
     return db_to_linear(power_dbm - 30.0)
 
 

@@ -55,8 +55,8 @@ class AgentModule(pl.LightningModule):
         """
         found = checkpoint.get("run", {})
         for name, value in self.expected().items():
-            had, rule = found.get(name), f"be of a run with {name} = {value}"
-            require(had == value, "ckpt_path", rule, had)
+            wanted, had = differing(value, found.get(name))
+            require(had == wanted, "ckpt_path", f"be of a run with {name} = {wanted}", had)
 
     def train_dataloader(self) -> DataLoader[int]:
         """One item: every epoch is one step."""
@@ -64,10 +64,14 @@ class AgentModule(pl.LightningModule):
 
     val_dataloader = test_dataloader = train_dataloader
 
+    def progress(self) -> float:
+        """Share of the run that is done."""
+        total = self.trainer.max_epochs
+        return int(self.num_done) / total if total is not None and total > 0 else 0.0
+
     def left(self) -> float:
         """Share of the run that is still to come."""
-        total = self.trainer.max_epochs
-        return 1.0 - int(self.num_done) / total if total is not None and total > 0 else 1.0
+        return 1.0 - self.progress()
 
 
 def plain(value: Any) -> Any:
@@ -75,3 +79,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
     return [plain(one) for one in value] if isinstance(value, tuple | list) else value
+
+
+def differing(one: Any, other: Any) -> tuple[Any, Any]:
+    """Two facts; of those that hold others by name only what differs, where a missing one is None.
+
+    What is returned is equal where nothing differs.
+    """
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return one, other
+    pairs = {name: (one.get(name), other.get(name)) for name in one | other}
+    parts = {name: differing(*pair) for name, pair in pairs.items() if pair[0] != pair[1]}
+    return {name: a for name, (a, _) in parts.items()}, {name: b for name, (_, b) in parts.items()}

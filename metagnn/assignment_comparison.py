@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metagnn.assignment_module import Cell, fitting_shape
 from metagnn.assignment_score import AssignmentScore, deterministic, score_assignment
 from metagnn.federated_ppo import models_in, network_in
 from metagnn.finished_runs import FinishedRun, Kind, finished_runs
@@ -18,7 +19,7 @@ from metagnn.models.actor_critic import ActorCritic, ActorCriticShape
 from metagnn.seed_statistics import interquartile_mean, probability_of_improvement
 from metagnn.tasks.channel_assignment.baselines import BASELINES, Decision
 from metagnn.tasks.channel_assignment.environment import ChannelAssignment
-from metagnn.tasks.channel_assignment.scenario import scenario
+from metagnn.tasks.channel_assignment.scenario import Uplink, scenario
 from metagnn.tasks.power_control.metrics import Estimate, network_average, ratio_of_means
 
 # What the paper claims of its schemes: the first is better than the second.
@@ -52,7 +53,8 @@ def find_trained(folder: Path) -> list[Trained]:
 
     Raises:
         ValueError: If there is none, or one is unfinished, or two are of one kind and seed, or
-            runs of one kind differ in more than the seed.
+            runs of one kind differ in more than the seed, or one is of other observations, channels
+            or powers than cells have.
     """
     words = "scheme, scenario, users, seed"
     learners = ("MetaPPO", "FederatedPPO")
@@ -85,8 +87,14 @@ def _policy(found: FinishedRun) -> Trained:
     names = {field.name for field in fields(ActorCriticShape)}
     rule = f"hold networks of this version, whose shape has {sorted(names)}"
     require(set(run["shape"]) <= names, "runs", rule, f"{sorted(run['shape'])} in {found.path}")
-    shape = {**run["shape"], "hidden_channels": tuple(run["shape"]["hidden_channels"])}
-    network = ActorCritic(ActorCriticShape(**shape))
+    values = {**run["shape"], "hidden_channels": tuple(run["shape"]["hidden_channels"])}
+    shape = ActorCriticShape(**values)
+    layout, edges = run["cell"]["layout"], run["cell"]["edges"]
+    for name, value in fitting_shape(Cell(layout=layout).environment(1)).items():
+        had = getattr(shape, name)
+        rule = f"hold networks with {name} = {value} for layout {layout!r}"
+        require(had == value, "runs", rule, f"{had} in {found.path}")
+    network = ActorCritic(shape)
     of_users = run["kind"] == "FederatedPPO"
     parameters = models_in(state) if of_users else network_in(state)
     shared = not of_users or all(bool((v == v[0]).all()) for v in parameters.values())
@@ -97,9 +105,8 @@ def _policy(found: FinishedRun) -> Trained:
         policy: tuple[HybridPolicy, Tensor] = network(graph, parameters)
         return policy
 
-    cell = run["cell"]
     progress = run["num_done"] / run["num_episodes"]
-    decide = deterministic(call, cell["layout"], cell["edges"], progress)
+    decide = deterministic(call, layout, edges, progress)
     return Trained(str(found.kind[0]), *_place(run), run["seed"], decide, shared)
 
 
@@ -111,6 +118,7 @@ def compare_assignment(
     num_steps: int,
     seed: int,
     line_of_sight: bool = False,
+    snr_min_db: float = Uplink.snr_min_db,
 ) -> dict[str, dict[str, dict[int | None, AssignmentScore]]]:
     """Scores by scenario, policy and seed of training (None for baselines).
 
@@ -123,17 +131,19 @@ def compare_assignment(
         num_steps: Steps in each cell.
         seed: Seed of the test cells.
         line_of_sight: Draw lines of sight with their probability; the paper has none.
+        snr_min_db: Smallest SNR [dB].
 
     Raises:
         ValueError: If ``trained`` holds policies, but none for the scenarios and users, or some of
             one scheme that learned with several numbers of users, none of which is wanted.
     """
     check_count("num_cells", num_cells)
+    uplink = Uplink(snr_min_db=snr_min_db)
     found: dict[str, dict[str, dict[int | None, AssignmentScore]]] = {}
     num_used = 0
     for name in scenarios:
         place = replace(scenario(name), line_of_sight=line_of_sight)
-        environment = ChannelAssignment(place, num_users, num_steps=num_steps)
+        environment = ChannelAssignment(place, num_users, uplink, num_steps)
         mine = _fitting(trained, name, num_users)
         num_used += len(mine)
         policies: dict[str, Decision] = dict(BASELINES)

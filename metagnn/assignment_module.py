@@ -14,6 +14,7 @@ from metagnn.agent_module import AgentModule, plain
 from metagnn.assignment_score import deterministic, score_assignment
 from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.graphs.randomness import generator
+from metagnn.graphs.units import dbm_to_w
 from metagnn.models.action_heads import HybridAction, HybridPolicy
 from metagnn.models.actor_critic import ActorCritic, ActorCriticShape
 from metagnn.ppo import (
@@ -25,7 +26,6 @@ from metagnn.ppo import (
     make_batch,
     ppo_loss,
 )
-from metagnn.tasks.channel_assignment.energy_efficiency import level_to_w
 from metagnn.tasks.channel_assignment.environment import (
     Action,
     ChannelAssignment,
@@ -34,7 +34,7 @@ from metagnn.tasks.channel_assignment.environment import (
     Outcome,
     Reward,
 )
-from metagnn.tasks.channel_assignment.scenario import scenario
+from metagnn.tasks.channel_assignment.scenario import Uplink, scenario
 from metagnn.tasks.environment import Step
 
 
@@ -51,6 +51,7 @@ class Cell:
         reward_scale: Coefficient xi [J/bit].
         layout: Observations per ``user`` or per ``channel``.
         edges: ``none`` or ``order``.
+        snr_min_db: Smallest SNR [dB], see `Uplink`.
     """
 
     scenario: str = "urban_micro"
@@ -61,6 +62,7 @@ class Cell:
     reward_scale: float = 3e-9
     layout: Layout = "channel"
     edges: Edges = "order"
+    snr_min_db: float = Uplink.snr_min_db
 
     def __post_init__(self) -> None:
         check_count("num_copies", self.num_copies)
@@ -71,7 +73,8 @@ class Cell:
         return ChannelAssignment(
             replace(scenario(self.scenario), line_of_sight=self.line_of_sight),
             num_users,
-            num_steps=self.num_steps,
+            Uplink(snr_min_db=self.snr_min_db),
+            self.num_steps,
             reward=self.reward,
             reward_scale=self.reward_scale,
             layout=self.layout,
@@ -86,7 +89,7 @@ class _Users:
         self.environment = environment
 
     def step(self, policy: HybridPolicy, action: HybridAction) -> Step[Outcome]:
-        power_w = level_to_w(policy.bounded(action))
+        power_w = dbm_to_w(policy.bounded(action))
         return self.environment.step(Action(action.choice, power_w))
 
 
@@ -118,17 +121,9 @@ class AssignmentModule(AgentModule):
         num_validation_cells: int = 100,
     ) -> None:
         super().__init__(seed)
-        environment = cell.environment(1)
-        wanted = environment.num_features, environment.uplink.num_channels
-        found = shape.in_channels, shape.num_choices
-        rule = f"be {wanted} (in_channels, num_choices) for layout {cell.layout!r}"
-        require(found == wanted, "shape", rule, found)
-        rule = "be true for layout 'channel' only"
-        fits = shape.per_choice == (cell.layout == "channel")
-        require(fits, "shape.per_choice", rule, shape.per_choice)
-        limits = environment.uplink.power_min_dbm, environment.uplink.power_max_dbm
-        bounds = shape.low, shape.high
-        require(bounds == limits, "shape", f"have the bounds {limits} dBm (low, high)", bounds)
+        for name, value in fitting_shape(cell.environment(1)).items():
+            found, rule = getattr(shape, name), f"be {value} for layout {cell.layout!r}"
+            require(found == value, f"shape.{name}", rule, found)
         rule = f"be at most the {cell.num_copies} copies of the cell"
         require(ppo.num_batches <= cell.num_copies, "ppo.num_batches", rule, ppo.num_batches)
         smallest = cell.num_copies // ppo.num_batches * cell.num_steps
@@ -160,6 +155,18 @@ class AssignmentModule(AgentModule):
         fits = self.schedule == "linear" and self.trainer.state.fn == TrainerFn.FITTING
         return super().expected() if fits else self.facts()
 
+    def prepare_data(self) -> None:
+        """Require that there is an optimum to validate against, before anything is written.
+
+        Raises:
+            ValueError: If nobody meets the SNR floor in the validation cells.
+        """
+        device = self.trainer.strategy.root_device
+        for num_users in self.scored_num_users():
+            environment = replace(self.cell, num_steps=1).environment(num_users)
+            cells = (self.num_validation_cells, self.seed, "validation", device)
+            score_assignment({}, environment, *cells)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam on what learns."""
         return torch.optim.Adam(self.learned(), lr=self.learning_rate, fused=True)
@@ -175,7 +182,7 @@ class AssignmentModule(AgentModule):
     def episode(self, num_users: int) -> Trajectories:
         """Trajectories of an episode, of the epoch's own cells and actions."""
         environment = self.cell.environment(num_users)
-        environment.progress = self._progress()
+        environment.progress = self.progress()
         position = (self.current_epoch, num_users)
         observation = environment.reset(
             self.cell.num_copies, generator(self.seed, "cells", *position, device=self.device)
@@ -189,15 +196,11 @@ class AssignmentModule(AgentModule):
             self.ppo.looks_ahead,
         )
 
-    def _progress(self) -> float:
-        total = self.trainer.max_epochs
-        return int(self.num_done) / total if total is not None and total > 0 else 0.0
-
     def _learn(self, episodes: Mapping[int, Trajectories]) -> None:
         """Pass over the episodes of each number of users and log how it went."""
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        left = 1.0 - self._progress() if self.schedule == "linear" else 1.0
+        left = self.left() if self.schedule == "linear" else 1.0
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate * left
         settings = replace(self.ppo, entropy_weight=self.ppo.entropy_weight * left)
@@ -253,7 +256,7 @@ class AssignmentModule(AgentModule):
         for num_users in self.scored_num_users():
             environment = replace(self.cell, num_steps=num_steps).environment(num_users)
             own = deterministic(
-                self.policy(num_users), self.cell.layout, self.cell.edges, self._progress()
+                self.policy(num_users), self.cell.layout, self.cell.edges, self.progress()
             )
             found = score_assignment(
                 {"own": own}, environment, num_cells, self.seed, split, self.device
@@ -270,6 +273,18 @@ class AssignmentModule(AgentModule):
     def scored_num_users(self) -> Sequence[int]:
         """Numbers of users in validation and test."""
         raise NotImplementedError
+
+
+def fitting_shape(environment: ChannelAssignment) -> dict[str, Any]:
+    """What an `ActorCriticShape` must say to fit an environment's observations and actions."""
+    uplink = environment.uplink
+    return {
+        "in_channels": environment.num_features,
+        "num_choices": uplink.num_channels,
+        "per_choice": environment.layout == "channel",
+        "low": uplink.power_min_dbm,
+        "high": uplink.power_max_dbm,
+    }
 
 
 def initial_network(shape: ActorCriticShape, seed: int, user: int = 0) -> ActorCritic:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from metagnn.graphs.checks import require
 from metagnn.graphs.randomness import generator
+from metagnn.graphs.units import dbm_to_w
 from metagnn.ppo import Network
 from metagnn.tasks.channel_assignment.baselines import Decision
-from metagnn.tasks.channel_assignment.energy_efficiency import level_to_w
 from metagnn.tasks.channel_assignment.environment import (
     Action,
     ChannelAssignment,
@@ -99,6 +99,6 @@ def deterministic(network: Network, layout: Layout, edges: Edges, progress: floa
     def decide(gain_to_noise: Tensor, uplink: Uplink, generator: torch.Generator) -> Action:
         policy, _ = network(observe(gain_to_noise, uplink, layout, edges, progress))
         action = policy.mode()
-        return Action(action.choice, level_to_w(policy.bounded(action)))
+        return Action(action.choice, dbm_to_w(policy.bounded(action)))
 
     return decide

@@ -47,12 +47,17 @@ class FederatedPPO(AssignmentModule):
         seed: Seed.
         num_validation_cells: Cells per validation.
 
+    Attributes:
+        start: Facts of the base station's run from which the users start, but for its seed, which
+            may differ between seeds of one kind of run; None if they start from random models.
+
     Raises:
         ValueError: If an argument is out of range, or ``start_from`` is needed and does not fit.
     """
 
     num_successes: Tensor
     num_transmissions: Tensor
+    start: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -87,7 +92,8 @@ class FederatedPPO(AssignmentModule):
         if scheme in ("mfrl", "mrl"):
             rule = f"be a checkpoint of MetaPPO for scheme {scheme!r}"
             require(start_from is not None, "start_from", rule, start_from)
-            self.network.load_state_dict(load_network(str(start_from), self))
+            self.start, parameters = load_start(str(start_from), self)
+            self.network.load_state_dict(parameters)
         models = [
             initial_network(shape, seed, user) if scheme == "marl" else self.network
             for user in range(num_users)
@@ -148,10 +154,11 @@ class FederatedPPO(AssignmentModule):
                 parameter.grad.masked_fill_(broken.view(-1, *trailing), 0.0)
 
     def facts(self) -> dict[str, Any]:
-        """Further the scheme, and what averages and messages are."""
+        """Further the scheme, what averages and messages are, and what it all began from."""
         return {
             **super().facts(),
             "scheme": self.scheme,
+            "start": self.start,
             "num_users": self.num_users,
             "average_every": self.average_every,
             "weighting": self.weighting,
@@ -206,8 +213,8 @@ class FederatedPPO(AssignmentModule):
         return (self.num_users,)
 
 
-def load_network(path: str, module: AssignmentModule) -> dict[str, Tensor]:
-    """Parameters of the network of a `MetaPPO` checkpoint, to be used by another module.
+def load_start(path: str, module: AssignmentModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Facts without the seed and network of a `MetaPPO` checkpoint, to be used by another module.
 
     Raises:
         ValueError: If the file is no such checkpoint or unfinished, or its network or observations
@@ -228,7 +235,12 @@ def load_network(path: str, module: AssignmentModule) -> dict[str, Tensor]:
     found = network_in(checkpoint["state_dict"])
     for name, value in found.items():
         require(bool(value.isfinite().all()), "start_from", f"have finite numbers in {name}", path)
-    return found
+    return {name: value for name, value in run.items() if name not in ("seed", "num_done")}, found
+
+
+def load_network(path: str, module: AssignmentModule) -> dict[str, Tensor]:
+    """The network alone of `load_start`."""
+    return load_start(path, module)[1]
 
 
 def network_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

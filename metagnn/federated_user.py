@@ -69,7 +69,7 @@ def global_checkpoint(
     """The global model after all rounds as a checkpoint that ``metagnn compare`` reads.
 
     Args:
-        module: A user, of whose run the model is.
+        module: A user, of whose run the model is; for ``mfrl`` its ``start`` says from what.
         model: The global model, which every user has.
         scheme: ``mfrl`` or ``frl``.
         num_rounds: Number of rounds.

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from metagnn.agent_module import differing
 from metagnn.checkpoint import read_checkpoint
 from metagnn.graphs.checks import require
 
@@ -75,8 +76,9 @@ def finished_runs(
         mine = {name: value for name, value in run.items() if name not in ("seed", "num_done")}
         first = facts.setdefault(kind, mine)
         for name in sorted(mine.keys() | first.keys()):
-            rule = f"hold runs of {kind} with one {name}, {first.get(name)}"
-            require(mine.get(name) == first.get(name), "runs", rule, f"{mine.get(name)} in {path}")
+            wanted, had = differing(first.get(name), mine.get(name))
+            rule = f"hold runs of {kind} with one {name}, {wanted}"
+            require(had == wanted, "runs", rule, f"{had} in {path}")
         yield FinishedRun(kind, run, checkpoint["state_dict"], path)
     for kind, run, path in unfinished:
         ended_elsewhere = kind is not None and (*kind, run["seed"]) in found

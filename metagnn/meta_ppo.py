@@ -1,7 +1,7 @@
 """Meta-training of channel assignment at the base station (paper B, Algorithm 1)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from metagnn.assignment_module import AssignmentModule, Cell
 from metagnn.graphs.checks import require
@@ -41,6 +41,10 @@ class MetaPPO(AssignmentModule):
         for number in num_users:
             cell.environment(number)
         self.num_users = tuple(num_users)
+
+    def facts(self) -> dict[str, Any]:
+        """Further the tasks."""
+        return {**super().facts(), "num_users": list(self.num_users)}
 
     def training_step(self, batch: int, batch_index: int) -> None:
         """One epoch of Algorithm 1: episodes of every task, then an update from all of them."""

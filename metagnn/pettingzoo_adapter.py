@@ -1,5 +1,6 @@
 """One copy of a batched environment behind PettingZoo's parallel API (extra ``pettingzoo``)."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from metagnn.graphs.checks import require
 from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
-from metagnn.tasks.channel_assignment.energy_efficiency import level_to_w
+from metagnn.graphs.units import dbm_to_w
 from metagnn.tasks.channel_assignment.environment import Action, ChannelAssignment
 from metagnn.tasks.environment import Step
 from metagnn.tasks.offloading.construction import MAX_LOG_NEED, construct, members
@@ -63,9 +64,13 @@ class _Parallel(ParallelEnv):  # type: ignore[misc]
         """Observations, rewards, terminations, truncations and infos of all agents.
 
         Raises:
-            ValueError: If an agent's action is missing or not in its space.
+            ValueError: If an agent's action is missing or not in its space, or there is one of an
+                agent that is not there.
         """
         require(bool(self.agents), "step", "follow a reset", actions)
+        require(isinstance(actions, Mapping), "actions", "be actions by agent", actions)
+        unknown = [agent for agent in actions if agent not in self.agents]
+        require(not unknown, "actions", f"be of agents among {self.agents}", unknown)
         for agent in self.agents:
             action = actions.get(agent)
             space = self.action_space(agent)
@@ -132,7 +137,7 @@ class ParallelChannelAssignment(_Parallel):
     def _action(self, actions: Answers) -> Action:
         channel = torch.tensor([[int(actions[a]["channel"]) for a in self.agents]])
         power_dbm = torch.tensor([[float(actions[a]["power_dbm"][0]) for a in self.agents]])
-        return Action(channel, level_to_w(power_dbm))
+        return Action(channel, dbm_to_w(power_dbm))
 
     def _infos(self, step: Step[Any]) -> list[Answers]:
         efficiency = step.info.energy_efficiency[0].tolist()
@@ -193,7 +198,7 @@ class ParallelOffloading(_Parallel):
                 found[0, self._users[agent]] = torch.from_numpy(np.array(actions[agent][name]))
             return found
 
-        power_w = level_to_w(gather("power_dbm")).clamp(radio.power_min_w, radio.power_max_w)
+        power_w = dbm_to_w(gather("power_dbm")).clamp(radio.power_min_w, radio.power_max_w)
         return construct(
             gather("ratio"),
             gather("score", radio.num_channels),

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from metagnn.graphs.checks import require
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -103,10 +105,19 @@ class HybridPolicy:
         choice: Law of the choice among N.
         number: Law of the number: of shape ``[..., N]`` for each alternative its own, or
             ``[..., 1]`` for all the same.
+
+    Raises:
+        ValueError: If there are other numbers of laws.
     """
 
     choice: Choice
     number: BoundedGaussian
+
+    def __post_init__(self) -> None:
+        choices = self.choice.logits.shape[-1]
+        widths = self.number.mean.shape[-1], self.number.log_std.shape[-1]
+        rule = f"have 1 or {choices} means, and as many standard deviations"
+        require(widths in ((1, 1), (choices, choices)), "number", rule, widths)
 
     def number_of(self, choice: Tensor) -> BoundedGaussian:
         """Law of the number that goes with choices ``[...]``."""

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from metagnn.graphs.randomness import generator
+from metagnn.graphs.units import dbm_to_w
 from metagnn.models.actor_critic import ActorCritic, ActorCriticShape
 from metagnn.tasks.channel_assignment.baselines import BASELINES
-from metagnn.tasks.channel_assignment.energy_efficiency import level_to_w
 from metagnn.tasks.channel_assignment.environment import (
     STEPS_PER_MOVE,
     Action,
@@ -39,7 +39,7 @@ def test_everything_is_made_where_the_generator_draws(layout: str) -> None:
             action = policy.sample(generator(2, number))
             log_prob = policy.log_prob(action) + policy.entropy()
             assert log_prob.device.type == "cpu"
-            power_w = level_to_w(policy.bounded(action))
+            power_w = dbm_to_w(policy.bounded(action))
             step = elsewhere.step(Action(action.choice, power_w))
             other = step.observation
         decisions = {
@@ -54,6 +54,6 @@ def test_everything_is_made_where_the_generator_draws(layout: str) -> None:
     for number in range(STEPS_PER_MOVE + 1):
         policy, _ = network(graph)
         action = policy.sample(generator(2, number))
-        step = environment.step(Action(action.choice, level_to_w(policy.bounded(action))))
+        step = environment.step(Action(action.choice, dbm_to_w(policy.bounded(action))))
         graph = step.observation
     assert torch.equal(graph.node, other.node)

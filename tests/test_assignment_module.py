@@ -265,7 +265,7 @@ def test_explained_variance_is_of_the_returns() -> None:
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 
-def test_packaged_settings_make_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packaged_settings_make_several_passes() -> None:
     for name in packaged_names():
         if name.startswith("channel_assignment_"):
             assert read_section(name, "model")["init_args"]["ppo"]["num_epochs"] > 1, name
@@ -528,6 +528,87 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_pooled(tmp_path: Path) -
         find_trained(tmp_path / "1")
 
 
+@pytest.fixture(scope="module")
+def other_meta_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of another seed, with another task."""
+    path = str(tmp_path_factory.mktemp("meta") / "other.ckpt")
+    _fit(_meta(num_users=(2, 8), seed=1), 2).save_checkpoint(path)
+    return path
+
+
+def test_runs_of_other_tasks_are_not_pooled(
+    meta_checkpoint: str, other_meta_checkpoint: str, tmp_path: Path
+) -> None:
+    for number, path in enumerate((meta_checkpoint, other_meta_checkpoint)):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / f"{number}/last.ckpt").write_bytes(Path(path).read_bytes())
+    message = (
+        r"`runs` must hold runs of \('meta', None, None\) with one num_users, \[2, 3\], "
+        r"got '\[2, 8\] in "
+    )
+    with pytest.raises(ValueError, match=message):
+        find_trained(tmp_path)
+    # Runs from before tasks were a fact are of one kind, and not of that of others.
+    for number in (0, 1):
+        path = str(tmp_path / f"{number}/last.ckpt")
+        older = read_checkpoint(path)
+        del older["run"]["num_users"]
+        write_checkpoint(path, older)
+    assert [t.seed for t in find_trained(tmp_path)] == [0, 1]
+    (tmp_path / "1/last.ckpt").write_bytes(Path(other_meta_checkpoint).read_bytes())
+    with pytest.raises(ValueError, match=r"with one num_users, None, got '\[2, 8\] in "):
+        find_trained(tmp_path)
+
+
+def test_runs_from_other_starts_are_not_pooled(
+    meta_checkpoint: str, other_meta_checkpoint: str, tmp_path: Path
+) -> None:
+    same_tasks = str(tmp_path / "same.ckpt")
+    _fit(_meta(seed=1), 2).save_checkpoint(same_tasks)
+    for number, start_from in enumerate((meta_checkpoint, same_tasks, other_meta_checkpoint)):
+        module = _federated(scheme="mfrl", seed=number, start_from=start_from)
+        (tmp_path / f"runs/{number}").mkdir(parents=True)
+        _fit(module, 1).save_checkpoint(tmp_path / f"runs/{number}/last.ckpt")
+    message = (
+        r"`runs` must hold runs of \('mfrl', 'urban_micro', 3\) with one start, "
+        r"\{'num_users': \[2, 3\]\}, got \"\{'num_users': \[2, 8\]\} in "
+    )
+    with pytest.raises(ValueError, match=message):
+        find_trained(tmp_path / "runs")
+    # The base station's models of different seeds are of one kind.
+    (tmp_path / "runs/2/last.ckpt").unlink()
+    assert [t.seed for t in find_trained(tmp_path / "runs")] == [0, 1]
+    for number in (0, 1):
+        start = read_checkpoint(tmp_path / f"runs/{number}/last.ckpt")["run"]["start"]
+        assert start["num_users"] == [2, 3]
+        assert start["cell"]["snr_min_db"] == 5.0
+        assert not {"seed", "num_done"} & set(start)
+
+
+def test_random_models_have_no_start(meta_checkpoint: str) -> None:
+    for scheme in ("frl", "marl"):
+        assert _federated(scheme=scheme, start_from=meta_checkpoint).facts()["start"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_choices", 8), ("in_channels", 5), ("low", 10.0), ("high", 30.0)]
+)
+def test_checkpoints_of_other_actions_or_observations_are_refused(
+    name: str, value: float, meta_checkpoint: str, tmp_path: Path
+) -> None:
+    other = read_checkpoint(meta_checkpoint)
+    wanted = other["run"]["shape"][name]
+    other["run"]["shape"][name] = value
+    path = tmp_path / "last.ckpt"
+    write_checkpoint(path, other)
+    message = rf"`start_from` must have a network with {name} = {wanted}, got {value}"
+    with pytest.raises(ValueError, match=message):
+        _federated(scheme="mfrl", start_from=str(path))
+    message = rf"`runs` must hold networks with {name} = {wanted} for layout 'channel', "
+    with pytest.raises(ValueError, match=rf"{message}got '{value} in .*last.ckpt'"):
+        find_trained(tmp_path)
+
+
 def test_the_base_stations_model_runs_for_any_users(meta_checkpoint: str, tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").write_bytes(Path(meta_checkpoint).read_bytes())
     trained = find_trained(tmp_path)
@@ -553,6 +634,39 @@ def test_a_run_does_not_go_on_from_another(
     _fit(_federated(), 1).save_checkpoint(tmp_path / "one.ckpt")
     with pytest.raises(ValueError, match=message):
         _trainer(2).fit(_federated(**changed), ckpt_path=str(tmp_path / "one.ckpt"))
+
+
+def test_the_base_station_does_not_go_on_with_other_tasks(
+    meta_checkpoint: str, tmp_path: Path
+) -> None:
+    message = r"`ckpt_path` must be of a run with num_users = \[8\], got \[2, 3\]"
+    with pytest.raises(ValueError, match=message):
+        _trainer(2).fit(_meta(num_users=(8,)), ckpt_path=meta_checkpoint)
+    # What an older checkpoint does not say is not what is wanted.
+    older = read_checkpoint(meta_checkpoint)
+    del older["run"]["num_users"], older["run"]["cell"]["snr_min_db"]
+    path = str(tmp_path / "older.ckpt")
+    write_checkpoint(path, older)
+    message = r"`ckpt_path` must be of a run with cell = \{'snr_min_db': 5.0\}, got .*: None\}"
+    with pytest.raises(ValueError, match=message):
+        _trainer(2).fit(_meta(), ckpt_path=path)
+    older["run"]["cell"]["snr_min_db"] = 5.0
+    write_checkpoint(path, older)
+    with pytest.raises(ValueError, match=r"with num_users = \[2, 3\], got None"):
+        _trainer(2).fit(_meta(), ckpt_path=path)
+
+
+def test_users_do_not_go_on_from_another_start(
+    meta_checkpoint: str, other_meta_checkpoint: str, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "one.ckpt")
+    _fit(_federated(scheme="mrl", start_from=meta_checkpoint), 1).save_checkpoint(path)
+    message = (
+        r"`ckpt_path` must be of a run with start = \{'num_users': \[2, 8\]\}, "
+        r"got \{'num_users': \[2, 3\]\}"
+    )
+    with pytest.raises(ValueError, match=message):
+        _trainer(1).fit(_federated(scheme="mrl", start_from=other_meta_checkpoint), ckpt_path=path)
 
 
 def test_users_start_from_the_base_stations_model_only(tmp_path: Path) -> None:
@@ -612,15 +726,18 @@ def test_arguments_that_are_refused(changed: dict[str, Any], message: str) -> No
 
 
 def test_networks_that_do_not_fit_the_observations_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"`shape` must be \(12, 10\) .* 'user', got \(4, 10\)"):
-        MetaPPO(SHAPE, Cell(layout="user"), PPO)
-    flat = ActorCriticShape(4, 10, per_choice=False)
-    with pytest.raises(ValueError, match=r"`shape.per_choice` must be true .* only, got False"):
-        MetaPPO(flat, CELL, PPO)
-    loud = ActorCriticShape(4, 10, high=30.0)
-    message = r"`shape` must have the bounds \(0.0, 24.0\) dBm .* got \(0.0, 30.0\)"
+    message = r"`shape.in_channels` must be 12 for layout 'user', got 4"
     with pytest.raises(ValueError, match=message):
-        MetaPPO(loud, CELL, PPO)
+        MetaPPO(SHAPE, Cell(layout="user"), PPO)
+    for name, wanted, value in (
+        ("num_choices", 10, 8),
+        ("per_choice", True, False),
+        ("low", 0.0, -5.0),
+        ("high", 24.0, 30.0),
+    ):
+        message = rf"`shape.{name}` must be {wanted} for layout 'channel', got {value}"
+        with pytest.raises(ValueError, match=message):
+            MetaPPO(replace(SHAPE, **{name: value}), CELL, PPO)
     with pytest.raises(ValueError, match=r"`ppo.num_batches` must be at most the 8 .* got 9"):
         MetaPPO(SHAPE, CELL, PPOSettings(num_batches=9))
     message = r"`cell.num_copies` must leave batches of at least 2 transitions.* got 1"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from metagnn.checkpoint import read_checkpoint
 from metagnn.cli import main
 from metagnn.configs import config_path, packaged_names
 
@@ -385,6 +388,15 @@ def test_users_adapt_what_the_base_station_learned(
         rows = list(csv.DictReader(file))
     assert "validation_share_6" in rows[0]
     assert any(row["federated_bytes"] for row in rows)
+    logged = ("reward", "entropy", "approximate_kl", "clip_fraction", "explained_variance")
+    for name in ("channel_assignment_meta", "channel_assignment_adapt"):
+        with Path(f"runs/{name}/version_0/metrics.csv").open(newline="") as file:
+            trained = [row for row in csv.DictReader(file) if row["reward"]]
+        assert len(trained) == 2
+        for column in logged:
+            assert all(math.isfinite(float(row[column])) for row in trained), column
+        assert all(float(row["entropy"]) > 0.0 for row in trained)
+        assert all(0.0 <= float(row["clip_fraction"]) <= 1.0 for row in trained)
     words = ["compare", "--config", "channel_assignment", "--networks", "2", "--json"]
     capsys.readouterr()
     main([*words, "--runs", "runs", "--out", "out"])
@@ -399,6 +411,29 @@ def test_users_adapt_what_the_base_station_learned(
     assert "`start_from` must have a network with hidden_channels = [16]" in _error(
         capsys, *adapt, *other
     )
+
+
+def test_a_floor_of_the_snr_is_met_by_somebody_or_refused_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Indoors the highest floor that is in reach is 116 dB; few meet 60 dB, nobody 110."""
+    monkeypatch.chdir(tmp_path)
+    quick = ["--trainer.max_epochs=1", "--model.init_args.num_validation_cells=2"]
+    quick += ["--model.init_args.cell.num_copies=4", "--model.init_args.cell.scenario=indoor"]
+    words = ["fit", "--config", "channel_assignment_meta", *quick]
+    floor = "--model.init_args.cell.snr_min_db"
+    for value in ("117", "300"):
+        error = _error(capsys, *words, f"{floor}={value}")
+        assert "`snr_min_db` must be at most 116." in error
+        assert f"with probability 1e-06, got {value}" in error
+    # In reach, but of no use to the few users of these cells.
+    error = _error(capsys, *words, f"{floor}=110")
+    assert "`snr_min_db` must be met by a user at some time" in error
+    assert "nan" in _error(capsys, *words, f"{floor}=.nan")
+    assert list(tmp_path.iterdir()) == []
+    main([*words, f"{floor}=40"])
+    last = read_checkpoint(Path("runs/channel_assignment_meta/version_0/checkpoints/last.ckpt"))
+    assert last["run"]["cell"]["snr_min_db"] == 40.0
 
 
 def test_options_that_a_comparison_of_schemes_refuses(
@@ -419,6 +454,18 @@ def test_options_that_a_comparison_of_schemes_refuses(
     wrong.write_text(text.replace("line_of_sight: false", "line_of_sight: 1"))
     error = _error(capsys, "compare", "--config", str(wrong))
     assert "`compare.line_of_sight` must be true or false, got 1" in error
+    given = "[indoor, urban_macro, rural_macro]"
+    for value in ("7", "[]", "indoor", "[indoor, [x]]", "[indoor, 3]", "[moon]", "{indoor: 1}"):
+        wrong.write_text(text.replace(given, value))
+        error = _error(capsys, "compare", "--config", str(wrong))
+        assert "`compare.scenarios` must be a list of some of ['indoor', 'urban_micro'," in error
+        assert f"got {yaml.safe_load(value)!r}" in error
+    wrong.write_text(text.replace("snr_min_db: 5.0", "snr_min_db: high"))
+    error = _error(capsys, "compare", "--config", str(wrong))
+    assert "`compare.snr_min_db` must be a number, got 'high'" in error
+    wrong.write_text(text.replace("snr_min_db: 5.0", "snr_min_db: 300"))
+    error = _error(capsys, "compare", "--config", str(wrong))
+    assert "`snr_min_db` must be at most" in error
     error = _error(capsys, "predict", "--config", "channel_assignment_meta")
     assert "`subcommand` must be fit, validate or test with this configuration" in error
     error = _error(capsys, "fit", "--config", "channel_assignment")

@@ -1,6 +1,7 @@
 """Users of a federation whose server is elsewhere, against `FederatedPPO` in one process."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,12 +9,14 @@ import yaml
 from torch import Tensor
 
 from metagnn.assignment_comparison import find_trained
+from metagnn.assignment_module import AssignmentModule
 from metagnn.assignment_score import deterministic, score_assignment
 from metagnn.checkpoint import write_checkpoint
 from metagnn.configs import config_path
 from metagnn.federated import federated_round
-from metagnn.federated_ppo import FederatedPPO
+from metagnn.federated_ppo import FederatedPPO, load_start
 from metagnn.federated_user import FederatedUser, federated_user, global_checkpoint, run_round
+from metagnn.meta_ppo import MetaPPO
 
 NUM_USERS, NUM_ROUNDS, EVERY, NUM_COPIES = 3, 3, 2, 8
 
@@ -30,9 +33,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def _user(config: str) -> FederatedUser:
+def _user(config: str, seed: int = 3) -> FederatedUser:
     changed = {"num_users": NUM_USERS, "average_every": EVERY, "num_validation_cells": 2}
-    return federated_user(config, scenario="indoor", seed=3, **changed)
+    return federated_user(config, scenario="indoor", seed=seed, **changed)
+
+
+def _finished(module: AssignmentModule, num_episodes: int, path: Path) -> str:
+    """Checkpoint of a run that ended, without the training."""
+    ended = {"num_done": num_episodes, "num_episodes": num_episodes}
+    run = {"run": {**module.facts(), **ended}, "state_dict": module.state_dict()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(path, run)
+    return str(path)
 
 
 @pytest.fixture
@@ -98,6 +110,29 @@ def test_the_global_model_is_scored_as_a_finished_run(small: str, tmp_path: Path
     }
     scores = score_assignment(policies, module.cell.environment(NUM_USERS), 5, 0, "validation")
     assert torch.equal(scores["found"].efficiency, scores["own"].efficiency)
+
+
+def test_the_global_model_is_of_one_kind_with_runs_of_the_same_start(
+    small: str, tmp_path: Path
+) -> None:
+    user = _user(small, seed=4)
+    meta = MetaPPO(user.shape, user.cell, user.ppo, (2,))
+    start_from = _finished(meta, 1, tmp_path / "meta.ckpt")
+    settings: dict[str, Any] = {"average_every": EVERY, "learning_rate": user.learning_rate}
+    settings |= {"scheme": "mfrl", "start_from": start_from, "seed": 3}
+    module = FederatedPPO(user.shape, user.cell, user.ppo, NUM_USERS, **settings)
+    _finished(module, NUM_ROUNDS * EVERY, tmp_path / "runs/one/last.ckpt")
+    user.start, model = load_start(start_from, user)
+    checkpoint = global_checkpoint(user, model, "mfrl", NUM_ROUNDS)
+    (tmp_path / "runs/global").mkdir()
+    write_checkpoint(tmp_path / "runs/global/last.ckpt", checkpoint)
+    assert {t.seed for t in find_trained(tmp_path / "runs")} == {3, 4}
+    user.start = None
+    checkpoint = global_checkpoint(user, model, "mfrl", NUM_ROUNDS)
+    write_checkpoint(tmp_path / "runs/global/last.ckpt", checkpoint)
+    message = r"`runs` must hold runs of \('mfrl', 'indoor', 3\) with one start, None, got"
+    with pytest.raises(ValueError, match=message):
+        find_trained(tmp_path / "runs")
 
 
 def test_a_user_makes_up_for_missed_rounds(small: str, tmp_path: Path) -> None:

@@ -78,6 +78,21 @@ def test_actions_that_are_refused() -> None:
         env.step(bad)
 
 
+@pytest.mark.parametrize("make", ["_parallel", "_offloading", "_spectrum"])
+def test_actions_of_unknown_agents_and_of_none_are_refused(make: str) -> None:
+    env = globals()[make]()
+    env.reset(seed=0)
+    good = {agent: env.action_space(agent).sample() for agent in env.agents}
+    first = env.agents[0]
+    message = rf"`actions` must be of agents among \['{first}', .*, got \['nobody', 7\]"
+    with pytest.raises(ValueError, match=message):
+        env.step({**good, "nobody": good[first], 7: None})
+    for wrong in (None, [good]):
+        with pytest.raises(ValueError, match=r"`actions` must be actions by agent, got "):
+            env.step(wrong)
+    assert set(env.step(good)[0]) == set(good)
+
+
 def _offloading(num_steps: int = 20, **changed: Any) -> ParallelOffloading:
     sizes = {"num_cells": 3, "users_per_cell": 2, **changed}
     networks = partial(drop_small_cells, **sizes)
@@ -106,15 +121,23 @@ def test_equal_seeds_are_equal_at_every_step(make: Any) -> None:
         seen = [one.reset(seed=seed)[0] for one in (first, second)]
         for space in first._action_spaces.values():
             space.seed(0)
+        _assert_same_observations(*seen)
         while first.agents:
-            for agent in first.agents:
-                for key in seen[0][agent]:
-                    np.testing.assert_array_equal(seen[0][agent][key], seen[1][agent][key])
             actions = {agent: first.action_space(agent).sample() for agent in first.agents}
             answers = [one.step(actions) for one in (first, second)]
-            seen = [answer[0] for answer in answers]
+            # Also those of the last step, after which there are no agents.
+            _assert_same_observations(*(answer[0] for answer in answers))
+            assert set(answers[0][0]) == set(first.possible_agents)
             assert answers[0][1:] == answers[1][1:]
         assert second.agents == []
+
+
+def _assert_same_observations(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    for agent, seen in one.items():
+        assert seen.keys() == other[agent].keys()
+        for key, value in seen.items():
+            np.testing.assert_array_equal(value, other[agent][key])
 
 
 def _melbourne(batch: int, source: torch.Generator) -> SmallCells:

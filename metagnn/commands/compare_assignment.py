@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from metagnn.tasks.power_control.metrics import Estimate
 
 _COUNTS = ("num_users", "num_cells", "num_steps")
-_KEYS = ("scenarios", *_COUNTS, "line_of_sight")
+_KEYS = ("scenarios", *_COUNTS, "line_of_sight", "snr_min_db")
 _COLUMNS = {
     "sum_efficiency": "sum EE [Mbit/J]",
     "share_of_optimum": "share of optimum",
@@ -42,6 +42,7 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     )
     from metagnn.commands.agent_options import put_out, refuse_for_agents, runs_folder
     from metagnn.graphs.checks import check_count, require
+    from metagnn.tasks.channel_assignment.scenario import SCENARIOS
 
     refuse_for_agents(arguments)
     require(set(settings) == set(_KEYS), "compare", f"have the keys {list(_KEYS)}", list(settings))
@@ -49,6 +50,13 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         check_count(f"compare.{key}", settings[key])
     sight = settings["line_of_sight"]
     require(isinstance(sight, bool), "compare.line_of_sight", "be true or false", sight)
+    scenarios, known = settings["scenarios"], list(SCENARIOS)
+    fits = isinstance(scenarios, list) and all(name in known for name in scenarios)
+    rule = f"be a list of some of {known}"
+    require(fits and len(scenarios) > 0, "compare.scenarios", rule, scenarios)
+    floor_db = settings["snr_min_db"]
+    number = isinstance(floor_db, int | float) and not isinstance(floor_db, bool)
+    require(number, "compare.snr_min_db", "be a number", floor_db)
     out = None if arguments.out is None else output_folder(arguments.out)
     num_users = [settings["num_users"]] if arguments.num_links is None else arguments.num_links
     require(len(num_users) == 1, "--num-links", "be one number of users", num_users)
@@ -57,12 +65,13 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
     trained = [] if folder is None else find_trained(folder)
     scores = compare_assignment(
         trained,
-        settings["scenarios"],
+        scenarios,
         num_users[0],
         num_cells,
         settings["num_steps"],
         arguments.seed,
         sight,
+        float(floor_db),
     )
     metrics = {name: assignment_metrics(of) for name, of in scores.items()}
     better = {name: improvements(of) for name, of in scores.items()}
@@ -71,6 +80,7 @@ def compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         "num_cells": num_cells,
         "num_steps": settings["num_steps"],
         "line_of_sight": sight,
+        "snr_min_db": floor_db,
         "seed": arguments.seed,
         "interval": "over seeds (of the inter-quartile mean), over cells where num_seeds is 1",
         "num_seeds": {name: {p: len(s) for p, s in of.items()} for name, of in scores.items()},

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from metagnn.tasks.channel_assignment.energy_efficiency import level_to_w
+from metagnn.graphs.units import dbm_to_w
 from metagnn.tasks.channel_assignment.environment import Action
 from metagnn.tasks.channel_assignment.optimum import best_efficiency, optimum
 from metagnn.tasks.channel_assignment.scenario import Uplink
@@ -28,7 +28,7 @@ def random_action(gain_to_noise: Tensor, uplink: Uplink, generator: torch.Genera
     power_dbm = uplink.power_min_dbm + span_db * torch.rand(
         shape, generator=generator, device=generator.device
     )
-    return Action(channel, level_to_w(power_dbm))
+    return Action(channel, dbm_to_w(power_dbm))
 
 
 def selfish_action(gain_to_noise: Tensor, uplink: Uplink, generator: torch.Generator) -> Action:

@@ -5,12 +5,11 @@ import torch
 from scipy.special import lambertw
 from torch import Tensor
 
+from metagnn.graphs.units import dbm_to_w
 from metagnn.tasks.channel_assignment.scenario import Uplink
 
-
-def level_to_w(power_dbm: Tensor) -> Tensor:
-    """Powers [W] of levels in dBm, of any shape."""
-    return 10.0 ** ((power_dbm - 30.0) / 10.0)
+# The name by which notebooks know it.
+level_to_w = dbm_to_w
 
 
 def energy_efficiency(

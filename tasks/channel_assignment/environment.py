@@ -10,6 +10,7 @@ from torch import Tensor
 from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.graphs.fading import rayleigh_power
 from metagnn.graphs.interference import DenseGraph
+from metagnn.graphs.units import db_to_linear, linear_to_db, w_to_dbm
 from metagnn.tasks.channel_assignment.energy_efficiency import energy_efficiency, permitted_power
 from metagnn.tasks.channel_assignment.scenario import Scenario, Uplink
 from metagnn.tasks.environment import Step
@@ -20,8 +21,10 @@ Layout = Literal["user", "channel"]
 
 # Paper B, Table I: fading changes every millisecond, path loss and shadowing every 100.
 STEP_S, STEPS_PER_MOVE = 1e-3, 100
-# No user is thought to have a better channel: so near, shadowed by minus so many deviations.
+# The best mean gain that a user may hope for: so near, shadowed by minus so many deviations.
 NEAREST_M, FEWEST_DEVIATIONS = 1.0, 4.0
+# A floor that even such a user meets less often is out of reach.
+RAREST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,14 @@ class ChannelAssignment:
 
     Users move on straight lines with a speed of at most ``speed_max_m_s`` and are reflected at
     the border. Every 100 steps path loss and shadowing follow, the latter with TR 38.901's
-    correlation over the distance moved (Section 7.4.4); the fading is drawn anew at every step.
+    correlation over the distance moved (Section 7.4.4), which is another one for users who are in
+    sight after the move. The fading is drawn anew at every step and is Rayleigh's, also in sight.
     Episodes end by truncation only.
+
+    The SNR floor must be in reach: where the mean gain is the best that a user may hope for (1 m
+    from the base station on the ground, shadowed by minus four standard deviations), full power on
+    the subchannel of least noise must meet it with a probability of at least 1e-6. Under Rayleigh
+    fading that is :math:`e^{-x}` for a floor of x times the mean SNR.
 
     Args:
         scenario: The cell.
@@ -79,7 +88,7 @@ class ChannelAssignment:
         gain_to_noise: Their channel gains over noise powers ``[B, I, N]`` [1/W].
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range or the SNR floor out of reach.
     """
 
     def __init__(
@@ -102,6 +111,7 @@ class ChannelAssignment:
         require(layout in ("user", "channel"), "layout", "be 'user' or 'channel'", layout)
         require(edges in ("none", "order"), "edges", "be 'none' or 'order'", edges)
         check_positive("reward_scale", reward_scale)
+        require(0.0 <= progress <= 1.0, "progress", "lie in [0, 1]", progress)
         self.scenario, self.uplink = scenario, uplink
         self.num_users, self.num_steps = num_users, num_steps
         self.reward, self.reward_scale = reward, reward_scale
@@ -110,17 +120,24 @@ class ChannelAssignment:
         self.progress = progress
         self._noise_w = scenario.noise_w(uplink.bandwidth_hz)
         self._steps_done = 0
-        best_db = self._best_snr_db()
-        rule = f"be at most {best_db:.0f}, the best that a user can hope for"
-        require(uplink.snr_min_db <= best_db, "snr_min_db", rule, uplink.snr_min_db)
+        highest_db = self._highest_floor_db()
+        user = f"a user {NEAREST_M:g} m away, shadowed by -{FEWEST_DEVIATIONS:g} deviations"
+        rule = f"be at most {highest_db:.2f}, which {user}, meets with probability {RAREST:g}"
+        require(uplink.snr_min_db <= highest_db, "snr_min_db", rule, uplink.snr_min_db)
 
-    def _best_snr_db(self) -> float:
+    def _highest_floor_db(self) -> float:
         model, site = self.scenario.model, self.scenario.site
-        loss_db = float(model.nlos_db(torch.tensor(NEAREST_M), site))
-        gain_db = self.scenario.antenna_gain_db - loss_db
-        gain_db += FEWEST_DEVIATIONS * model.nlos_shadowing_db
-        noise_dbm = 10.0 * math.log10(float(self._noise_w.min())) + 30.0
-        return self.uplink.power_max_dbm + gain_db - noise_dbm
+        laws = [(model.nlos_db, model.nlos_shadowing_db)]
+        if self.scenario.line_of_sight:
+            laws.append((model.los_db, model.los_shadowing_db))
+        nearest_m = torch.tensor(NEAREST_M)
+        loss_db = min(
+            float(path_loss(nearest_m, site)) - FEWEST_DEVIATIONS * std_db
+            for path_loss, std_db in laws
+        )
+        received_dbm = self.uplink.power_max_dbm + self.scenario.antenna_gain_db - loss_db
+        mean_snr_db = received_dbm - w_to_dbm(float(self._noise_w.min()))
+        return mean_snr_db + linear_to_db(-math.log(RAREST))
 
     @property
     def num_features(self) -> int:
@@ -192,10 +209,23 @@ class ChannelAssignment:
         distance_m = self.position_m.norm(dim=-1)
         loss_db = model.nlos_db(distance_m, site) + model.nlos_shadowing_db * self._shadowing
         if self.scenario.line_of_sight:
-            seen = self._draw_of_sight < model.los_probability(distance_m)
             los_db = model.los_db(distance_m, site) + model.los_shadowing_db * self._shadowing
-            loss_db = torch.where(seen, los_db, loss_db)
-        return 10.0 ** ((self.scenario.antenna_gain_db - loss_db) / 10.0)
+            loss_db = torch.where(self._in_sight(), los_db, loss_db)
+        return db_to_linear(self.scenario.antenna_gain_db - loss_db)
+
+    def _in_sight(self) -> Tensor:
+        """Which users have a line of sight where they are ``[B, I]``."""
+        return self._draw_of_sight < self.scenario.model.los_probability(
+            self.position_m.norm(dim=-1)
+        )
+
+    def _shadowing_distance_m(self) -> float | Tensor:
+        """Distance over which shadowing decorrelates, one or ``[B, I]`` [m]."""
+        model = self.scenario.model
+        if not self.scenario.line_of_sight:
+            return model.nlos_shadowing_distance_m
+        distances_m = model.los_shadowing_distance_m, model.nlos_shadowing_distance_m
+        return torch.where(self._in_sight(), *distances_m)
 
     def _move(self) -> None:
         moved_m = STEP_S * STEPS_PER_MOVE * self._velocity_m_s
@@ -204,7 +234,7 @@ class ChannelAssignment:
         self._velocity_m_s = torch.where(outside, -self._velocity_m_s, self._velocity_m_s)
         mirrored = position_m.sign() * 2.0 * border_m - position_m
         self.position_m = torch.where(outside, mirrored, position_m)
-        kept = torch.exp(-moved_m.norm(dim=-1) / self.scenario.model.shadowing_distance_m)
+        kept = torch.exp(-moved_m.norm(dim=-1) / self._shadowing_distance_m())
         fresh = self._normal(*kept.shape)
         self._shadowing = kept * self._shadowing + (1.0 - kept.square()).sqrt() * fresh
         self._path_gain = self._large_scale_gain()

@@ -45,7 +45,7 @@ class Channel:
         self._antennas_db = node_db + torch.where(receives, node_db, user_db)
         nodes = torch.arange(networks.num_nodes, device=device)
         self._itself = nodes.unsqueeze(1) == networks.receiver
-        correlation_m = scenarios.of_terrain(lambda kind: kind.model.shadowing_distance_m)
+        correlation_m = scenarios.of_terrain(lambda kind: kind.model.nlos_shadowing_distance_m)
         moved_m = radio.slot_s * SLOTS_PER_MOVE * scenarios.speed_m_s
         kept = torch.exp(-moved_m / correlation_m.unsqueeze(-1))
         standing = torch.ones(batch, networks.num_nodes - 1, device=device)

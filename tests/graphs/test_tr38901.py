@@ -14,12 +14,16 @@ DISTANCES_M = [3.0, 10.0, 17.0, 19.0, 60.0, 180.0, 240.0, 500.0, 900.0]
 HEIGHTS_M = {"indoor_office": 5.0, "urban_micro": 10.0, "urban_macro": 25.0, "rural_macro": 35.0}
 
 
+# Path loss [dB], probability of sight, standard deviation [dB] and distance [m] of the shadowing.
+Column = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
 @pytest.fixture(scope="module")
-def reference() -> Callable[[str, bool, float], tuple[Tensor, Tensor]]:
-    """Path loss [dB] and probability of a line of sight by sionna, of a name, sight and carrier."""
+def reference() -> Callable[[str, bool, float], Column]:
+    """What sionna says, of a name, sight and carrier."""
     from sionna.phy.channel.tr38901 import InH, PanelArray, RMa, UMa, UMi
 
-    def compute(name: str, los: bool, frequency_hz: float) -> tuple[Tensor, Tensor]:
+    def compute(name: str, los: bool, frequency_hz: float) -> Column:
         array = PanelArray(
             num_rows_per_panel=1,
             num_cols_per_panel=1,
@@ -57,7 +61,12 @@ def reference() -> Callable[[str, bool, float], tuple[Tensor, Tensor]]:
             los=los,
         )
         scenario = model._scenario
-        return scenario.basic_pathloss.flatten(), scenario.los_probability.flatten()
+        # The logarithms of large-scale parameters are decades; the fourth is the shadowing's.
+        std_db = 10.0 * scenario.lsp_log_std[..., 3]
+        distance_m = scenario.get_param("corrDistSF")
+        found = (scenario.basic_pathloss, scenario.los_probability, std_db, distance_m)
+        pathloss_db, probability, std_db, distance_m = (v.flatten().double() for v in found)
+        return pathloss_db, probability, std_db, distance_m
 
     return compute
 
@@ -65,20 +74,22 @@ def reference() -> Callable[[str, bool, float], tuple[Tensor, Tensor]]:
 @pytest.mark.parametrize("frequency_hz", [2e9, 6e9])
 @pytest.mark.parametrize("los", [True, False])
 @pytest.mark.parametrize("name", list(HEIGHTS_M))
-def test_path_loss_and_sight_are_those_of_sionna(
+def test_path_loss_sight_and_shadowing_are_those_of_sionna(
     name: str,
     los: bool,
     frequency_hz: float,
-    reference: Callable[[str, bool, float], tuple[Tensor, Tensor]],
+    reference: Callable[[str, bool, float], Column],
 ) -> None:
     distance_m = torch.tensor(DISTANCES_M, dtype=torch.float64)
-    wanted, probability = reference(name, los, frequency_hz)
+    wanted_db, probability, std_db, over_m = reference(name, los, frequency_hz)
     model, site = PROPAGATION[name], Site(HEIGHTS_M[name], 1.5, frequency_hz)
     found = (model.los_db if los else model.nlos_db)(distance_m, site)
-    torch.testing.assert_close(found, wanted.double(), atol=1e-2, rtol=0)
-    torch.testing.assert_close(
-        model.los_probability(distance_m), probability.double(), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(found, wanted_db, atol=1e-2, rtol=0)
+    torch.testing.assert_close(model.los_probability(distance_m), probability, atol=1e-5, rtol=0)
+    found = torch.full_like(std_db, model.los_shadowing_db if los else model.nlos_shadowing_db)
+    torch.testing.assert_close(found, std_db, atol=1e-6, rtol=0)
+    found_m = model.los_shadowing_distance_m if los else model.nlos_shadowing_distance_m
+    assert over_m.tolist() == [found_m] * len(DISTANCES_M)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import torch
 
 from metagnn.graphs.units import (
     db_to_linear,
@@ -23,6 +24,22 @@ def test_dbm_and_watts() -> None:
     assert dbm_to_w(30.0) == pytest.approx(1.0)
     assert w_to_dbm(0.2) == pytest.approx(23.0103, abs=1e-4)
     assert w_to_dbm(dbm_to_w(-104.0)) == pytest.approx(-104.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensors_and_numbers_are_one_function(dtype: torch.dtype) -> None:
+    levels = torch.tensor([[-104.0, 0.0, 10.0], [23.0, 24.0, 30.0]], dtype=dtype)
+    for function in (dbm_to_w, db_to_linear):
+        found = function(levels)
+        wanted = [[function(level) for level in row] for row in levels.tolist()]
+        assert found.dtype == dtype
+        torch.testing.assert_close(found, torch.tensor(wanted, dtype=dtype))
+        assert all(isinstance(value, float) for row in wanted for value in row)
+    powers = dbm_to_w(levels)
+    assert float(powers[0, 2]) == pytest.approx(0.01)
+    level = levels.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(dbm_to_w(level).sum(), level)
+    torch.testing.assert_close(slope, powers * math.log(10.0) / 10.0)
 
 
 def test_thermal_noise_over_ten_megahertz_is_minus_104_dbm() -> None:

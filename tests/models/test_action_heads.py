@@ -86,8 +86,10 @@ def test_the_number_is_that_of_the_chosen_alternative(numbers: int) -> None:
     torch.testing.assert_close(mode.z, wanted_z)
 
 
-def test_numbers_of_another_width_are_refused() -> None:
-    law = BoundedGaussian(torch.zeros(6, 3), torch.zeros(6, 3))
-    policy = HybridPolicy(Choice(torch.zeros(6, 4)), law)
-    with pytest.raises(RuntimeError):
-        policy.number_of(torch.full((6,), 3))
+@pytest.mark.parametrize(("mean", "log_std"), [(3, 3), (5, 5), (4, 1), (1, 4)])
+def test_numbers_of_another_width_are_refused(mean: int, log_std: int) -> None:
+    """Of three numbers choices 0 to 2 would find one, as if there were one for each of four."""
+    law = BoundedGaussian(torch.zeros(6, mean), torch.zeros(6, log_std))
+    message = rf"`number` must have 1 or 4 means, .* deviations, got \({mean}, {log_std}\)"
+    with pytest.raises(ValueError, match=message):
+        HybridPolicy(Choice(torch.zeros(6, 4)), law)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.randomness import generator
+from metagnn.tasks.channel_assignment import environment as environment_module
 from metagnn.tasks.channel_assignment.baselines import BASELINES
 from metagnn.tasks.channel_assignment.environment import (
     STEPS_PER_MOVE,
@@ -163,6 +164,23 @@ def test_shadowing_keeps_its_law_and_forgets_over_distance() -> None:
     assert float(after.square().mean()) == pytest.approx(1.0, abs=0.03)
 
 
+def test_shadowing_of_users_in_sight_has_its_own_distance() -> None:
+    place = replace(scenario("urban_macro"), line_of_sight=True)
+    environment = ChannelAssignment(place, 10)
+    environment.reset(4000, generator(0))
+    before = environment._shadowing
+    # 37 metres, from and to where about half of them are in sight.
+    environment.position_m = torch.tensor([40.0, -18.5]).expand(4000, 10, 2)
+    environment._velocity_m_s = torch.tensor([0.0, 370.0]).expand(4000, 10, 2)
+    environment._move()
+    distance_m = environment.position_m.norm(dim=-1)
+    seen = environment._draw_of_sight < place.model.los_probability(distance_m)
+    assert 0.2 < float(seen.float().mean()) < 0.8
+    for users, over_m in ((seen, 37.0), (~seen, 50.0)):
+        kept = (before * environment._shadowing)[users].mean()
+        assert float(kept) == pytest.approx(math.exp(-37.0 / over_m), abs=0.02)
+
+
 def test_large_scale_gains_follow_path_loss_shadowing_and_antennas() -> None:
     environment = _environment(num_users=10)
     environment.reset(2000, generator(0))
@@ -242,6 +260,9 @@ def test_baselines_in_every_scenario(name: str) -> None:
         ({"reward_scale": 0.0}, r"`reward_scale` must be finite and > 0, got 0.0"),
         ({"edges": "all"}, r"`edges` must be 'none' or 'order', got 'all'"),
         ({"layout": "x"}, r"`layout` must be 'user' or 'channel', got 'x'"),
+        ({"progress": math.nan}, r"`progress` must lie in \[0, 1\], got nan"),
+        ({"progress": -0.1}, r"`progress` must lie in \[0, 1\], got -0.1"),
+        ({"progress": 1.5}, r"`progress` must lie in \[0, 1\], got 1.5"),
     ],
 )
 def test_settings_that_are_refused(changed: dict[str, Any], message: str) -> None:
@@ -278,8 +299,48 @@ def test_actions_of_another_shape_are_refused() -> None:
         _environment().step(Action(torch.zeros(2, 4), torch.zeros(2, 4)))
 
 
-def test_a_floor_that_nobody_can_meet_is_refused() -> None:
-    message = r"`snr_min_db` must be at most \d+, the best that a user can hope for, got 300"
-    for name in SCENARIOS:
-        with pytest.raises(ValueError, match=message):
-            ChannelAssignment(scenario(name), 2, Uplink(snr_min_db=300.0))
+# 10 log10 of ln 1e6.
+RARE_DB = 11.40
+
+
+@pytest.mark.parametrize(
+    ("name", "sight", "loss_db", "std_db", "noise_dbm"),
+    [
+        # Distances between antennas hypot(1, 3.5), (1, 8.5), (1, 23.5), (1, 33.5) m; 20 log10 6 is
+        # 15.56; noise of 180 kHz, 52.55 dB above 1 Hz, with a figure of 5 dB.
+        ("indoor", False, 32.4 + 31.9 * 0.5611 + 15.56, 8.29, -160.0),
+        ("urban_micro", False, 22.4 + 35.3 * 0.9324 + 21.3 * 0.7782, 7.82, -170.0),
+        ("urban_macro", False, 32.4 + 30.0 * 1.3715 + 15.56, 7.8, -180.0),
+        # Four deviations are 31 dB without line of sight and 16 with: users in sight may have the
+        # worse of the best gains, and the better.
+        ("urban_micro", True, 22.4 + 35.3 * 0.9324 + 21.3 * 0.7782, 7.82, -170.0),
+        ("urban_macro", True, 28.0 + 22.0 * 1.3715 + 15.56, 4.0, -180.0),
+    ],
+)
+def test_a_floor_out_of_reach_is_refused(
+    name: str, sight: bool, loss_db: float, std_db: float, noise_dbm: float
+) -> None:
+    mean_db = 24.0 + 11.0 - (loss_db - 4.0 * std_db) - (noise_dbm + 5.0 + 52.55)
+    place = replace(scenario(name), line_of_sight=sight)
+    ChannelAssignment(place, 2, Uplink(snr_min_db=mean_db + RARE_DB - 0.05))
+    message = (
+        r"`snr_min_db` must be at most \d+\.\d\d, which a user 1 m away, shadowed by -4 "
+        r"deviations, meets with probability 1e-06, got \d+\.\d+"
+    )
+    with pytest.raises(ValueError, match=message):
+        ChannelAssignment(place, 2, Uplink(snr_min_db=mean_db + RARE_DB + 0.05))
+
+
+def test_the_highest_floor_is_met_with_its_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of users 1 m away with the best shadowing, with a floor that is met more often."""
+    monkeypatch.setattr(environment_module, "RAREST", 1e-2)
+    highest = ChannelAssignment(scenario("indoor"), 1)._highest_floor_db()
+    uplink = Uplink(snr_min_db=highest - 1e-3)
+    environment = ChannelAssignment(replace(scenario("indoor"), speed_max_m_s=0.0), 1, uplink)
+    environment.reset(200_000, generator(0))
+    environment.position_m = torch.tensor([1.0, 0.0]).expand(200_000, 1, 2)
+    environment._shadowing = torch.full((200_000, 1), -4.0)
+    environment._path_gain = environment._large_scale_gain()
+    environment._fade()
+    snr = uplink.power_max_w * environment.gain_to_noise[:, 0, 0]
+    assert float((snr >= uplink.snr_min).float().mean()) == pytest.approx(1e-2, abs=1e-3)
