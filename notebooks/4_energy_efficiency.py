@@ -37,7 +37,7 @@ from metagnn.assignment_score import score_assignment
 from metagnn.cli import main
 from metagnn.commands.options import interval_cell
 from metagnn.graphs.randomness import generator
-from metagnn.graphs.units import db_to_linear
+from metagnn.graphs.units import db_to_linear, dbm_to_w
 from metagnn.plots import figure_of, png_of
 from metagnn.plots_assignment import assignment_image
 from metagnn.plots_networks import link_map
@@ -46,7 +46,6 @@ from metagnn.tasks.channel_assignment.baselines import BASELINES
 from metagnn.tasks.channel_assignment.energy_efficiency import (
     best_power,
     energy_efficiency,
-    level_to_w,
 )
 from metagnn.tasks.channel_assignment.environment import ChannelAssignment, transmit
 from metagnn.tasks.channel_assignment.optimum import best_efficiency
@@ -153,8 +152,8 @@ def bits(power_w, gain):
 
 for snr_db, (colour, dashes) in zip((8.0, 20.0, 35.0), looks, strict=True):
     gain = torch.tensor(db_to_linear(snr_db) / uplink.power_max_w)
-    efficiency, speed = bits(level_to_w(level_dbm), gain)
-    decoded = level_to_w(level_dbm) * gain >= uplink.snr_min
+    efficiency, speed = bits(dbm_to_w(level_dbm), gain)
+    decoded = dbm_to_w(level_dbm) * gain >= uplink.snr_min
     best_w = best_power(gain, uplink)
     best_dbm = 10 * best_w.log10() + 30
     best, best_speed = bits(best_w, gain)

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from study_runs import add, add_curves, checkpoint, fit, minutes_of_seeds, read
+from study_runs import Row, add, add_curves, checkpoint, fit, minutes_of_seeds, read
 
 from metagnn.assignment_comparison import CLAIMED, compare_assignment, find_trained
 from metagnn.commands.options import interval_cell
@@ -122,7 +122,7 @@ def table(suffix: str) -> list[str]:
     runs = read(RESULTS / f"{name}_runs.csv")
     sources = {row["sources"] for row in runs}
     require(len(sources) <= 1, "runs", "be of the same sources", sorted(sources))
-    lines: list[str] = []
+    lines = [f"# Channel assignment (paper B){suffix.replace('_', ', ')}"]
     for scenario in SCENARIOS:
         rows = [r for r in read(RESULTS / f"{name}_6_users.csv") if r["scenario"] == scenario]
         lines += [f"\n**{scenario}**, 6 users\n"]
@@ -147,23 +147,31 @@ def table(suffix: str) -> list[str]:
                 pair = (values[better][:, :1], values[worse][:, :1])
                 chance = interval_cell(probability_of_improvement(*pair), 2)
                 lines.append(f"- P({better} > {worse}) in sum EE: {chance}")
-    lines += ["\n**Share of the optimum with other numbers of users**\n"]
-    lines += [f"| scenario | policy | {' | '.join(map(str, sorted(NUM_USERS)))} |"]
-    lines += ["|---" * (len(NUM_USERS) + 2) + "|"]
-    for scenario in SCENARIOS:
-        for policy in ("mfrl", "mfrl_early", "meta", "frl", "greedy"):
-            cells = []
-            for number in sorted(NUM_USERS):
-                rows = read(RESULTS / f"{name}_{number}_users.csv")
-                rows = [r for r in rows if (r["scenario"], r["policy"]) == (scenario, policy)]
-                shares = torch.tensor([[float(r["share"])] for r in rows])
-                cells.append(interval_cell(interquartile_mean(shares)) if rows else "")
-            lines.append(f"| {scenario} | {policy} | {' | '.join(cells)} |")
+    scored = {number: read(RESULTS / f"{name}_{number}_users.csv") for number in sorted(NUM_USERS)}
+    scored = {number: rows for number, rows in scored.items() if rows}
+    if len(scored) > 1:
+        lines += by_users(scored)
     minutes = minutes_of_seeds(runs)
     return [
         *lines,
         f"\nMinutes of all trainings of a seed, one after the other, beside other work: {minutes}.",
     ]
+
+
+def by_users(scored: dict[int, list[Row]]) -> list[str]:
+    """Lines of the table of other numbers of users."""
+    lines = ["\n**Share of the optimum with other numbers of users**\n"]
+    lines += [f"| scenario | policy | {' | '.join(map(str, scored))} |"]
+    lines += ["|---" * (len(scored) + 2) + "|"]
+    for scenario in SCENARIOS:
+        for policy in ("mfrl", "mfrl_early", "meta", "frl", "greedy"):
+            cells = []
+            for rows in scored.values():
+                mine = [r for r in rows if (r["scenario"], r["policy"]) == (scenario, policy)]
+                shares = torch.tensor([[float(r["share"])] for r in mine])
+                cells.append(interval_cell(interquartile_mean(shares)) if mine else "")
+            lines.append(f"| {scenario} | {policy} | {' | '.join(cells)} |")
+    return lines
 
 
 def main() -> None:
@@ -188,7 +196,7 @@ def main() -> None:
             stem = RESULTS / f"channel_assignment{suffix}"
             add_curves(stem, folder_of(suffix) / str(seed), seed, LOGGED, VALIDATED, EVERY)
     else:
-        lines = ["# Channel assignment (paper B)", *table(suffix), ""]
+        lines = [*table(suffix), ""]
         path = RESULTS / f"channel_assignment{suffix}.md"
         write_atomically(path, "\n".join(lines).encode(), name="results")
         print("\n".join(lines))

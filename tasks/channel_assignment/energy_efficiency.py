@@ -5,11 +5,7 @@ import torch
 from scipy.special import lambertw
 from torch import Tensor
 
-from metagnn.graphs.units import dbm_to_w
 from metagnn.tasks.channel_assignment.scenario import Uplink
-
-# The name by which notebooks know it.
-level_to_w = dbm_to_w
 
 
 def energy_efficiency(
