@@ -483,7 +483,9 @@ def test_a_user_left_out_of_an_average_is_named(quorum: int, stays: bool) -> Non
     with pytest.warns(UserWarning, match=message):
         trainer = _fit(module, 1)
     assert int(trainer.callback_metrics["federated_rejected"]) == 1
-    # Below the quorum the global model stays; in both cases all users have it.
+    # Below the quorum the global model stays; in both cases all users are sent it and have it.
+    size = sum(4 * value.numel() for value in first.values())
+    assert float(trainer.callback_metrics["federated_bytes"]) == 2 * 3 * size
     last = module.network.state_dict()
     assert _same(last, first) == stays
     assert all(torch.equal(v, last[n].expand(v.shape)) for n, v in module.models().items())

@@ -52,6 +52,11 @@ def test_weighted_means_by_hand(weighting: Weighting, wanted: float) -> None:
             "`b` must be finite",
         ),
         (
+            Update("d", {**_model(1.0), "b": torch.zeros(3, dtype=torch.complex64)}),
+            "`b` must have numbers like torch.float32, got torch.complex64",
+        ),
+        (Update("d", _model(1.0), fault="lied"), "lied"),
+        (
             Update("d", {"w": torch.zeros(2, 3)}),
             "`model` must have the parameters of the global model, differs in ['b']",
         ),
@@ -82,11 +87,17 @@ def test_below_the_quorum_the_global_model_stays() -> None:
     gone = [replace(update, model=None) for update in UPDATES[1:]]
     found = federated_round(GLOBAL, [UPDATES[0], *gone], quorum=2)
     assert not found.averaged
-    assert found.num_bytes == 36
+    # One sent a model, and all get the old one: theirs are no longer the global one.
+    assert found.num_bytes == (1 + 3) * 36
     assert set(found.rejected) == {"b", "c"}
     for name, value in found.model.items():
         assert torch.equal(value, GLOBAL[name])
     assert federated_round(GLOBAL, [UPDATES[0], *gone], quorum=1).averaged
+
+
+def test_bytes_of_those_who_get_the_global_model() -> None:
+    assert federated_round(GLOBAL, UPDATES, num_receivers=5).num_bytes == (3 + 5) * 36
+    assert federated_round(GLOBAL, UPDATES[:1], quorum=2, num_receivers=0).num_bytes == 36
 
 
 def test_the_mean_is_taken_in_double_precision() -> None:

@@ -1,114 +1,139 @@
-"""Flower's side of federated averaging: records to and fro, and who is left out by name."""
+"""Rounds over a grid of Flower whose SuperNodes are functions of this process."""
 
-import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
-
-from metagnn.federated import Update
-from metagnn.federated_user import FederatedUser, federated_user
 
 pytest.importorskip("flwr", reason="the extra `federated` is not installed")
 
-from flwr.app import RecordDict
-from flwr.serverapp.strategy import FedAvg
+from federation import SETTINGS, in_one_process, write_config
+from flwr.app import Context, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
 
-from metagnn.flower_app import Averaging, reply_of, updates_of
+from metagnn import flower_app
+from metagnn.checkpoint import read_checkpoint
+from metagnn.federated_ppo import models_in
 
-NUM_USERS = 3
-
-
-def _user(quorum: int) -> FederatedUser:
-    changed = {"num_users": NUM_USERS, "quorum": quorum, "num_validation_cells": 2}
-    return federated_user("channel_assignment_adapt", scenario="indoor", **changed)
+Node = Callable[[Message], Message | None]
 
 
-def _sent(module: FederatedUser, user: int, success_rate: float = 0.5) -> Update:
-    model = {name: value + user for name, value in module.network.state_dict().items()}
-    return Update(f"user {user}", model, 10, success_rate)
+class _Grid:
+    """SuperNodes by number, all connected, some of which give no answer."""
+
+    def __init__(self, nodes: dict[int, Node]) -> None:
+        self.nodes = nodes
+
+    def get_node_ids(self) -> list[int]:
+        return list(self.nodes)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float) -> list[Message]:
+        assert timeout == SETTINGS["timeout-s"]
+        replies = []
+        for message in messages:
+            node = message.metadata.dst_node_id
+            message.metadata.__dict__["_message_id"] = f"to {node}"
+            reply = self.nodes[node](message)
+            if reply is not None:
+                replies.append(reply)
+        return replies
 
 
-@dataclass
-class _Metadata:
-    src_node_id: int
+class _User:
+    """The client app of a user, silent in some rounds."""
+
+    def __init__(
+        self, user: int, folder: Path, settings: dict[str, object], silent: Container[int] = ()
+    ) -> None:
+        self.silent = silent
+        node = {"user": user, "folder": str(folder)}
+        self.context = Context(7, 100 + user, node, RecordDict(), settings)
+
+    def __call__(self, message: Message) -> Message | None:
+        if message.content["config"]["server-round"] in self.silent:
+            return None
+        return flower_app.client(message, self.context)
 
 
-class _Reply:
-    """Answer of a node as the strategy reads it, an error where there is no content."""
-
-    def __init__(self, node: int, content: RecordDict | None) -> None:
-        self.metadata, self._content = _Metadata(node), content
-
-    def has_error(self) -> bool:
-        return self._content is None
-
-    @property
-    def content(self) -> RecordDict:
-        if self._content is None:
-            raise ValueError("an error has no content")
-        return self._content
+@pytest.fixture
+def _task(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_run_id", "_node_id", "_task_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
 
 
-def _averaged(module: FederatedUser, weights: dict[int, float]) -> dict[str, Tensor]:
-    total = sum(weights.values())
-    shift = sum(user * weight for user, weight in weights.items()) / total
-    return {name: value + shift for name, value in module.network.state_dict().items()}
+def _settings(folder: Path, num_rounds: int) -> dict[str, object]:
+    config = write_config(folder / "tiny.yaml")
+    return {**SETTINGS, "config": config, "num-rounds": num_rounds, "out": str(folder / "out")}
 
 
-def test_replies_of_all_users_are_averaged_whatever_their_order() -> None:
-    module = _user(NUM_USERS)
-    strategy = Averaging(module, module.network.state_dict())
-    assert isinstance(strategy, FedAvg)
-    weights = {0: 0.5, 1: 0.25, 2: 1.0}
-    replies = [
-        _Reply(node, reply_of(_sent(module, user, weights[user]), user))
-        for node, user in ((7, 2), (8, 0), (9, 1))
-    ]
-    assert [update.client for update in updates_of(replies, 3)] == ["user 0", "user 1", "user 2"]
-    arrays, metrics = strategy.aggregate_train(1, replies)
-    assert metrics["rejected"] == 0
-    for name, value in _averaged(module, weights).items():
-        torch.testing.assert_close(arrays.to_torch_state_dict()[name], value)
+@pytest.mark.usefixtures("_task")
+@pytest.mark.parametrize("gone", [None, 1])
+def test_the_global_model_is_that_of_one_process(
+    tmp_path: Path,
+    gone: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(flower_app._LOG, "propagate", True)
+    settings = _settings(tmp_path, 3)
+    silent = {gone: (2, 3)}
+    users = {100 + i: _User(i, tmp_path, settings, silent.get(i, ())) for i in (2, 0, 1)}
+    flower_app.server(_Grid(users), Context(7, 1, {}, RecordDict(), settings))
+    found = read_checkpoint(str(tmp_path / "out" / "last.ckpt"), name="out")
+    if gone is None:
+        wanted = in_one_process(3)
+        assert "was left out" not in caplog.text
+    else:
+        with pytest.warns(UserWarning, match=f"user {gone} was left out .*: did not answer"):
+            wanted = in_one_process(3, gone)
+        for number in (2, 3):
+            assert f"round {number}: user {gone} was left out: did not answer" in caplog.text
+        assert caplog.text.count("was left out") == 2
+    models = models_in(found["state_dict"])
+    assert models.keys() == wanted.keys()
+    for name, value in wanted.items():
+        for user in range(3):
+            assert torch.equal(models[name][user], value)
 
 
-def test_clients_at_fault_are_left_out_by_name(caplog: pytest.LogCaptureFixture) -> None:
-    module = _user(1)
-    strategy = Averaging(module, module.network.state_dict())
-    broken = _sent(module, 2)
-    assert broken.model is not None
-    nan = {name: value * torch.nan for name, value in broken.model.items()}
-    replies = [
-        _Reply(5, reply_of(_sent(module, 0), 0)),
-        _Reply(6, reply_of(_sent(module, 0), 0)),
-        _Reply(7, None),
-        _Reply(8, RecordDict()),
-        _Reply(9, reply_of(Update("user 2", nan, 10, 0.5), 2)),
-        _Reply(10, reply_of(_sent(module, 3), 3)),
-    ]
-    with caplog.at_level(logging.WARNING, logger="flwr"):
-        logging.getLogger("flwr").propagate = True
-        arrays, metrics = strategy.aggregate_train(4, replies)
-    assert metrics["rejected"] == 5
-    assert strategy.num_averaged == 1
-    for name, value in module.network.state_dict().items():
-        assert torch.equal(arrays.to_torch_state_dict()[name], value)
-    for name, reason in (
-        ("node 6", "a second reply of user 0"),
-        ("node 7", "did not answer"),
-        ("node 8", "the reply must have arrays and metrics"),
-        ("user 2", "`convs.0.lin1.weight` must be finite"),
-        ("node 10", "`user` must be an integer in [0, 2], got 3"),
-    ):
-        assert f"round 4: {name} was left out: {reason}" in caplog.text
+@pytest.mark.usefixtures("_task")
+def test_a_user_who_missed_a_round_takes_part_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(flower_app._LOG, "propagate", True)
+    settings = _settings(tmp_path, 3)
+    users = {100 + i: _User(i, tmp_path, settings, (2,) if i == 1 else ()) for i in range(3)}
+    flower_app.server(_Grid(users), Context(7, 1, {}, RecordDict(), settings))
+    assert caplog.text.count("was left out") == 1
+    assert "round 2: user 1 was left out: did not answer" in caplog.text
 
 
-def test_below_the_quorum_the_global_model_stays() -> None:
-    module = _user(2)
-    strategy = Averaging(module, module.network.state_dict())
-    replies = [_Reply(5, reply_of(_sent(module, 1), 1)), _Reply(7, None)]
-    arrays, _ = strategy.aggregate_train(1, replies)
-    assert strategy.num_averaged == 0
-    for name, value in module.network.state_dict().items():
-        assert torch.equal(arrays.to_torch_state_dict()[name], value)
+@pytest.mark.usefixtures("_task")
+def test_without_enough_users_no_model_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(flower_app._LOG, "propagate", True)
+    settings = _settings(tmp_path, 2)
+    bad = {**settings, "config": str(tmp_path / "none.yaml")}
+    users = {100 + i: _User(i, tmp_path, bad if i else settings, (2,)) for i in range(3)}
+    with pytest.raises(ValueError, match="`num-rounds` must hold one in which enough users"):
+        flower_app.server(_Grid(users), Context(7, 1, {}, RecordDict(), settings))
+    assert not (tmp_path / "out").exists()
+    # The users' own errors reach the server.
+    for user in (1, 2):
+        assert f"round 1: user {user} was left out: ValueError: `config` must" in caplog.text
+    for user in range(3):
+        assert f"round 2: user {user} was left out: did not answer" in caplog.text
+    for number in (1, 2):
+        assert f"round {number}: below the quorum, the global model stays" in caplog.text
+
+
+@pytest.mark.usefixtures("_task")
+def test_bad_settings(tmp_path: Path) -> None:
+    settings = {**_settings(tmp_path, 1), "timeout-s": 0}
+    with pytest.raises(ValueError, match=r"`timeout-s` must be finite and > 0, got 0\.0"):
+        flower_app.server(_Grid({}), Context(7, 1, {}, RecordDict(), settings))
+    message = Message(RecordDict(), 100, "train")
+    with pytest.raises(ValueError, match="`node-config` must have a 'folder', got 'none'"):
+        flower_app.client(message, Context(7, 100, {"user": 0}, RecordDict(), settings))
