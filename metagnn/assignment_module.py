@@ -29,11 +29,10 @@ from metagnn.ppo import (
 from metagnn.tasks.channel_assignment.environment import (
     Action,
     ChannelAssignment,
-    Edges,
-    Layout,
     Outcome,
     Reward,
 )
+from metagnn.tasks.channel_assignment.observation import Edges, Layout
 from metagnn.tasks.channel_assignment.scenario import Uplink, scenario
 from metagnn.tasks.environment import Step
 

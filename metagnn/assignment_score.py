@@ -14,12 +14,10 @@ from metagnn.tasks.channel_assignment.baselines import Decision
 from metagnn.tasks.channel_assignment.environment import (
     Action,
     ChannelAssignment,
-    Edges,
-    Layout,
     check_action,
-    observe,
     transmit,
 )
+from metagnn.tasks.channel_assignment.observation import Edges, Layout, observe
 from metagnn.tasks.channel_assignment.optimum import optimum
 from metagnn.tasks.channel_assignment.scenario import Uplink
 

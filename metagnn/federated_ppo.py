@@ -238,11 +238,6 @@ def load_start(path: str, module: AssignmentModule) -> tuple[dict[str, Any], dic
     return {name: value for name, value in run.items() if name not in ("seed", "num_done")}, found
 
 
-def load_network(path: str, module: AssignmentModule) -> dict[str, Tensor]:
-    """The network alone of `load_start`."""
-    return load_start(path, module)[1]
-
-
 def network_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The shared network in the state of a module."""
     prefix = "network."

@@ -13,7 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from metagnn.checkpoint import write_checkpoint
 from metagnn.federated import Update
-from metagnn.federated_ppo import Scheme, load_network
+from metagnn.federated_ppo import Scheme, load_start
 from metagnn.federated_user import FederatedUser, federated_user, global_checkpoint, run_round
 from metagnn.flower_averaging import Averaging
 from metagnn.flower_records import reply_of
@@ -73,7 +73,9 @@ def main(grid: Grid, context: Context) -> None:
     timeout_s = float(context.run_config["timeout-s"])
     check_positive("timeout-s", timeout_s)
     scheme: Scheme = "mfrl" if start_from else "frl"
-    model = load_network(start_from, module) if start_from else module.network.state_dict()
+    model = module.network.state_dict()
+    if start_from:
+        module.start, model = load_start(start_from, module)
     strategy = Averaging(module, model)
     strategy.start(grid, ArrayRecord(model), num_rounds, timeout_s)
     averaged = strategy.num_averaged

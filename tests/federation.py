@@ -4,14 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import yaml
 from torch import Tensor
+from trainers import quiet_trainer
 
 from metagnn.assignment_module import Cell
+from metagnn.checkpoint import write_checkpoint
 from metagnn.experiment import read_section
 from metagnn.federated import Update
 from metagnn.federated_ppo import FederatedPPO
+from metagnn.meta_ppo import MetaPPO
 from metagnn.models.actor_critic import ActorCriticShape
 from metagnn.ppo import PPOSettings
 
@@ -36,6 +38,18 @@ def write_config(path: Path) -> str:
     return str(path)
 
 
+def write_start(path: Path) -> str:
+    """A base station's finished run of the tiny network, without the training."""
+    arguments = _arguments()
+    shape = ActorCriticShape(**arguments["shape"])
+    module = MetaPPO(
+        shape, Cell(**arguments["cell"]), PPOSettings(**arguments["ppo"]), num_users=(2, 4)
+    )
+    run = {**module.facts(), "num_done": 1, "num_episodes": 1}
+    write_checkpoint(path, {"run": run, "state_dict": module.state_dict()})
+    return str(path)
+
+
 class _Leaves(FederatedPPO):
     """`FederatedPPO` whose user ``gone`` answers in the first round only."""
 
@@ -56,14 +70,5 @@ def in_one_process(num_rounds: int, gone: int | None = None) -> dict[str, Tensor
     arguments |= {"seed": SETTINGS["seed"], "average_every": SETTINGS["average-every"]}
     module = _Leaves(shape, cell, ppo, **arguments)
     module.gone = gone
-    trainer = pl.Trainer(
-        max_epochs=num_rounds * module.average_every,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-    )
-    trainer.fit(module)
+    quiet_trainer(num_rounds * module.average_every, limit_val_batches=0).fit(module)
     return {name: value[0].detach() for name, value in module.models().items()}

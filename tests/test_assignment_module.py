@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
+from trainers import quiet_trainer
 
 from metagnn.assignment_comparison import (
     assignment_metrics,
@@ -19,11 +20,10 @@ from metagnn.assignment_comparison import (
 from metagnn.assignment_module import AssignmentModule, Cell, explained_variance, initial_network
 from metagnn.assignment_score import deterministic, score_assignment
 from metagnn.checkpoint import read_checkpoint, write_checkpoint
-from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.configs import packaged_names
 from metagnn.experiment import read_section
 from metagnn.federated import Update
-from metagnn.federated_ppo import FederatedPPO, load_network
+from metagnn.federated_ppo import FederatedPPO, load_start
 from metagnn.graphs.randomness import generator
 from metagnn.meta_ppo import MetaPPO
 from metagnn.models.actor_critic import ActorCriticShape
@@ -48,17 +48,7 @@ def _federated(**changed: Any) -> FederatedPPO:
 
 
 def _trainer(num_epochs: int, **changed: Any) -> pl.Trainer:
-    return pl.Trainer(
-        max_epochs=num_epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        plugins=[HashedCheckpointIO()],
-        log_every_n_steps=1,
-        **{"enable_checkpointing": False, **changed},
-    )
+    return quiet_trainer(num_epochs, log_every_n_steps=1, **changed)
 
 
 class _Stop(pl.Callback):
@@ -140,7 +130,7 @@ def _agree(module: FederatedPPO) -> bool:
 
 
 def test_schemes_start_from_what_they_should(meta_checkpoint: str) -> None:
-    trained = load_network(meta_checkpoint, _federated())
+    _, trained = load_start(meta_checkpoint, _federated())
     random = {k: v.detach() for k, v in initial_network(SHAPE, 0).named_parameters()}
     for scheme in ("mfrl", "mrl", "frl", "marl"):
         module = _federated(scheme=scheme, start_from=meta_checkpoint)

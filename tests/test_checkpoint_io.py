@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from trainers import quiet_trainer
 
 from metagnn.checkpoint import read_checkpoint
 from metagnn.checkpoint_io import HashedCheckpointIO
@@ -48,15 +49,7 @@ def fit(folder: Path, max_epochs: int, resume: Path | None = None) -> tuple[pl.T
     callback = ModelCheckpoint(
         folder, filename="{epoch}", monitor="loss", save_top_k=2, save_last=True
     )
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=max_epochs,
-        plugins=[HashedCheckpointIO()],
-        callbacks=[callback],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(max_epochs, callbacks=[callback], enable_checkpointing=True)
     data = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
     trainer.fit(model, DataLoader(TensorDataset(data), batch_size=4), ckpt_path=resume)
     return trainer, model

@@ -490,11 +490,15 @@ def test_sites_learn_to_offload_and_are_compared(
     short = Path("short.yaml")
     short.write_text(config_path("offloading").read_text().replace("num_steps: 20", "num_steps: 2"))
     words = ["compare", "--config", str(short), "--networks", "1", "--runs", "runs"]
-    for network, cells in (("3x2", "3 cells, 6 users"), ("melbourne", "125 cells, 816 users")):
+    for network, cells, drawn in (
+        ("3x2", "3 cells, 6 users", "1 networks of"),
+        ("melbourne", "125 cells, 816 users", "1 copies of the network of"),
+    ):
         capsys.readouterr()
         main([*words, "--network", network])
         text = capsys.readouterr().out
         assert cells in text
+        assert drawn in text
         assert "P(maddpg > federated) in deadlines met" in text
     main([*words, "--network", "3x2", "--json", "--out", "out"])
     document = json.loads(capsys.readouterr().out)

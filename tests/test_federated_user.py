@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from torch import Tensor
+from trainers import quiet_trainer
 
 from metagnn.assignment_comparison import find_trained
 from metagnn.assignment_module import AssignmentModule
@@ -49,8 +50,6 @@ def _finished(module: AssignmentModule, num_episodes: int, path: Path) -> str:
 
 @pytest.fixture
 def in_one_process(small: str) -> dict[str, Tensor]:
-    import lightning.pytorch as pl
-
     user = _user(small)
     module = FederatedPPO(
         user.shape,
@@ -64,16 +63,7 @@ def in_one_process(small: str) -> dict[str, Tensor]:
         schedule=user.schedule,
         seed=3,
     )
-    trainer = pl.Trainer(
-        max_epochs=NUM_ROUNDS * EVERY,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-    )
-    trainer.fit(module)
+    quiet_trainer(NUM_ROUNDS * EVERY, limit_val_batches=0).fit(module)
     return {name: value.clone() for name, value in module.network.state_dict().items()}
 
 

@@ -8,7 +8,7 @@ import torch
 
 pytest.importorskip("flwr", reason="the extra `federated` is not installed")
 
-from federation import SETTINGS, in_one_process, write_config
+from federation import SETTINGS, in_one_process, write_config, write_start
 from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -95,6 +95,18 @@ def test_the_global_model_is_that_of_one_process(
     for name, value in wanted.items():
         for user in range(3):
             assert torch.equal(models[name][user], value)
+
+
+@pytest.mark.usefixtures("_task")
+def test_the_global_model_says_from_what_it_began(tmp_path: Path) -> None:
+    settings = {**_settings(tmp_path, 1), "start-from": write_start(tmp_path / "meta.ckpt")}
+    users = {100 + i: _User(i, tmp_path, settings) for i in range(3)}
+    flower_app.server(_Grid(users), Context(7, 1, {}, RecordDict(), settings))
+    run = read_checkpoint(str(tmp_path / "out" / "last.ckpt"), name="out")["run"]
+    assert run["scheme"] == "mfrl"
+    assert run["start"]["kind"] == "MetaPPO"
+    assert run["start"]["num_users"] == [2, 4]
+    assert "seed" not in run["start"]
 
 
 @pytest.mark.usefixtures("_task")

@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from torch import Tensor, nn
+from trainers import quiet_trainer
 
 from metagnn.graphs.randomness import generator
 from metagnn.maddpg import (
@@ -235,16 +235,7 @@ class _TwoAgents(OffloadingLearner):
 def test_two_agents_reach_their_joint_optimum_ten_times_of_ten(tmp_path: Path) -> None:
     """The sum is least at a = s / 2 and b = t; each for itself would do a = s and b = t."""
     learner = _TwoAgents()
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        default_root_dir=tmp_path,
-    )
+    trainer = quiet_trainer(1, limit_val_batches=0, default_root_dir=tmp_path)
     trainer.fit(learner)
     slope, offset = (parameter.detach() for parameter in learner.agents.actors)
     assert slope.shape == (10, 2)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
+from trainers import quiet_trainer
 
 from metagnn.adaptation import Adaptation
 from metagnn.adaptation_task import Problem, make_task
 from metagnn.checkpoint import read_checkpoint
 from metagnn.checkpoint_callback import EndCheckpoint
-from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.data import ConfigurationData
 from metagnn.graphs.channel import ChannelFamily
 from metagnn.graphs.dataset import NetworkSamples, draw_network
@@ -61,19 +61,13 @@ def _data(**changed: Any) -> ConfigurationData:
 
 def _trainer(folder: Path, *callbacks: pl.Callback, **changed: Any) -> pl.Trainer:
     arguments: dict[str, Any] = {
-        "accelerator": "cpu",
         "max_epochs": 1,
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
         "enable_checkpointing": any(isinstance(c, ModelCheckpoint) for c in callbacks),
-        "num_sanity_val_steps": 0,
         "limit_val_batches": 0,
         "default_root_dir": folder,
-        "plugins": [HashedCheckpointIO()],
         "callbacks": list(callbacks),
     }
-    return pl.Trainer(**{**arguments, **changed})
+    return quiet_trainer(**{**arguments, **changed})
 
 
 def _every_epoch(folder: Path) -> ModelCheckpoint:

@@ -9,9 +9,9 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from torch import Tensor
+from trainers import quiet_trainer
 
 from metagnn.checkpoint import write_checkpoint
-from metagnn.checkpoint_io import HashedCheckpointIO
 from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
 from metagnn.maddpg import MADDPGSettings, deviance
@@ -52,19 +52,8 @@ def _learner(**changed: Any) -> OffloadingLearner:
 
 
 def _trainer(folder: Path, epochs: int, **changed: Any) -> pl.Trainer:
-    settings: dict[str, Any] = {
-        "max_epochs": epochs,
-        "accelerator": "cpu",
-        "devices": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "limit_val_batches": 0,
-        "default_root_dir": folder,
-        "plugins": [HashedCheckpointIO()],
-    }
-    return pl.Trainer(**{**settings, **changed})
+    settings = {"limit_val_batches": 0, "default_root_dir": folder}
+    return quiet_trainer(epochs, **{**settings, **changed})
 
 
 def _fit(folder: Path, epochs: int, **changed: Any) -> OffloadingLearner:

@@ -104,22 +104,19 @@ class Scheduler:
         self._rate = torch.log2(1.0 + self._snr)
         self._links = state.networks.agent_links
 
-    def wish(self) -> Tensor:
-        """Weights of the links on all bands ``[B, L, N]``: what still waits times the rate."""
-        return self.left_bit.unsqueeze(-1) * self._rate
+    def wish(self, bands: slice = slice(None)) -> Tensor:
+        """Weights of the links on bands ``[B, L, N]``: what still waits times the rate."""
+        return self.left_bit.unsqueeze(-1) * self._rate[..., bands]
 
-    def offer(self) -> Tensor:
-        """Link that each agent would serve on each band ``[B, 2 M, N]``, -1 where it has none."""
-        return self._offered(self.wish())
+    def offer(self, bands: slice = slice(None)) -> Tensor:
+        """Link that each agent would serve on bands ``[B, 2 M, N]``, -1 where it has none."""
+        wish = torch.where(self._links.unsqueeze(-1), self.wish(bands).unsqueeze(1), 0.0)
+        most, link = wish.max(-2)
+        return torch.where(most > 0, link, -1)
 
     def offer_on(self, band: int) -> Tensor:
         """The same on one band ``[B, 2 M]``."""
-        return self._offered((self.left_bit * self._rate[..., band]).unsqueeze(-1)).squeeze(-1)
-
-    def _offered(self, wish: Tensor) -> Tensor:
-        of_agent = torch.where(self._links.unsqueeze(-1), wish.unsqueeze(1), 0.0)
-        most, link = of_agent.max(-2)
-        return torch.where(most > 0, link, -1)
+        return self.offer(slice(band, band + 1)).squeeze(-1)
 
     def take(self, band: int, link: Tensor, power_w: Tensor) -> None:
         """Agents serve these links on a band with these powers ``[B, 2 M]`` (0 if off)."""

@@ -17,10 +17,10 @@ from metagnn.tasks.channel_assignment.environment import (
     Action,
     ChannelAssignment,
     difference_reward,
-    observe,
     sum_reward,
     transmit,
 )
+from metagnn.tasks.channel_assignment.observation import observe
 from metagnn.tasks.channel_assignment.scenario import SCENARIOS, Uplink, scenario
 
 UPLINK = Uplink(bandwidth_hz=(1e6, 2e6, 4e6))
