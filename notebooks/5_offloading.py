@@ -130,7 +130,8 @@ Image(png_of(figure))
 # Three ways to decide for the same sixty tasks, with the powers of the transmissions, and crosses
 # where a deadline is missed. *Full offloading* sends everything at full power on random channels;
 # *heuristic* picks channels by the interference that its base station measured in the slot before,
-# and the least power that should do; *coordinated* knows all gains of all cells.
+# keeps them unless others are much better, and takes the least power that should do; *coordinated*
+# knows all gains of all cells.
 
 
 # %%
@@ -198,7 +199,7 @@ scores = compare_offloading(trained, Place(), num_networks=20, num_steps=5, seed
 print(metrics_table(offloading_metrics(scores)))
 
 # %% [markdown]
-# As long as transmissions fail, computing at home is better than sending, and nobody sends (the dip
+# As long as transmissions fail, computing at home is better than sending, and next to nothing is sent (the dip
 # on the left); then the powers settle, and sending pays. In the slot from above, beside those who
 # measure and those who know all:
 
