@@ -199,9 +199,9 @@ scores = compare_offloading(trained, Place(), num_networks=20, num_steps=5, seed
 print(metrics_table(offloading_metrics(scores)))
 
 # %% [markdown]
-# As long as transmissions fail, computing at home is better than sending, and next to nothing is sent (the dip
-# on the left); then the powers settle, and sending pays. In the slot from above, beside those who
-# measure and those who know all:
+# As long as transmissions fail, computing at home is better than sending, and next to nothing is
+# sent (the dip on the left); then the powers settle, and sending pays. In the slot from above,
+# beside those who measure and those who know all:
 
 # %%
 decide = {"MA-DRL": trained[0].policy(place)} | {name: BASELINES[name] for name in shown[1:]}
