@@ -15,7 +15,8 @@ Departures from the paper, of which the first four are undone by an argument:
 - Actors are moved together, by the mean of all values at what all actors would do now; in Eq. 18
   each is moved by its own value, at what the others did.
 - Channels are chosen by a straight-through softmax; the paper does not say how its networks choose.
-- A choice counts at others by what it adds, not by the slope (`decades_heard`).
+- A choice counts at others by what they have with and without it, not by the slope of their
+  values (`OffloadingCritic`).
 - Numbers at their bounds keep the gradients that lead inwards.
 """
 
@@ -80,7 +81,7 @@ class MADDPGSettings:
     capacity: int = 2000
     warm_up: int = 200
     schedule: Schedule = "linear"
-    noise: tuple[float, float] = (0.25, 0.1)
+    noise: tuple[float, float] = (0.25, 0.03)
     credit: Credit = "user"
     target: Target = "next"
 

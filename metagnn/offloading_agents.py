@@ -42,8 +42,8 @@ class AgentShape:
         num_claims: See `OffloadingActor`; 0 for perceptrons.
         bidirectional: See `OffloadingActor`; false for perceptrons.
         hold: By so much the channel that a user has scores higher than what the actor says. Who
-            holds its channel makes true in the next slot what others measured in this one, a
-            benefit that a value of the slot alone cannot see; 0 for perceptrons.
+            holds its channel makes true what others measured, which a single site does not gain
+            from; 0 for perceptrons.
 
     Raises:
         ValueError: If a width is not positive, or the kind is unknown or lacks what is asked.

@@ -14,6 +14,8 @@ from metagnn.models.encoder import Encoder, linear
 
 # Shares below this are as good as none: their logarithm is bounded for the critic.
 LEAST_SHARE = 1e-6
+# An interferer that changes less than this in what somebody hears has no effect there [decades].
+INAUDIBLE = 0.01
 # Range of the logarithms of what a critic says.
 LOG_RANGE = (-14.0, 3.0)
 
@@ -114,35 +116,6 @@ class OffloadingActor(Encoder):
         return Wishes(ratio, score, level, need)
 
 
-def decades_heard(weight: Tensor, place: Tensor, strength: Tensor) -> Tensor:
-    r"""What users hear on the channels, in decades over the noise.
-
-    .. math:: H_{ik} = \log_{10}\left(1 + \sum_j w_{ji} b_{jk} q_{jk}\right)
-
-    Backwards a choice counts by the decades that it adds, or takes away where it is given up. By
-    the slope at what is there now a new interferer would seem thousands of times as loud as it is
-    going to be, and a strong old one silent, so that nobody would ever leave a channel.
-
-    Args:
-        weight: Gains over the noise from users j to those who hear them i ``[B, I, I]``.
-        place: Who is on which channel ``[B, I, K]``.
-        strength: Shares q of the largest power on the channels ``[B, I, K]``.
-
-    Returns:
-        Decades ``[B, I, K]``.
-    """
-    hard = place.detach()
-    heard = torch.log10(1.0 + weight.mT @ (hard * strength))
-    if not place.requires_grad:
-        return heard
-    # Axes [B, j, i, K].
-    from_one = weight.unsqueeze(-1) * strength.detach().unsqueeze(-2)
-    there = hard.unsqueeze(-2) * from_one
-    from_others = (there.sum(1, keepdim=True) - there).clamp(min=0.0)
-    added = torch.log10(1.0 + from_one / (1.0 + from_others))
-    return heard + ((place - hard).unsqueeze(-2) * added).sum(1)
-
-
 class OffloadingCritic(nn.Module):
     r"""Value of a joint action, user by user, by one sum over the interference graph.
 
@@ -151,11 +124,14 @@ class OffloadingCritic(nn.Module):
     .. math:: H_{ik} = \log_{10}\left(1 + \sum_j w_{ji} b_{jk} 10^{-D (1 - \ell_j) / 10}\right)
 
     where the weight w of an edge is the mean gain times the largest power over the noise, and the
-    level l a power within D dB (`decades_heard`). What a user would get on a channel follows by a
-    perceptron from its observation, its own action and what it hears there: a probability, and
-    positive numbers of any order of magnitude. Its value is that of the channel it is on, or of
-    none. So a value is linear in the user's own choice of a channel. Without edges the critic is a
-    local one.
+    level l a power within D dB. What a user would get on a channel follows by a perceptron from
+    its observation, its own action and what it hears there: a probability, and positive numbers of
+    any order of magnitude. Its value is that of the channel it is on, or of none. So a value is
+    linear in the user's own choice of a channel. Without edges the critic is a local one.
+
+    Backwards a choice counts at others by what they have with it less what they have without it.
+    By slopes an interferer would be free where a value is flat up to a cliff; a first one would
+    seem thousands of times as loud as it is going to be, and an old one silent.
 
     Args:
         in_channels: Node features F of the observation.
@@ -192,10 +168,10 @@ class OffloadingCritic(nn.Module):
             graph: Node ``[B, I, K, F]``, and the weights w of edges between cells ``[B, I, I]``.
             action: What all users do.
         """
-        given = dict(self.named_parameters())
         weight: Any = graph.edge_weight
         strength = 10.0 ** (-self.span_db / 10.0 * (1.0 - action.level))
-        heard = decades_heard(weight, action.place, strength)
+        hard = action.place.detach()
+        heard = torch.log10(1.0 + weight.mT @ (hard * strength))
         share = 0.5 * action.share.clamp(min=LEAST_SHARE).log()
         own = torch.stack([action.ratio, share], dim=-1).unsqueeze(-2)
         of_user = own.expand(*action.level.shape, 2)
@@ -210,11 +186,48 @@ class OffloadingCritic(nn.Module):
             index = place.argmax(-1, keepdim=True)
             rows = rows.gather(-2, index.unsqueeze(-1).expand(*index.shape, rows.shape[-1]))
             place = torch.ones_like(place[..., :1])
-        x = rows.movedim(-3, 0)
-        for number in range(len(self.layers)):
-            x = functional.leaky_relu(linear(given, f"layers.{number}", x))
-        met, others = linear(given, "value", x).movedim(0, -3).tensor_split([1], dim=-1)
-        positive = (others + others.new_tensor(self.first)).clamp(*LOG_RANGE).exp()
-        parts = torch.cat([met.sigmoid(), positive], dim=-1)
-        found: Tensor = (place.unsqueeze(-1) * parts).sum(-2)
+        found: Tensor = (place.unsqueeze(-1) * self._parts(rows)).sum(-2)
+        if action.place.requires_grad:
+            found = found + self._of_others(on_channels, weight, action.place, strength.detach())
         return found
+
+    def _of_others(
+        self, on_channels: Tensor, weight: Tensor, place: Tensor, strength: Tensor
+    ) -> Tensor:
+        """Zeros ``[B, I, P]``, of which slopes are what the choices of others add to the parts.
+
+        The slope by ``place[i, k]`` of the parts of a user on channel k are its parts with user i
+        there minus those without, while all others do as they do.
+
+        Args:
+            on_channels: What the perceptron sees ``[B, I, K, F + 4]``, last what is heard.
+            weight: Weights of edges between cells ``[B, I, I]``.
+            place: Who is on which channel ``[B, I, K]``.
+            strength: Shares of the largest power on the channels ``[B, I, K]``.
+        """
+        hard = place.detach()
+        # Axes [B, i, j]: what j hears of i on the channel of j, and what it hears there in all.
+        of_one = weight * (strength @ hard.mT)
+        there = hard @ hard.mT
+        seen = (hard.unsqueeze(-1) * on_channels.detach()).sum(-2)
+        heard = seen[..., -1].unsqueeze(-2)
+        changed = 10.0**heard - 1.0 + (1.0 - 2.0 * there) * of_one
+        changed = torch.log10(1.0 + changed.clamp(min=0.0))
+        copy, sender, listener = ((changed - heard).abs() > INAUDIBLE).nonzero().T
+        otherwise = changed[copy, sender, listener, None]
+        with torch.no_grad():
+            otherwise = self._parts(torch.cat([seen[copy, listener, :-1], otherwise], dim=-1))
+            added = otherwise - self._parts(seen)[copy, listener]
+        added = (1.0 - 2.0 * there[copy, sender, listener, None]) * added
+        soft = (place - hard)[copy, sender, hard.argmax(-1)[copy, listener], None]
+        zeros = on_channels.new_zeros(*seen.shape[:-1], added.shape[-1])
+        return zeros.index_put((copy, listener), soft * added, accumulate=True)
+
+    def _parts(self, rows: Tensor) -> Tensor:
+        """Parts for what the perceptron sees ``[..., F + 4]``."""
+        x = rows
+        for layer in self.layers:
+            x = functional.leaky_relu(layer(x))
+        met, others = self.value(x).tensor_split([1], dim=-1)
+        positive = (others + others.new_tensor(self.first)).clamp(*LOG_RANGE).exp()
+        return torch.cat([met.sigmoid(), positive], dim=-1)

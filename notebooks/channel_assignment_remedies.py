@@ -40,11 +40,8 @@ META: dict[str, dict[str, str]] = {
     "three layers": {"shape.hidden_channels": "[24, 24, 24]"},
     "reward of Eq. 6": {"cell.reward": "sum"},
     "discount 0.9": {"ppo.discount": "0.9"},
-    "one pass per episode": {"ppo.num_epochs": "1"},
     "no entropy in the loss": {"ppo.entropy_weight": "0.0"},
-    "a fifth of the entropy": {"ppo.entropy_weight": "0.01"},
     "four times the entropy": {"ppo.entropy_weight": "0.2"},
-    "constant rate and entropy": {"schedule": "constant"},
     "a tenth of the learning rate": {"learning_rate": "2.0e-4"},
 }
 ADAPTATIONS: dict[str, dict[str, str]] = {

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
+from itertools import product
 from typing import TypeVar, cast
 
 import pytest
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
 from metagnn.models.offloading import (
+    INAUDIBLE,
     LOG_RANGE,
     JointAction,
     OffloadingActor,
     OffloadingCritic,
     Wishes,
-    decades_heard,
 )
 from metagnn.models.offloading_perceptron import (
     PerceptronActor,
@@ -457,30 +458,36 @@ def test_slopes_by_finite_differences() -> None:
         assert torch.autograd.gradcheck(partial(value, soft=soft), inputs)
 
 
-def test_a_choice_counts_at_others_by_the_decades_that_it_adds() -> None:
-    """Brute force: each user is moved to each channel, on asymmetric weights."""
-    users, channels = 4, 3
-    weight = 1e3 * _without_loops(_rand(0, 1, users, users))
-    assert not torch.allclose(weight, weight.mT)
-    place = _action(torch.tensor([[0, 0, 2, -1]]), channels).place
-    strength = _rand(1, 1, users, channels)
-    soft = place.clone().requires_grad_()
-    found = decades_heard(weight, soft, strength)
-    plain = torch.log10(1.0 + weight.mT @ (place * strength))
-    torch.testing.assert_close(found.detach(), plain)
-    torch.testing.assert_close(decades_heard(weight, place, strength), plain)
-    for listener in range(users):
-        for channel in range(channels):
-            (slope,) = torch.autograd.grad(found[0, listener, channel], soft, retain_graph=True)
-            for sender in range(users):
-                with_it, without = place.clone(), place.clone()
-                with_it[0, sender, channel], without[0, sender, channel] = 1.0, 0.0
-                ends = [
-                    torch.log10(1.0 + weight.mT @ (one * strength))[0, listener, channel]
-                    for one in (with_it, without)
-                ]
-                torch.testing.assert_close(slope[0, sender, channel], ends[0] - ends[1])
-    assert float((weight.mT @ (place * strength)).max()) > 10.0
+@pytest.mark.parametrize("inaudible", [0.0, INAUDIBLE])
+def test_a_choice_counts_at_others_by_what_they_have_with_and_without_it(
+    inaudible: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brute force: each user is moved to each channel and away, while the others stay."""
+    monkeypatch.setattr("metagnn.models.offloading.INAUDIBLE", inaudible)
+    critic, users, channels = _critic(), 5, 3
+    graph, action = _setting(5, _channels(1, 2, users, channels), channels)
+    assert not torch.allclose(graph.edge_weight, graph.edge_weight.mT)
+    assert bool((action.place.sum(-1) == 0.0).any())
+    soft = action.place.clone().requires_grad_()
+    found = critic(graph, replace(action, place=soft))
+    torch.testing.assert_close(found.detach(), critic(graph, action))
+    effects, errors = [], []
+    for user, channel, part in product(range(users), range(channels), range(2)):
+        others = torch.arange(users) != user
+        with_it, without = action.place.clone(), action.place.clone()
+        with_it[:, user], without[:, user] = 0.0, 0.0
+        with_it[:, user, channel] = 1.0
+        ends = [
+            critic(graph, replace(action, place=place))[:, others, part].sum(-1)
+            for place in (with_it, without)
+        ]
+        of_others = found[:, others, part].sum()
+        (slope,) = torch.autograd.grad(of_others, soft, retain_graph=True)
+        effects.append(ends[0] - ends[1])
+        errors.append(slope[:, user, channel] - effects[-1])
+    assert float(torch.stack(effects).abs().max()) > 0.1
+    error = float(torch.stack(errors).abs().max())
+    assert error < 1e-12 if inaudible == 0.0 else 0.0 < error < INAUDIBLE
 
 
 def _others(action: JointAction) -> tuple[Tensor, Tensor, Tensor]:
