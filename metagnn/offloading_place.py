@@ -2,18 +2,24 @@
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
 
 from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.randomness import generator
-from metagnn.graphs.small_cells import SmallCells, drop_small_cells, melbourne_cells
+from metagnn.graphs.small_cells import (
+    SmallCells,
+    drop_small_cells,
+    melbourne_cells,
+    read_small_cells,
+)
 from metagnn.tasks.offloading.environment import Networks, Offloading
 from metagnn.tasks.offloading.scenario import Radio
 
-Network = Literal["random", "fixed", "melbourne"]
-NETWORKS: tuple[Network, ...] = ("random", "fixed", "melbourne")
+Network = Literal["random", "fixed", "melbourne", "deployment"]
+NETWORKS: tuple[Network, ...] = ("random", "fixed", "melbourne", "deployment")
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,9 @@ class Place:
 
     Attributes:
         network: ``random``: every copy and episode has a network of its own; ``fixed``: one random
-            network for all, drawn from ``network_seed``; ``melbourne``: the real sites.
+            network for all, drawn from ``network_seed``; ``melbourne``: the real sites;
+            ``deployment``: those of ``folder``.
+        folder: Holds sites.csv and users.csv of a deployment (see `read_small_cells`), else empty.
         num_cells: Number of cells M of random networks.
         users_per_cell: Users of each of their cells.
         area_m: Sides of their rectangle [m].
@@ -33,10 +41,12 @@ class Place:
         patience: Deadlines after which a transmission is given up (see `cost`).
 
     Raises:
-        ValueError: If a number is out of range or the network unknown.
+        ValueError: If a number is out of range, the network unknown, or a file breaks a rule.
+        FileNotFoundError: If a deployment lacks a file.
     """
 
     network: Network = "random"
+    folder: str = ""
     num_cells: int = 6
     users_per_cell: int = 10
     area_m: tuple[float, float] = (1500.0, 1000.0)
@@ -48,10 +58,12 @@ class Place:
 
     def __post_init__(self) -> None:
         require(self.network in NETWORKS, "network", f"be one of {NETWORKS}", self.network)
+        deployed = self.network == "deployment"
+        rule = f"be {'given' if deployed else 'empty'} with the network {self.network}"
+        require(bool(self.folder) == deployed, "folder", rule, self.folder)
         check_count("network_seed", self.network_seed, minimum=0)
         self.environment(1)
-        if self.network != "melbourne":
-            self._drop()(1, generator(0))
+        self.cells()
 
     def environment(self, num_steps: int) -> Offloading:
         """Environment with episodes of so many slots."""
@@ -76,16 +88,23 @@ class Place:
         """Source of networks."""
         if self.network == "random":
             return self._drop()
-        drop, seed, real = self._drop(), self.network_seed, self.network == "melbourne"
 
         def same(batch: int, source: torch.Generator) -> SmallCells:
-            device = source.device
-            found = melbourne_cells() if real else drop(1, generator(seed, "fixed network"))
+            found, device = self._only(), source.device
             return SmallCells(
                 found.site_m.to(device), found.user_m.to(device), found.cell.to(device)
             )
 
         return same
+
+    def _only(self) -> SmallCells:
+        """The network that is the same in all episodes."""
+        if self.network == "melbourne":
+            return melbourne_cells()
+        if self.network == "deployment":
+            folder = Path(self.folder)
+            return read_small_cells(folder / "sites.csv", folder / "users.csv")
+        return self._drop()(1, generator(self.network_seed, "fixed network"))
 
     def cells(self) -> SmallCells:
         """A network, of which users per cell are those of all."""

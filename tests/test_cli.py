@@ -490,8 +490,12 @@ def test_sites_learn_to_offload_and_are_compared(
     short = Path("short.yaml")
     short.write_text(config_path("offloading").read_text().replace("num_steps: 20", "num_steps: 2"))
     words = ["compare", "--config", str(short), "--networks", "1", "--runs", "runs"]
+    Path("city").mkdir()
+    for name, rows in (("sites", ["48.00,8.00", "48.00,8.01"]), ("users", ["48.001,8.0"] * 3)):
+        Path(f"city/{name}.csv").write_text("\n".join(["latitude,longitude", *rows, ""]))
     for network, cells, drawn in (
         ("3x2", "3 cells, 6 users", "1 networks of"),
+        ("city", "city: 2 cells, 3 users", "1 copies of the network of"),
         ("melbourne", "125 cells, 816 users", "1 copies of the network of"),
     ):
         capsys.readouterr()
@@ -516,7 +520,7 @@ def test_sites_learn_to_offload_and_are_compared(
     assert policies["local computing"]["met"] == 0.0
     assert policies["coordinated"]["energy_over_bound"] >= 1.0
     assert set(document["signalling_bytes_per_episode"]) == {"maddpg", "federated"}
-    assert "`--network` must be melbourne or CELLSxUSERS" in _error(
+    assert "`--network` must be melbourne, CELLSxUSERS such as 12x10, or a folder" in _error(
         capsys, *words, "--network", "x"
     )
     assert "`num_cells` must be" in _error(capsys, *words, "--network", "0x3")

@@ -1,5 +1,7 @@
 """Networks of offloading by name: which are the same, what they hold, what is refused."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +85,30 @@ def test_the_real_network_is_that_of_the_data() -> None:
     assert environment.large_scale_gain.shape == (2, 816, 125)
 
 
+def test_a_deployment_is_read_from_its_folder(tmp_path: Path) -> None:
+    # A hundredth of a degree is about a kilometre.
+    (tmp_path / "sites.csv").write_text("Latitude,Longitude\n48.00,8.00\n48.00,8.02\n")
+    rows = ["48.001,8.019", "48.001,8.001", "47.999,8.021", "48.002,8.019"]
+    (tmp_path / "users.csv").write_text("\n".join(["latitude,longitude", *rows, ""]))
+    place = Place("deployment", str(tmp_path))
+    cells = place.cells()
+    assert cells.cell.tolist() == [1, 0, 1, 1]
+    site_m = cells.site_m.view(-1, 2)
+    # 0.02 degrees of longitude at 48 degrees of latitude.
+    wanted_m = math.radians(0.02) * 6_371_000.0 * math.cos(math.radians(48.0))
+    assert float((site_m[1] - site_m[0]).norm()) == pytest.approx(wanted_m, rel=5e-3)
+    environment = place.environment(1)
+    assert environment.reset(3, generator(0)).node.shape == (3, 4, 16, 9)
+    (tmp_path / "users.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"users\.csv"):
+        Place("deployment", str(tmp_path))
+    for name in ("sites", "users"):
+        (tmp_path / f"{name}.csv").write_text("latitude,longitude\n48.0,8.0\n48.0,8.0\n")
+    rule = r"sites\.csv, line 3: `latitude`, `longitude` must differ between sites"
+    with pytest.raises(ValueError, match=rule):
+        Place("deployment", str(tmp_path))
+
+
 @pytest.mark.parametrize("network", ["random", "fixed", "melbourne"])
 def test_the_environment_has_the_wanted_constants(network: Network) -> None:
     place = Place(network, num_channels=5, revenue=0.75, patience=2.5)
@@ -100,6 +126,8 @@ def test_the_environment_has_the_wanted_constants(network: Network) -> None:
     ("changed", "message"),
     [
         ({"network": "sydney"}, "`network` must be one of .*, got 'sydney'"),
+        ({"network": "deployment"}, "`folder` must be given with the network deployment, got ''"),
+        ({"folder": "city"}, "`folder` must be empty with the network random, got 'city'"),
         ({"network_seed": -1}, "`network_seed` must be an integer >= 0, got -1"),
         ({"num_channels": 0}, "`num_channels` must be an integer >= 1, got 0"),
         ({"num_cells": 0}, "`num_cells` must be an integer >= 1, got 0"),

@@ -167,7 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--network",
         metavar="NAME",
-        help="offloading: melbourne, or cells x users such as 12x10; spectrum_allocation: nycmesh",
+        help="offloading: melbourne, cells x users such as 12x10, or a folder with sites.csv and "
+        "users.csv; spectrum_allocation: nycmesh",
     )
     parser.add_argument("--policies", metavar="LIST", help="names separated by commas")
     parser.add_argument(

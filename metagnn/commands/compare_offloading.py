@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ def compare(
     }
     drawn = "networks" if place.network == "random" else "copies of the network"
     document = {
-        "network": place.network,
+        "network": place.folder or place.network,
         "num_networks": wanted,
         "num_steps": num_steps,
         "seed": arguments.seed,
@@ -89,7 +90,8 @@ def compare(
         return
     cells = place.cells()
     size = f"{cells.num_cells} cells, {cells.num_users} users, {place.num_channels} channels"
-    print(f"{place.network}: {size}; {wanted} {drawn} of {num_steps} slots; energies per task")
+    slots = f"{wanted} {drawn} of {num_steps} slots"
+    print(f"{place.folder or place.network}: {size}; {slots}; energies per task")
     print(metrics_table(metrics))
     for (first, second), chance in better.items():
         print(f"P({first} > {second}) in deadlines met: {interval_cell(chance, 2)}")
@@ -114,12 +116,16 @@ def _place(model: Mapping[str, Any], network: str | None) -> "Place":
     if network is None:
         return place
     if network == "melbourne":
-        return replace(place, network="melbourne")
+        return replace(place, network="melbourne", folder="")
+    if Path(network).is_dir():
+        return replace(place, network="deployment", folder=network)
     numbers = network.split("x")
     fits = len(numbers) == 2 and all(n.isdecimal() for n in numbers)
-    require(fits, "--network", "be melbourne or CELLSxUSERS such as 12x10", network)
+    rule = "be melbourne, CELLSxUSERS such as 12x10, or a folder with sites.csv and users.csv"
+    require(fits, "--network", rule, network)
     num_cells, users = (int(n) for n in numbers)
-    return replace(place, network="random", num_cells=num_cells, users_per_cell=users)
+    random = {"num_cells": num_cells, "users_per_cell": users}
+    return replace(place, network="random", folder="", **random)
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> str:
