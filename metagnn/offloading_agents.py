@@ -19,7 +19,7 @@ from metagnn.models.offloading_perceptron import (
     flat_state,
 )
 from metagnn.tasks.offloading.construction import members
-from metagnn.tasks.offloading.environment import HELD, NUM_FEATURES
+from metagnn.tasks.offloading.environment import HELD, INR, NUM_FEATURES, SNR
 from metagnn.tasks.offloading.scenario import Radio
 
 Kind = Literal["graph", "perceptron"]
@@ -41,9 +41,11 @@ class AgentShape:
         critic_channels: Widths of the critic's layers; of a perceptron the one.
         num_claims: See `OffloadingActor`; 0 for perceptrons.
         bidirectional: See `OffloadingActor`; false for perceptrons.
-        hold: By so much the channel that a user has scores higher than what the actor says. Who
-            holds its channel makes true what others measured, which a single site does not gain
-            from; 0 for perceptrons.
+        prior: What the actor says of a channel is added to so many times the decades of the SINR
+            that the largest power would have in the interference measured there, a decade more
+            on the channel that a user has: who holds it makes true what others measured, which no
+            site gains from by itself. So sites first choose about as the heuristic does; 0 for
+            perceptrons.
 
     Raises:
         ValueError: If a width is not positive, or the kind is unknown or lacks what is asked.
@@ -55,7 +57,7 @@ class AgentShape:
     critic_channels: tuple[int, ...] = (64, 64)
     num_claims: int = 8
     bidirectional: bool = False
-    hold: float = 1.0
+    prior: float = 4.0
 
     def __post_init__(self) -> None:
         require(
@@ -72,8 +74,8 @@ class AgentShape:
             require(self.num_claims == 0, "num_claims", "be 0 for perceptrons", self.num_claims)
             rule = "be false for perceptrons"
             require(not self.bidirectional, "bidirectional", rule, self.bidirectional)
-            require(self.hold == 0.0, "hold", "be 0 for perceptrons", self.hold)
-        check_non_negative("hold", self.hold)
+            require(self.prior == 0.0, "prior", "be 0 for perceptrons", self.prior)
+        check_non_negative("prior", self.prior)
 
 
 class OffloadingAgents(nn.Module):
@@ -143,8 +145,9 @@ class OffloadingAgents(nn.Module):
 
     def wishes(self, graph: DenseGraph) -> Wishes:
         """Wishes of all users for observations ``[B, I, K, F]``, each by its own site's actor."""
-        found = self._said(graph)
-        return replace(found, score=found.score + self.shape.hold * graph.node[..., HELD])
+        found, seen = self._said(graph), graph.node
+        known = seen[..., SNR] - seen[..., INR] + seen[..., HELD]
+        return replace(found, score=found.score + self.shape.prior * known)
 
     def _said(self, graph: DenseGraph) -> Wishes:
         """What the actors say."""

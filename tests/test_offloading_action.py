@@ -225,5 +225,5 @@ def test_cells_and_orders_do_not_matter() -> None:
 
 def test_scores_that_are_no_numbers_are_refused() -> None:
     wishes = _of_one(2, score=[1.0, float("nan")])
-    with pytest.raises(ValueError, match="`scores` must be numbers < inf"):
+    with pytest.raises(ValueError, match="`scores` must be finite"):
         joint_action(wishes, torch.tensor([0]), 1)

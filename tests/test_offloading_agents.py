@@ -20,16 +20,18 @@ from metagnn.offloading_agents import (
     met_error,
     worth,
 )
-from metagnn.tasks.offloading.environment import HELD, NUM_FEATURES, graph_of
+from metagnn.offloading_place import Place
+from metagnn.tasks.offloading.baselines import random_decision
+from metagnn.tasks.offloading.environment import NUM_FEATURES, graph_of
 from metagnn.tasks.offloading.scenario import Radio
 
 RADIO = Radio(num_channels=3)
 # Three cells of two users in no order, and cells of five and of three.
 CELL, UNEQUAL = torch.tensor([2, 0, 1, 1, 0, 2]), torch.tensor([0, 1, 0, 0, 1, 0, 1, 0])
-GRAPH = {"hidden_channels": (6, 5), "critic_channels": (7, 6), "num_claims": 2, "hold": 0.0}
+GRAPH = {"hidden_channels": (6, 5), "critic_channels": (7, 6), "num_claims": 2, "prior": 0.0}
 PERCEPTRON = {
     "kind": "perceptron",
-    "hold": 0.0,
+    "prior": 0.0,
     "hidden_channels": (6,),
     "critic_channels": (7,),
     "num_claims": 0,
@@ -113,13 +115,26 @@ def test_one_model_cell_by_cell_is_the_model_on_all(bidirectional: bool) -> None
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_the_channel_that_a_user_has_scores_higher() -> None:
-    graph = _graph()
-    wishes = [_agents(hold=hold).wishes(graph) for hold in (0.0, 1.5)]
-    held = graph.node[..., HELD]
-    torch.testing.assert_close(wishes[1].score, wishes[0].score + 1.5 * held)
-    assert wishes[1].level.equal(wishes[0].level)
-    assert float(held.abs().mean()) > 0.0
+def test_what_actors_say_is_added_to_the_measured_sinr() -> None:
+    place = Place(num_cells=6, users_per_cell=4, num_channels=6)
+    environment, radio = place.environment(3), place.environment(3).radio
+    environment.reset(2, generator(0, "networks"))
+    for _ in range(2):
+        environment.step(random_decision(environment.slot, radio, generator(0, "actions")))
+    slot, cells = environment.slot, environment.cells
+    found = []
+    for prior in (0.0, 2.0):
+        shape = AgentShape(**{**GRAPH, "prior": prior})
+        agents = OffloadingAgents(shape, cells.cell, cells.num_cells, radio, True, 0)
+        found.append(agents.wishes(environment.observation()))
+    disturbance_w = radio.noise_w + slot.interference_at_own
+    decades = torch.log10(radio.power_max_w * slot.own_gain / disturbance_w)
+    held = (slot.held.unsqueeze(-1) == torch.arange(6)).float()
+    assert float((slot.interference_at_own / radio.noise_w).max()) > 1.0
+    assert float(held.mean()) > 0.1
+    added = found[1].score - found[0].score
+    torch.testing.assert_close(added, 2.0 * (decades + held), rtol=1e-4, atol=1e-4)
+    assert found[1].level.equal(found[0].level)
 
 
 @pytest.mark.parametrize("kind", ["graph", "perceptron"])
@@ -400,8 +415,8 @@ def test_a_state_fits_any_cells_of_one_model() -> None:
         ({**PERCEPTRON, "hidden_channels": (8, 8)}, "`hidden_channels` must hold one layer of a"),
         ({**PERCEPTRON, "critic_channels": (8, 8)}, "`critic_channels` must hold one layer of a"),
         ({**PERCEPTRON, "num_claims": 1}, "`num_claims` must be 0 for perceptrons, got 1"),
-        ({**PERCEPTRON, "hold": 1.0}, "`hold` must be 0 for perceptrons, got 1.0"),
-        ({"hold": -1.0}, "`hold` must be finite and >= 0"),
+        ({**PERCEPTRON, "prior": 1.0}, "`prior` must be 0 for perceptrons, got 1.0"),
+        ({"prior": -1.0}, "`prior` must be finite and >= 0"),
         ({**PERCEPTRON, "bidirectional": True}, "`bidirectional` must be false for perceptrons"),
     ],
 )

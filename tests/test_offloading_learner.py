@@ -32,7 +32,7 @@ PERCEPTRON = AgentShape(
     hidden_channels=(8,),
     critic_channels=(8,),
     num_claims=0,
-    hold=0.0,
+    prior=0.0,
 )
 SETTINGS = MADDPGSettings(
     num_copies=2, num_steps=3, actor_batch=2, critic_batch=4, capacity=20, warm_up=4

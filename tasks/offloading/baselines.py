@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from metagnn.graphs.units import db_to_linear
-from metagnn.tasks.offloading.construction import construct, divide_server, members
+from metagnn.tasks.offloading.construction import construct, divide_server, match_channels
 from metagnn.tasks.offloading.cost import NO_CHANNEL, Decision, Slot, received_w
 from metagnn.tasks.offloading.least_energy import least_energy
 from metagnn.tasks.offloading.scenario import Radio
@@ -80,7 +78,8 @@ def heuristic(
     channels = torch.arange(radio.num_channels, device=slot.held.device)
     kept = slot.held.unsqueeze(-1) == channels
     price_w = disturbance_w / slot.own_gain * torch.where(kept, db_to_linear(-hold_db), 1.0)
-    channel = _cheapest_channels(price_w, slot)
+    price = price_w * slot.tasks.size_bit.unsqueeze(-1)
+    channel = match_channels(-price, slot.cell, slot.gain.shape[-1])
     return _with_least_energy(channel, disturbance_w, slot, radio)
 
 
@@ -117,18 +116,6 @@ def _mix(mine: Tensor, answer: Decision, old: Decision) -> Decision:
         torch.where(mine, answer.power_w, old.power_w),
         torch.where(mine, answer.share, old.share),
     )
-
-
-def _cheapest_channels(noise_to_gain_w: Tensor, slot: Slot) -> Tensor:
-    """Channels ``[B, I]`` of the least sum of sizes times ``noise_to_gain_w [B, I, K]``."""
-    price = (noise_to_gain_w * slot.tasks.size_bit.unsqueeze(-1)).double().cpu().numpy()
-    channel = np.full(price.shape[:-1], NO_CHANNEL)
-    for row in members(slot.cell, slot.gain.shape[-1]).cpu().numpy():
-        users = row[row >= 0]
-        for copy in range(len(price)):
-            rows, columns = linear_sum_assignment(price[copy, users])
-            channel[copy, users[rows]] = columns
-    return torch.from_numpy(channel).to(slot.cell.device)
 
 
 def _with_least_energy(

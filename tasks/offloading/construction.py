@@ -1,6 +1,8 @@
 """Decisions that obey C2 to C7 of paper D's problem P0 by construction, from any numbers."""
 
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from metagnn.graphs.checks import check_each
@@ -21,44 +23,36 @@ def members(cell: Tensor, num_cells: int) -> Tensor:
     return table
 
 
-def match_channels(scores: Tensor, cell: Tensor, num_cells: int) -> Tensor:
-    """Channels by the best scores, one per user and one user per cell and channel (C4, C5).
+def match_channels(
+    scores: Tensor, cell: Tensor, num_cells: int, wanted: Tensor | None = None
+) -> Tensor:
+    """Channels of the largest sum of scores: one per user, one user per cell and channel (C4, C5).
 
-    In every cell the pair of user and channel with the highest score is taken, then the highest
-    among the users and channels that are left, and so on. Where there are more users than
-    channels, those who come last wait: they get none.
+    Every cell is matched by the Hungarian method. Where there are more users than channels, those
+    wait who would add least: they get none.
 
     Args:
-        scores: Finite scores; minus infinity excludes a pair.
+        scores: Finite scores.
         cell: Site that serves each user.
         num_cells: Number of cells M.
+        wanted: Who wants a channel; None for all.
 
     Shapes:
-        scores ``[B, I, K]``, cell ``[I]``; returns ``[B, I]``, -1 for none.
+        scores ``[B, I, K]``, cell ``[I]``, wanted ``[B, I]``; returns ``[B, I]``, -1 for none.
 
     Raises:
-        ValueError: If a score is plus infinity or not a number.
+        ValueError: If a score is not finite.
     """
-    check_each("scores", scores, scores < float("inf"), "be numbers < inf")
-    table = members(cell, num_cells)
-    batch, num_users, num_channels = scores.shape
-    # [B, M, U, K]; what stands in the place of no user is excluded.
-    left = scores.detach()[:, table.clamp(min=0)].masked_fill(
-        (table < 0).unsqueeze(-1), -float("inf")
-    )
-    size = table.shape[1]
-    channel = torch.full((batch, num_users + 1), NO_CHANNEL, device=scores.device)
-    users = torch.arange(size, device=scores.device).view(1, 1, -1, 1)
-    channels = torch.arange(num_channels, device=scores.device).view(1, 1, 1, -1)
-    for _ in range(min(size, num_channels)):
-        best, place = left.flatten(2).max(-1)
-        user, taken = place // num_channels, place % num_channels
-        who = table.expand(batch, -1, -1).gather(-1, user.unsqueeze(-1)).squeeze(-1)
-        who = torch.where(best > -float("inf"), who, num_users)
-        channel.scatter_(1, who, taken)
-        used = (users == user[..., None, None]) | (channels == taken[..., None, None])
-        left = left.masked_fill(used, -float("inf"))
-    return channel[:, :num_users]
+    check_each("scores", scores, scores.isfinite(), "be finite")
+    given = scores.detach().double().cpu().numpy()
+    wants = np.ones(given.shape[:2], bool) if wanted is None else wanted.cpu().numpy()
+    found = np.full(given.shape[:2], NO_CHANNEL)
+    for row in members(cell, num_cells).cpu().numpy():
+        for copy, who in enumerate(wants[:, row[row >= 0]]):
+            users = row[row >= 0][who]
+            rows, columns = linear_sum_assignment(given[copy, users], maximize=True)
+            found[copy, users[rows]] = columns
+    return torch.from_numpy(found).to(scores.device)
 
 
 def divide_server(log_need: Tensor, offloads: Tensor, cell: Tensor, num_cells: int) -> Tensor:
@@ -90,8 +84,7 @@ def construct(
         ratio and log_need ``[B, I]``, scores ``[B, I, K]``, power_w ``[B, I, K]`` [W] or
         ``[B, I, 1]`` where it is the same on all channels, cell ``[I]``.
     """
-    excluded = (ratio <= 0.0).unsqueeze(-1)
-    channel = match_channels(scores.masked_fill(excluded, -float("inf")), cell, num_cells)
+    channel = match_channels(scores, cell, num_cells, wanted=ratio > 0.0)
     offloads = channel != NO_CHANNEL
     index = channel.clamp(min=0).unsqueeze(-1)
     chosen_w = power_w.expand_as(scores).gather(-1, index).squeeze(-1)

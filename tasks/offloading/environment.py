@@ -149,10 +149,10 @@ class Offloading:
 
 
 NUM_FEATURES = 9
-# Of these so many differ between channels, and come first; the last of them is whether the user
-# had the channel.
+# Of these so many differ between channels, and come first: the SNR, that over the mean of all
+# channels, the interference over the noise, and whether the user had the channel.
 NUM_PER_CHANNEL = 4
-HELD = 3
+SNR, INR, HELD = 0, 2, 3
 
 
 def observe(slot: Slot, radio: Radio) -> DenseGraph:

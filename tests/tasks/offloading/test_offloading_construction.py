@@ -1,6 +1,7 @@
 """Decisions by construction: the constraints for any numbers, channels and shares by hand."""
 
 import math
+from itertools import permutations
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from metagnn.tasks.offloading.construction import (
     match_channels,
     members,
 )
+from metagnn.tasks.offloading.cost import NO_CHANNEL
 
 
 def _cells(seed: int, num_users: int, num_cells: int) -> Tensor:
@@ -26,16 +28,12 @@ def _scores(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, generator=generator(seed, "scores"))
 
 
-def _greedy_by_hand(scores: list[list[float]], cell: list[int]) -> list[int]:
-    """Channels of one network: pairs from the best to the worst, while both ends are free."""
-    pairs = [(score, i, k) for i, row in enumerate(scores) for k, score in enumerate(row)]
-    channel, used = [-1] * len(cell), set()
-    for score, user, number in sorted(pairs, reverse=True):
-        free = channel[user] < 0 and (cell[user], number) not in used
-        if free and score > -math.inf:
-            channel[user] = number
-            used.add((cell[user], number))
-    return channel
+def _best_sum(scores: list[list[float]]) -> float:
+    """The largest sum of the scores of one cell, by trying all matchings."""
+    if len(scores) > len(scores[0]):
+        scores = [list(column) for column in zip(*scores, strict=True)]
+    columns = permutations(range(len(scores[0])), len(scores))
+    return max(sum(scores[i][k] for i, k in enumerate(one)) for one in columns)
 
 
 def test_users_of_each_cell() -> None:
@@ -43,51 +41,55 @@ def test_users_of_each_cell() -> None:
     assert found.tolist() == [[1, 4, -1], [-1, -1, -1], [0, 2, 3], [-1, -1, -1]]
 
 
-def test_the_best_pair_comes_first() -> None:
-    # Greedy takes 9 and then 1, although 8 + 8.5 are more; the other cell does not matter.
+def test_the_largest_sum_and_not_the_best_pair_counts() -> None:
+    # The best pair 9 leaves 1; 8 + 8.5 are more. The other cell does not matter.
     scores = torch.tensor([[[9.0, 8.0], [8.5, 1.0], [2.0, 9.5]]])
-    assert match_channels(scores, torch.tensor([1, 1, 0]), 2).tolist() == [[0, 1, 1]]
+    assert match_channels(scores, torch.tensor([1, 1, 0]), 2).tolist() == [[1, 0, 1]]
 
 
-def test_who_comes_last_waits() -> None:
+def test_who_adds_least_waits() -> None:
     scores = torch.tensor([[[1.0, 2.0], [5.0, 4.0], [3.0, 3.5], [-9.0, -8.0]]])
     assert match_channels(scores, torch.tensor([0, 0, 0, 1]), 2).tolist() == [[-1, 0, 1, 1]]
 
 
-def test_excluded_pairs_are_never_taken() -> None:
-    no = -math.inf
-    scores = torch.tensor([[[no, no, no], [no, -1e30, no], [1.0, 2.0, no], [no, no, no]]])
-    cell = torch.tensor([0, 0, 0, 1])
-    # User 1 may have channel 1 only, which user 2 takes first.
-    assert match_channels(scores, cell, 3).tolist() == [[-1, -1, 1, -1]]
-
-
 @given(
     seed=st.integers(0, 2**31),
-    num_users=st.integers(1, 9),
+    num_users=st.integers(1, 7),
     num_cells=st.integers(1, 4),
     num_channels=st.integers(1, 5),
 )
-def test_channels_are_those_of_a_loop(
+def test_channels_are_the_best_of_all_matchings(
     seed: int, num_users: int, num_cells: int, num_channels: int
 ) -> None:
     cell = _cells(seed, num_users, num_cells)
     scores = _scores(seed, 3, num_users, num_channels)
-    scores[scores < -1.0] = -math.inf
-    found = match_channels(scores, cell, num_cells)
-    wanted = [_greedy_by_hand(network, cell.tolist()) for network in scores.tolist()]
-    assert found.tolist() == wanted
+    wanted = _scores(seed + 1, 3, num_users) > -0.5
+    found = match_channels(scores, cell, num_cells, wanted)
+    assert bool((found[~wanted] == NO_CHANNEL).all())
+    for copy in range(3):
+        for site in range(num_cells):
+            users = (wanted[copy] & (cell == site)).nonzero().flatten()
+            channel = found[copy, users]
+            served = channel != NO_CHANNEL
+            assert int(served.sum()) == min(len(users), num_channels)
+            assert len(set(channel[served].tolist())) == int(served.sum())
+            if len(users) > 0:
+                total = float(scores[copy, users[served], channel[served]].sum())
+                best = _best_sum(scores[copy, users].tolist())
+                assert total == pytest.approx(best, rel=1e-5, abs=1e-5)
+    if bool(wanted.all()):
+        assert torch.equal(found, match_channels(scores, cell, num_cells))
 
 
-@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_scores_that_are_refused(value: float) -> None:
     scores = torch.zeros(2, 3, 2)
     scores[1, 2, 0] = value
     scores[1, 2, 1] = math.inf
-    with pytest.raises(ValueError, match=f"`scores` must be numbers < inf, got {value}"):
+    with pytest.raises(ValueError, match=f"`scores` must be finite, got {value}"):
         match_channels(scores, torch.tensor([0, 1, 1]), 2)
     ones = torch.ones(2, 3)
-    with pytest.raises(ValueError, match=f"`scores` must be numbers < inf, got {value}"):
+    with pytest.raises(ValueError, match=f"`scores` must be finite, got {value}"):
         construct(ones, scores, ones.unsqueeze(-1), ones, torch.tensor([0, 1, 1]), 2)
 
 
@@ -113,7 +115,7 @@ def test_extreme_needs_leave_everyone_a_share() -> None:
 def test_a_decision_by_hand() -> None:
     # Users 0, 1 and 3 are in cell 1, of whom user 1 wants nothing; user 2 is alone.
     ratio = torch.tensor([[0.5, 0.0, 0.25, 1.0]])
-    scores = torch.tensor([[[1.0, 4.0], [9.0, 9.0], [2.0, 1.0], [3.0, 5.0]]])
+    scores = torch.tensor([[[1.0, 2.0], [9.0, 9.0], [2.0, 1.0], [3.0, 5.0]]])
     power_w = torch.tensor([[[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, 0.8]]])
     need = torch.tensor([[1.0, 8.0, 1.0, 3.0]]).log()
     found = construct(ratio, scores, power_w, need, torch.tensor([1, 1, 0, 1]), 2)
