@@ -23,7 +23,7 @@ def joint_action(wishes: Wishes, cell: Tensor, num_cells: int) -> JointAction:
     bounds let gradients through that lead inwards.
 
     Raises:
-        ValueError: If a score is not a number.
+        ValueError: If a score is not finite.
     """
     score = wishes.score
     channel = match_channels(score, cell, num_cells)

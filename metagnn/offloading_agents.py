@@ -44,11 +44,12 @@ class AgentShape:
         prior: What the actor says of a channel is added to so many times the decades of the SINR
             that the largest power would have in the interference measured there, a decade more
             on the channel that a user has: who holds it makes true what others measured, which no
-            site gains from by itself. So sites first choose about as the heuristic does; 0 for
-            perceptrons.
+            site gains from by itself. So sites first choose about as the heuristic does, which
+            weighs by the sizes of tasks too; 0 for perceptrons.
 
     Raises:
-        ValueError: If a width is not positive, or the kind is unknown or lacks what is asked.
+        ValueError: If a width is not positive, the prior is negative or not finite, or the kind is
+            unknown or lacks what is asked.
     """
 
     kind: Kind = "graph"
@@ -144,7 +145,10 @@ class OffloadingAgents(nn.Module):
         return PerceptronCritic(sites * (state + action), shape.critic_channels[0])
 
     def wishes(self, graph: DenseGraph) -> Wishes:
-        """Wishes of all users for observations ``[B, I, K, F]``, each by its own site's actor."""
+        """Wishes of all users for observations ``[B, I, K, F]``, each by its own site's actor.
+
+        Scores are what the actor says and the `AgentShape.prior`.
+        """
         found, seen = self._said(graph), graph.node
         known = seen[..., SNR] - seen[..., INR] + seen[..., HELD]
         return replace(found, score=found.score + self.shape.prior * known)

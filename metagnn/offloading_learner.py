@@ -285,13 +285,16 @@ class OffloadingLearner(AgentModule):
     def average(self) -> None:
         """A round of federated averaging within each cluster (Eq. 26, Section IV).
 
-        All batches are of one size, so all weights are equal.
+        All batches are of one size, so all weights are equal; sites without users have learned
+        nothing, and get the mean of the others.
         """
+        has_users = torch.bincount(self.agents.cell, minlength=self.agents.num_cells) > 0
         pairs = [
             nn.ModuleList(p) for p in zip(self.agents.actors, self.agents.critics, strict=True)
         ]
         for cluster in self.clusters:
-            updates = [Update(f"site {site}", pairs[site].state_dict()) for site in cluster]
+            learned = [site for site in cluster if has_users[site]]
+            updates = [Update(f"site {site}", pairs[site].state_dict()) for site in learned]
             found = federated_round(pairs[cluster[0]].state_dict(), updates, "samples")
             self.signalling_bytes += found.num_bytes
             for client, reason in found.rejected.items():

@@ -1,7 +1,7 @@
 """Networks in which offloading is learned and scored, as configurations name them."""
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +30,8 @@ class Place:
         network: ``random``: every copy and episode has a network of its own; ``fixed``: one random
             network for all, drawn from ``network_seed``; ``melbourne``: the real sites;
             ``deployment``: those of ``folder``.
-        folder: Holds sites.csv and users.csv of a deployment (see `read_small_cells`), else empty.
+        folder: Holds sites.csv and users.csv of a deployment (see `read_small_cells`), which are
+            read once, else empty. Runs that learned there need them to be compared.
         num_cells: Number of cells M of random networks.
         users_per_cell: Users of each of their cells.
         area_m: Sides of their rectangle [m].
@@ -61,6 +62,8 @@ class Place:
         deployed = self.network == "deployment"
         rule = f"be {'given' if deployed else 'empty'} with the network {self.network}"
         require(bool(self.folder) == deployed, "folder", rule, self.folder)
+        if deployed:
+            object.__setattr__(self, "folder", str(Path(self.folder).resolve()))
         check_count("network_seed", self.network_seed, minimum=0)
         self.environment(1)
         self.cells()
@@ -90,13 +93,14 @@ class Place:
             return self._drop()
 
         def same(batch: int, source: torch.Generator) -> SmallCells:
-            found, device = self._only(), source.device
+            found, device = self._only, source.device
             return SmallCells(
                 found.site_m.to(device), found.user_m.to(device), found.cell.to(device)
             )
 
         return same
 
+    @cached_property
     def _only(self) -> SmallCells:
         """The network that is the same in all episodes."""
         if self.network == "melbourne":

@@ -14,7 +14,7 @@ from metagnn.models.encoder import Encoder, linear
 
 # Shares below this are as good as none: their logarithm is bounded for the critic.
 LEAST_SHARE = 1e-6
-# An interferer that changes less than this in what somebody hears has no effect there [decades].
+# Backwards, who changes less than this in what somebody hears has no effect there [decades].
 INAUDIBLE = 0.01
 # Range of the logarithms of what a critic says.
 LOG_RANGE = (-14.0, 3.0)
@@ -129,7 +129,8 @@ class OffloadingCritic(nn.Module):
     any order of magnitude. Its value is that of the channel it is on, or of none. So a value is
     linear in the user's own choice of a channel. Without edges the critic is a local one.
 
-    Backwards a choice counts at others by what they have with it less what they have without it.
+    Backwards a choice counts at others by what they have with it less what they have without it,
+    where they would hear the difference (`INAUDIBLE`).
     By slopes an interferer would be free where a value is flat up to a cliff; a first one would
     seem thousands of times as loud as it is going to be, and an old one silent.
 
@@ -197,7 +198,8 @@ class OffloadingCritic(nn.Module):
         """Zeros ``[B, I, P]``, of which slopes are what the choices of others add to the parts.
 
         The slope by ``place[i, k]`` of the parts of a user on channel k are its parts with user i
-        there minus those without, while all others do as they do.
+        there minus those without, while all others do as they do; 0 where what is heard would
+        differ by no more than `INAUDIBLE`.
 
         Args:
             on_channels: What the perceptron sees ``[B, I, K, F + 4]``, last what is heard.
@@ -206,15 +208,16 @@ class OffloadingCritic(nn.Module):
             strength: Shares of the largest power on the channels ``[B, I, K]``.
         """
         hard = place.detach()
-        # Axes [B, i, j]: what j hears of i on the channel of j, and what it hears there in all.
-        of_one = weight * (strength @ hard.mT)
         there = hard @ hard.mT
+        # Axes [B, i, j]: what j hears of i on the channel of j, and what it would hear there without
+        # i, or with it too; in double precision, as little may be left without a strong one.
+        of_one = weight.double() * (strength @ hard.mT)
+        total = (there * of_one).sum(-2, keepdim=True)
+        changed = torch.log10(1.0 + (total + (1.0 - 2.0 * there) * of_one).clamp(min=0.0))
+        audible = (changed - torch.log10(1.0 + total)).abs() > INAUDIBLE
+        copy, sender, listener = audible.nonzero().T
         seen = (hard.unsqueeze(-1) * on_channels.detach()).sum(-2)
-        heard = seen[..., -1].unsqueeze(-2)
-        changed = 10.0**heard - 1.0 + (1.0 - 2.0 * there) * of_one
-        changed = torch.log10(1.0 + changed.clamp(min=0.0))
-        copy, sender, listener = ((changed - heard).abs() > INAUDIBLE).nonzero().T
-        otherwise = changed[copy, sender, listener, None]
+        otherwise = changed[copy, sender, listener, None].to(seen)
         with torch.no_grad():
             otherwise = self._parts(torch.cat([seen[copy, listener, :-1], otherwise], dim=-1))
             added = otherwise - self._parts(seen)[copy, listener]

@@ -10,6 +10,7 @@ stations' models of `channel_assignment_study.py`.
 
 import argparse
 import csv
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ META: dict[str, dict[str, str]] = {
     "one observation per user, no edges": {**PER_USER, "cell.edges": "none"},
     "three layers": {"shape.hidden_channels": "[24, 24, 24]"},
     "reward of Eq. 6": {"cell.reward": "sum"},
+    "reward of Eq. 6, the paper's scale": {"cell.reward": "sum", "cell.reward_scale": "1.0e-9"},
     "discount 0.9": {"ppo.discount": "0.9"},
     "no entropy in the loss": {"ppo.entropy_weight": "0.0"},
     "four times the entropy": {"ppo.entropy_weight": "0.2"},
@@ -88,7 +90,7 @@ STEPS = {
 }
 
 
-def share(folder: Path, num_users: tuple[int, ...]) -> list[float]:
+def shares_of(folder: Path, num_users: tuple[int, ...]) -> list[float]:
     """Shares of the optimum at the last validation, for each number of users."""
     columns = [f"validation_share_{number}" for number in num_users]
     with (folder / "version_0/metrics.csv").open(newline="") as file:
@@ -106,9 +108,9 @@ def main() -> None:
     step = STEPS[arguments.step]
     torch.set_num_threads(1)
 
-    def run(task: tuple[int, str]) -> tuple[str, int, list[float]]:
+    def run(task: tuple[int, str]) -> tuple[str, int, float, list[float]]:
         seed, name = task
-        folder = RUNS / f"{arguments.step}/{name.replace(' ', '_')}/{seed}"
+        folder = RUNS / f"{arguments.step}/{re.sub('[^A-Za-z0-9.]', '_', name)}/{seed}"
         words = [f"{MODEL}.{key}={value}" for key, value in step.variants[name].items()]
         words += [f"{MODEL}.seed={seed}", f"--trainer.max_epochs={step.num_episodes}"]
         words += [f"--trainer.check_val_every_n_epoch={step.num_episodes}"]
@@ -117,18 +119,18 @@ def main() -> None:
         if arguments.step == "adapt":
             words += [f"{MODEL}.cell.scenario=indoor"]
             start = checkpoint(STUDY / f"{seed}/meta")
-        fit(folder, step.config, *words, start=start)
-        return name, seed, share(folder, step.num_users)
+        seconds = fit(folder, step.config, *words, start=start)
+        return name, seed, seconds, shares_of(folder, step.num_users)
 
     tasks = [(seed, name) for seed in arguments.seeds for name in step.variants]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         found = list(pool.map(run, tasks))
     shares = {
-        name: torch.tensor([values for other, _, values in found if other == name])
+        name: torch.tensor([values for other, *_, values in found if other == name])
         for name in step.variants
     }
-    rows = [(name, seed, *(f"{v:.5f}" for v in values)) for name, seed, values in found]
-    header = ["variant", "seed", *(f"share_{number}" for number in step.num_users)]
+    rows = [(*one, f"{took:.0f}", *(f"{v:.5f}" for v in values)) for *one, took, values in found]
+    header = ["variant", "seed", "seconds", *(f"share_{number}" for number in step.num_users)]
     path = RESULTS / f"channel_assignment_remedies_{arguments.step}.csv"
     write_csv(path, header, rows)
     users = " | ".join(f"{number} users" for number in step.num_users)
@@ -138,6 +140,7 @@ def main() -> None:
         "Share of the optimum's sum energy efficiency on 1000 validation cells: inter-quartile",
         f"mean over {len(arguments.seeds)} seeds with 95 % bootstrap interval, and the probability",
         f"that a run is better than one as configured, averaged over all columns.{step.note}",
+        f"All trainings took {sum(took for *_, took, _ in found) / 60:.0f} minutes of one core.",
         "",
         f"| variant | {users} | P(better than as configured) |",
         "|" + "---|" * (len(step.num_users) + 2),

@@ -1,5 +1,6 @@
 """Wishes made decisions: constraints for any wishes, powers by hand, gradients to each wish."""
 
+import math
 from dataclasses import fields
 
 import pytest
@@ -223,7 +224,8 @@ def test_cells_and_orders_do_not_matter() -> None:
             torch.testing.assert_close(*both)
 
 
-def test_scores_that_are_no_numbers_are_refused() -> None:
-    wishes = _of_one(2, score=[1.0, float("nan")])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_not_finite_are_refused(value: float) -> None:
+    wishes = _of_one(2, score=[1.0, value])
     with pytest.raises(ValueError, match="`scores` must be finite"):
         joint_action(wishes, torch.tensor([0]), 1)

@@ -148,6 +148,25 @@ def test_federated_sites_are_alike_after_an_average_and_only_then(tmp_path: Path
     torch.testing.assert_close(averaged[0], torch.stack(before).mean(0))
 
 
+def test_sites_without_users_get_the_mean_of_those_that_have_some(tmp_path: Path) -> None:
+    (tmp_path / "city").mkdir()
+    sites = ["48.00,8.00", "48.00,8.01", "48.01,8.00"]
+    users = ["48.0001,8.0", "48.0,8.0101", "48.0,8.0102"]
+    for name, rows in (("sites", sites), ("users", users)):
+        text = "\n".join(["latitude,longitude", *rows, ""])
+        (tmp_path / f"city/{name}.csv").write_text(text)
+    place = Place("deployment", str(tmp_path / "city"), num_channels=4)
+    assert place.cells().cell.tolist() == [0, 1, 1]
+    learner = _fit(tmp_path, 1, place=place, algorithm="federated", average_every=5)
+    # Different models, of which the third learned nothing.
+    for number, actor in enumerate(learner.agents.actors):
+        for parameter in actor.parameters():
+            parameter.data.fill_(float(number))
+    learner.average()
+    for actor in learner.agents.actors:
+        assert all(bool((parameter == 0.5).all()) for parameter in actor.parameters())
+
+
 def test_clusters_average_among_themselves(tmp_path: Path) -> None:
     place = replace(PLACE, network="fixed")
     found = _fit(tmp_path, 2, place=place, algorithm="federated", average_every=2, num_clusters=2)

@@ -73,7 +73,7 @@ def compare(
     }
     drawn = "networks" if place.network == "random" else "copies of the network"
     document = {
-        "network": place.folder or place.network,
+        "network": Path(place.folder).name or place.network,
         "num_networks": wanted,
         "num_steps": num_steps,
         "seed": arguments.seed,
@@ -91,7 +91,7 @@ def compare(
     cells = place.cells()
     size = f"{cells.num_cells} cells, {cells.num_users} users, {place.num_channels} channels"
     slots = f"{wanted} {drawn} of {num_steps} slots"
-    print(f"{place.folder or place.network}: {size}; {slots}; energies per task")
+    print(f"{document['network']}: {size}; {slots}; energies per task")
     print(metrics_table(metrics))
     for (first, second), chance in better.items():
         print(f"P({first} > {second}) in deadlines met: {interval_cell(chance, 2)}")
@@ -117,15 +117,14 @@ def _place(model: Mapping[str, Any], network: str | None) -> "Place":
         return place
     if network == "melbourne":
         return replace(place, network="melbourne", folder="")
-    if Path(network).is_dir():
-        return replace(place, network="deployment", folder=network)
     numbers = network.split("x")
-    fits = len(numbers) == 2 and all(n.isdecimal() for n in numbers)
+    if len(numbers) == 2 and all(n.isdecimal() for n in numbers):
+        cells, users = (int(n) for n in numbers)
+        size = {"num_cells": cells, "users_per_cell": users}
+        return replace(place, network="random", folder="", **size)
     rule = "be melbourne, CELLSxUSERS such as 12x10, or a folder with sites.csv and users.csv"
-    require(fits, "--network", rule, network)
-    num_cells, users = (int(n) for n in numbers)
-    random = {"num_cells": num_cells, "users_per_cell": users}
-    return replace(place, network="random", folder="", **random)
+    require(network != "" and Path(network).is_dir(), "--network", rule, network)
+    return replace(place, network="deployment", folder=network)
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> str:

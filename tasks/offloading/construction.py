@@ -5,7 +5,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from metagnn.graphs.checks import check_each
+from metagnn.graphs.checks import check_each, require
 from metagnn.tasks.offloading.cost import NO_CHANNEL, Decision
 
 # Needs differ by at most a factor of exp(2 * 6) = 160,000, so that no share vanishes in float32.
@@ -41,9 +41,13 @@ def match_channels(
         scores ``[B, I, K]``, cell ``[I]``, wanted ``[B, I]``; returns ``[B, I]``, -1 for none.
 
     Raises:
-        ValueError: If a score is not finite.
+        ValueError: If a score is not finite, or ``wanted`` is not a mask of the users.
     """
     check_each("scores", scores, scores.isfinite(), "be finite")
+    if wanted is not None:
+        found_kind = (wanted.dtype, tuple(wanted.shape))
+        rule = f"be a mask (torch.bool) of shape {tuple(scores.shape[:2])}"
+        require(found_kind == (torch.bool, tuple(scores.shape[:2])), "wanted", rule, found_kind)
     given = scores.detach().double().cpu().numpy()
     wants = np.ones(given.shape[:2], bool) if wanted is None else wanted.cpu().numpy()
     found = np.full(given.shape[:2], NO_CHANNEL)

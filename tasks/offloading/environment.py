@@ -200,6 +200,6 @@ def graph_of(per_channel: Tensor, per_user: Tensor, cell: Tensor) -> DenseGraph:
     repeated = per_user.unsqueeze(-2).expand(*per_channel.shape[:-1], per_user.shape[-1])
     together = cell.unsqueeze(-1) == cell
     together = together & ~torch.eye(len(cell), dtype=torch.bool, device=cell.device)
-    mean_db = 10.0 * per_channel[..., 0].mean(-1, keepdim=True)
+    mean_db = 10.0 * per_channel[..., SNR].mean(-1, keepdim=True)
     weight = 0.25 * torch.sigmoid(mean_db - mean_db.mT) * together
     return DenseGraph(torch.cat([per_channel, repeated], dim=-1), weight)

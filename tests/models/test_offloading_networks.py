@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
 from metagnn.models.offloading import (
-    INAUDIBLE,
     LOG_RANGE,
     JointAction,
     OffloadingActor,
@@ -458,7 +457,7 @@ def test_slopes_by_finite_differences() -> None:
         assert torch.autograd.gradcheck(partial(value, soft=soft), inputs)
 
 
-@pytest.mark.parametrize("inaudible", [0.0, INAUDIBLE])
+@pytest.mark.parametrize("inaudible", [0.0, 0.3])
 def test_a_choice_counts_at_others_by_what_they_have_with_and_without_it(
     inaudible: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -471,23 +470,52 @@ def test_a_choice_counts_at_others_by_what_they_have_with_and_without_it(
     soft = action.place.clone().requires_grad_()
     found = critic(graph, replace(action, place=soft))
     torch.testing.assert_close(found.detach(), critic(graph, action))
-    effects, errors = [], []
-    for user, channel, part in product(range(users), range(channels), range(2)):
-        others = torch.arange(users) != user
-        with_it, without = action.place.clone(), action.place.clone()
-        with_it[:, user], without[:, user] = 0.0, 0.0
-        with_it[:, user, channel] = 1.0
-        ends = [
-            critic(graph, replace(action, place=place))[:, others, part].sum(-1)
-            for place in (with_it, without)
-        ]
-        of_others = found[:, others, part].sum()
-        (slope,) = torch.autograd.grad(of_others, soft, retain_graph=True)
-        effects.append(ends[0] - ends[1])
-        errors.append(slope[:, user, channel] - effects[-1])
+    strength = 10.0 ** (-5.3 * (1.0 - action.level))
+
+    def heard(place: Tensor) -> Tensor:
+        """Decades that users hear on their channels."""
+        decades = torch.log10(1.0 + graph.edge_weight.mT @ (place * strength))
+        return (decades * action.place).sum(-1)
+
+    effects, left_out = [], 0
+    for listener, part in product(range(users), range(2)):
+        (slope,) = torch.autograd.grad(found[:, listener, part].sum(), soft, retain_graph=True)
+        for user, channel in product(range(users), range(channels)):
+            if user == listener:
+                continue
+            with_it, without = action.place.clone(), action.place.clone()
+            with_it[:, user], without[:, user] = 0.0, 0.0
+            with_it[:, user, channel] = 1.0
+            ends = [critic(graph, replace(action, place=one)) for one in (with_it, without)]
+            change = (heard(with_it) - heard(without))[:, listener]
+            effect = (ends[0] - ends[1])[:, listener, part] * (change > inaudible)
+            left_out += int(((change > 0.0) & (change <= inaudible)).sum())
+            torch.testing.assert_close(slope[:, user, channel], effect)
+            effects.append(effect)
     assert float(torch.stack(effects).abs().max()) > 0.1
-    error = float(torch.stack(errors).abs().max())
-    assert error < 1e-12 if inaudible == 0.0 else 0.0 < error < INAUDIBLE
+    assert (left_out > 0) == (inaudible > 0.0)
+
+
+def test_what_is_left_without_a_strong_interferer_counts_in_single_precision_too() -> None:
+    """User 0 hears user 1 at 60 dB over the noise, and user 2, who matters without it, at 3 dB."""
+    critic = _critic().float()
+    place = torch.tensor([[[1.0], [1.0], [1.0]]])
+    weight = torch.zeros(1, 3, 3)
+    weight[0, 1, 0], weight[0, 2, 0] = 1e6, 2.0
+    graph = DenseGraph(_randn(8, 1, 3, 1, 3).float(), weight)
+    numbers = [torch.full((1, 3), 0.5), torch.ones(1, 3, 1), torch.full((1, 3), 0.3)]
+    soft = place.clone().requires_grad_()
+    of_listener = critic(graph, JointAction(soft, *numbers))[0, 0, 0]
+    (slope,) = torch.autograd.grad(of_listener, soft)
+    exact = critic.double()
+    graph = DenseGraph(graph.node.double(), weight.double())
+    ends = []
+    for there in (1.0, 0.0):
+        place[0, 1, 0] = there
+        action = JointAction(*(value.double() for value in (place, *numbers)))
+        ends.append(exact(graph, action)[0, 0, 0])
+    assert abs(float(ends[0] - ends[1])) > 1e-3
+    assert float(slope[0, 1, 0]) == pytest.approx(float(ends[0] - ends[1]), rel=1e-4)
 
 
 def _others(action: JointAction) -> tuple[Tensor, Tensor, Tensor]:

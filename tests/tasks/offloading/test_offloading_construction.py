@@ -93,6 +93,14 @@ def test_scores_that_are_refused(value: float) -> None:
         construct(ones, scores, ones.unsqueeze(-1), ones, torch.tensor([0, 1, 1]), 2)
 
 
+@pytest.mark.parametrize("wanted", [torch.tensor([[0, 1, 1]]), torch.ones(1, 2, dtype=torch.bool)])
+def test_masks_that_are_refused(wanted: Tensor) -> None:
+    with pytest.raises(
+        ValueError, match=r"`wanted` must be a mask \(torch.bool\) of shape \(1, 3\)"
+    ):
+        match_channels(torch.zeros(1, 3, 2), torch.tensor([0, 1, 1]), 2, wanted)
+
+
 def test_shares_are_in_proportion_to_needs() -> None:
     need = torch.tensor([[1.0, 5.0, 3.0, 7.0, 2.0], [1.0, 1.0, 3.0, 1.0, 1.0]])
     offloads = torch.tensor([[True, True, True, False, False], [True, False, True, True, True]])
