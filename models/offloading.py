@@ -209,8 +209,8 @@ class OffloadingCritic(nn.Module):
         """
         hard = place.detach()
         there = hard @ hard.mT
-        # Axes [B, i, j]: what j hears of i on the channel of j, and what it would hear there without
-        # i, or with it too; in double precision, as little may be left without a strong one.
+        # Axes [B, i, j]: what j hears of i on the channel of j, and what it would hear without i, or
+        # with it too; in double precision, as little may be left without a strong one.
         of_one = weight.double() * (strength @ hard.mT)
         total = (there * of_one).sum(-2, keepdim=True)
         changed = torch.log10(1.0 + (total + (1.0 - 2.0 * there) * of_one).clamp(min=0.0))

@@ -119,9 +119,8 @@ def _place(model: Mapping[str, Any], network: str | None) -> "Place":
         return replace(place, network="melbourne", folder="")
     numbers = network.split("x")
     if len(numbers) == 2 and all(n.isdecimal() for n in numbers):
-        cells, users = (int(n) for n in numbers)
-        size = {"num_cells": cells, "users_per_cell": users}
-        return replace(place, network="random", folder="", **size)
+        place = replace(place, network="random", folder="")
+        return replace(place, num_cells=int(numbers[0]), users_per_cell=int(numbers[1]))
     rule = "be melbourne, CELLSxUSERS such as 12x10, or a folder with sites.csv and users.csv"
     require(network != "" and Path(network).is_dir(), "--network", rule, network)
     return replace(place, network="deployment", folder=network)
