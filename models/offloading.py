@@ -209,7 +209,7 @@ class OffloadingCritic(nn.Module):
         """
         hard = place.detach()
         there = hard @ hard.mT
-        # Axes [B, i, j]: what j hears of i on the channel of j, and what it would hear without i, or
+        # Axes [B, i, j]: what j hears of i on the channel of j, and what it would hear without i or
         # with it too; in double precision, as little may be left without a strong one.
         of_one = weight.double() * (strength @ hard.mT)
         total = (there * of_one).sum(-2, keepdim=True)

@@ -1,10 +1,11 @@
 """Figures 3 to 8 of paper B, drawn from the CSV files of `channel_assignment_study.py`.
 
-Run ``python notebooks/channel_assignment_figures.py``; writes ``results/channel_assignment_3.png``
-to ``channel_assignment_8.png``. Lines are inter-quartile means over training seeds, bands their
-95 % bootstrap intervals.
+Run ``python notebooks/channel_assignment_figures.py``, with ``7`` for Figure 7 alone; it writes
+``results/channel_assignment_3.png`` to ``channel_assignment_8.png``. Lines are inter-quartile means
+over training seeds, bands their 95 % bootstrap intervals.
 """
 
+import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from study_figures import logged, over_seeds
 from study_runs import Row
 from study_runs import read as read_csv
 
+from metagnn.graphs.checks import require
 from metagnn.plots import Style, figure_of, save_figure
 
 RESULTS = Path(__file__).parent / "results"
@@ -137,10 +139,15 @@ FIGURES: dict[int, Callable[[], Figure]] = {
 
 
 def main() -> None:
-    """Draw all figures."""
-    for number, draw in FIGURES.items():
+    """Draw all figures, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("figure", nargs="*", type=int, help="3 to 8; all if left out")
+    wanted = parser.parse_args().figure
+    for number in wanted:
+        require(number in FIGURES, "figure", f"be one of {tuple(FIGURES)}", number)
+    for number in wanted or FIGURES:
         path = RESULTS / f"channel_assignment_{number}.png"
-        save_figure(draw(), path)
+        save_figure(FIGURES[number](), path)
         print(path)
 
 

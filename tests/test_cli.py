@@ -413,6 +413,27 @@ def test_users_adapt_what_the_base_station_learned(
     )
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("num_users=[0]", "`num_users` must"),
+        ("num_users=[2,11]", "`num_users` must"),
+        ("cell.scenario=moon", "`scenario` must"),
+    ],
+)
+def test_bad_cells_leave_nothing_behind(
+    option: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", "--config", "channel_assignment_meta", f"--model.init_args.{option}"]
+    assert message in _error(capsys, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_floor_of_the_snr_is_met_by_somebody_or_refused_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
