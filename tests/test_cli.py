@@ -544,7 +544,10 @@ def test_sites_learn_to_offload_and_are_compared(
     assert "`--network` must be melbourne, CELLSxUSERS such as 12x10, or a folder" in _error(
         capsys, *words, "--network", "x"
     )
+    # A folder does not stand in the way of a size.
+    Path("0x3").mkdir()
     assert "`num_cells` must be" in _error(capsys, *words, "--network", "0x3")
+    assert "`--network` must be" in _error(capsys, *words, "--network", "")
     assert "`--num-links` must be left out" in _error(capsys, *words, "--num-links", "3")
     assert "`--bf16` must be left out" in _error(capsys, *words, "--bf16")
     assert "`--runs` must be a folder" in _error(capsys, *words[:-1], "none")

@@ -99,7 +99,10 @@ def test_a_deployment_is_read_from_its_folder(tmp_path: Path) -> None:
     assert float((site_m[1] - site_m[0]).norm()) == pytest.approx(wanted_m, rel=5e-3)
     environment = place.environment(1)
     assert environment.reset(3, generator(0)).node.shape == (3, 4, 16, 9)
+    assert Place("deployment", f"{tmp_path}/../{tmp_path.name}/") == place
     (tmp_path / "users.csv").unlink()
+    # It was read once, so that a run does not change on its way.
+    assert environment.reset(3, generator(0)).node.shape == (3, 4, 16, 9)
     with pytest.raises(FileNotFoundError, match=r"users\.csv"):
         Place("deployment", str(tmp_path))
     for name in ("sites", "users"):
