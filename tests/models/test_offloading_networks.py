@@ -497,11 +497,11 @@ def test_a_choice_counts_at_others_by_what_they_have_with_and_without_it(
 
 
 def test_what_is_left_without_a_strong_interferer_counts_in_single_precision_too() -> None:
-    """User 0 hears user 1 at 60 dB over the noise, and user 2, who matters without it, at 3 dB."""
+    """User 0 hears user 1 at 60 dB over the noise, and user 2, who is left without it, near it."""
     critic = _critic().float()
     place = torch.tensor([[[1.0], [1.0], [1.0]]])
     weight = torch.zeros(1, 3, 3)
-    weight[0, 1, 0], weight[0, 2, 0] = 1e6, 2.0
+    weight[0, 1, 0], weight[0, 2, 0] = 987654.3, 0.71
     graph = DenseGraph(_randn(8, 1, 3, 1, 3).float(), weight)
     numbers = [torch.full((1, 3), 0.5), torch.ones(1, 3, 1), torch.full((1, 3), 0.3)]
     soft = place.clone().requires_grad_()
