@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from metagnn.graphs.units import dbm_to_w
 from metagnn.models.offloading import JointAction, Wishes
 from metagnn.models.straight_through import straight_through, unit
 from metagnn.tasks.offloading.construction import divide_server, match_channels
@@ -45,7 +46,7 @@ def as_decision(action: JointAction, radio: Radio) -> Decision:
     offloads = place.sum(-1) > 0.5
     level = (place * action.level.detach()).sum(-1)
     span_db = radio.power_max_dbm - radio.power_min_dbm
-    power_w = 10.0 ** ((radio.power_min_dbm + span_db * level - 30.0) / 10.0)
+    power_w = dbm_to_w(radio.power_min_dbm + span_db * level)
     return Decision(
         action.ratio.detach(),
         torch.where(offloads, place.argmax(-1), NO_CHANNEL),

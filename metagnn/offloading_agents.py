@@ -1,5 +1,6 @@
 """The sites as agents: actors and critics, of graph networks or of the paper's perceptrons."""
 
+import copy
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -80,7 +81,7 @@ class AgentShape:
 
 
 class OffloadingAgents(nn.Module):
-    """Actors and critics of M sites.
+    """Actors and critics of M sites, which all begin with the same parameters.
 
     Args:
         shape: What they look like.
@@ -121,10 +122,8 @@ class OffloadingAgents(nn.Module):
         users = table.shape[1]
         with torch.random.fork_rng():
             torch.manual_seed(generator(seed, "agents").initial_seed() % 2**63)
-            self.actors = nn.ModuleList(
-                self._new_actor(users, radio.num_channels) for _ in range(num_models)
-            )
-            self.critics = nn.ModuleList(self._new_critic(users, radio) for _ in range(num_critics))
+            self.actors = alike(self._new_actor(users, radio.num_channels), num_models)
+            self.critics = alike(self._new_critic(users, radio), num_critics)
 
     def _new_actor(self, users: int, channels: int) -> nn.Module:
         shape = self.shape
@@ -220,6 +219,11 @@ class OffloadingAgents(nn.Module):
         """Values of each site's users ``[B, U, ...]`` in the order of the users ``[B, I, ...]``."""
         order = torch.cat(self._sites()).argsort()
         return torch.cat(by_site, dim=1)[:, order]
+
+
+def alike(model: nn.Module, number: int) -> nn.ModuleList:
+    """So many models that begin alike: means of others would be of no use (Eq. 26)."""
+    return nn.ModuleList(copy.deepcopy(model) for _ in range(number))
 
 
 def _of_users(graph: DenseGraph, users: Tensor) -> DenseGraph:

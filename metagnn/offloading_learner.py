@@ -295,7 +295,8 @@ class OffloadingLearner(AgentModule):
         for cluster in self.clusters:
             learned = [site for site in cluster if has_users[site]]
             updates = [Update(f"site {site}", pairs[site].state_dict()) for site in learned]
-            found = federated_round(pairs[cluster[0]].state_dict(), updates, "samples")
+            now = pairs[cluster[0]].state_dict()
+            found = federated_round(now, updates, "samples", num_receivers=len(cluster))
             self.signalling_bytes += found.num_bytes
             for client, reason in found.rejected.items():
                 message = f"{client} was left out of the average of episode {self.current_epoch}"

@@ -30,5 +30,5 @@ def unit(x: Tensor) -> Tensor:
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The value of ``hard`` with the gradient of ``soft``."""
-    return hard + soft - soft.detach()
+    """The value of ``hard``, to the last bit, with the gradient of ``soft``."""
+    return hard + (soft - soft.detach())

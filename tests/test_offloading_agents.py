@@ -388,12 +388,19 @@ def test_initial_parameters_are_of_the_seed(kind: str) -> None:
         found.append(agents.state_dict())
     first, again, other = found
     assert all(torch.equal(first[name], again[name]) for name in first)
-    # All random parameters differ, between seeds and between sites; head biases are zero.
+    # Random parameters differ between seeds (head biases are zero); all sites begin alike, with
+    # parameters of their own.
     weights = [name for name in first if name.endswith("weight")]
     assert not any(torch.equal(first[name], other[name]) for name in weights)
     for name in weights:
         if name.startswith("actors.0"):
-            assert not torch.equal(first[name], first[name.replace("actors.0", "actors.1")])
+            assert torch.equal(first[name], first[name.replace("actors.0", "actors.1")])
+    changed, kept, _ = agents.actors
+    with torch.no_grad():
+        for parameter in changed.parameters():
+            parameter.add_(1.0)
+    pairs = zip(changed.parameters(), kept.parameters(), strict=True)
+    assert not any(bool((moved == still).any()) for moved, still in pairs)
 
 
 def test_a_state_fits_any_cells_of_one_model() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from metagnn.graphs.units import db_to_linear
+from metagnn.graphs.units import db_to_linear, dbm_to_w
 from metagnn.tasks.offloading.construction import construct, divide_server, match_channels
 from metagnn.tasks.offloading.cost import NO_CHANNEL, Decision, Slot, received_w
 from metagnn.tasks.offloading.least_energy import least_energy
@@ -52,7 +52,7 @@ def random_decision(slot: Slot, radio: Radio, generator: torch.Generator) -> Dec
     scores = _uniform((*shape, radio.num_channels), generator)
     span_db = radio.power_max_dbm - radio.power_min_dbm
     power_dbm = radio.power_min_dbm + span_db * _uniform((*shape, 1), generator)
-    power_w = 10.0 ** ((power_dbm - 30.0) / 10.0)
+    power_w = dbm_to_w(power_dbm)
     need = need.clamp(min=1e-2).log()
     return construct(ratio, scores, power_w, need, slot.cell, slot.gain.shape[-1])
 

@@ -1,4 +1,4 @@
-"""Delays and energies of offloading (paper D, Eq. 1 to 13)."""
+"""Delays and energies of offloading (paper D, Eq. 1 to 11, and 13)."""
 
 import math
 from dataclasses import dataclass, fields
@@ -44,12 +44,23 @@ class Devices:
         user_j_per_cycle: Their energies ``[B, I]`` [J/cycle].
         server_hz: Speeds of the servers ``[B, M]`` [cycle/s].
         server_j_per_cycle: Their energies ``[B, M]`` [J/cycle].
+
+    Raises:
+        ValueError: If a number is not finite, a speed not positive or an energy negative.
     """
 
     user_hz: Tensor
     user_j_per_cycle: Tensor
     server_hz: Tensor
     server_j_per_cycle: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("user_hz", "server_hz"):
+            value = getattr(self, name)
+            check_each(name, value, (value > 0.0) & value.isfinite(), "be finite and > 0")
+        for name in ("user_j_per_cycle", "server_j_per_cycle"):
+            value = getattr(self, name)
+            check_each(name, value, (value >= 0.0) & value.isfinite(), "be finite and >= 0")
 
 
 @dataclass(frozen=True)
