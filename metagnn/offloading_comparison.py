@@ -171,6 +171,17 @@ def _metrics(of_seeds: list[OffloadingScore]) -> dict[str, Estimate]:
     return {name: interquartile_mean(values.unsqueeze(-1)) for name, values in means.items()}
 
 
+def signalling(trained: Sequence[TrainedSites]) -> dict[str, dict[str, Estimate]]:
+    """Bytes that the sites of a network sent per episode of training, by algorithm, over seeds."""
+    found: dict[str, list[float]] = {}
+    for one in trained:
+        found.setdefault(one.algorithm, []).append(one.signalling_bytes)
+    return {
+        name: {"bytes": interquartile_mean(torch.tensor(sent, dtype=torch.float64).unsqueeze(-1))}
+        for name, sent in found.items()
+    }
+
+
 def improvements(scores: Scores) -> dict[tuple[str, str], Estimate]:
     """Probabilities that a run of one policy meets more deadlines than one of another.
 

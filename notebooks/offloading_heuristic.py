@@ -3,8 +3,8 @@
 ``python notebooks/offloading_heuristic.py choose`` scores margins and preferences for the held
 channel on validation networks, of which the pair with the largest reward is the default of
 `metagnn.tasks.offloading.baselines.heuristic`, and writes ``results/offloading_heuristic.md``.
-``... curve`` scores margins on the test networks of `offloading_study.py`, by which policies are
-compared at equal guarantee, and writes ``results/offloading_heuristic.csv``.
+``... curve`` scores more of both on the test networks of `offloading_study.py`, of which the best
+are compared with policies at equal guarantee, and writes ``results/offloading_heuristic.csv``.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from metagnn.tasks.offloading.baselines import HOLD_DB, MARGIN_DB, heuristic
 
 MARGINS_DB = (3.0, 6.0, 10.0, 13.0)
 HOLDS_DB = (0.0, 6.0, 10.0, 15.0, 20.0)
-# A margin on either side of all guarantees that a policy may have.
-CURVE_DB = (0.0, 3.0, 6.0, 8.0, 10.0, 12.0, 14.0, 17.0, 20.0)
+CURVE_MARGINS_DB = (3.0, 6.0, 8.0, 10.0, 12.0, 14.0, 17.0)
+CURVE_HOLDS_DB = (6.0, 8.0, 10.0, 12.0, 15.0)
 NAMES = ("met", "energy_j", "reward")
 
 Pair = tuple[float, float]
@@ -74,13 +74,13 @@ def main() -> None:
         write_atomically(RESULTS / "offloading_heuristic.md", text.encode(), name="results")
         print(text)
         return
-    pairs = [(margin, HOLD_DB) for margin in CURVE_DB]
+    pairs = [(margin, hold) for margin in CURVE_MARGINS_DB for hold in CURVE_HOLDS_DB]
     found = scores(pairs, NUM_NETWORKS, NUM_STEPS, TEST_SEED, "test")
     rows = [
-        (margin, *(f"{float(getattr(one, name).mean()):.6g}" for name in NAMES))
-        for (margin, _), one in found.items()
+        (*pair, *(f"{float(getattr(one, name).mean()):.6g}" for name in NAMES))
+        for pair, one in found.items()
     ]
-    write_csv(HEURISTIC, ("margin_db", *NAMES), rows)
+    write_csv(HEURISTIC, ("margin_db", "hold_db", *NAMES), rows)
     print(HEURISTIC)
 
 

@@ -9,11 +9,13 @@ seed), ``offloading_curves.csv`` (what the runs logged), ``offloading_runs.csv``
 took, of which sources). ``... table`` writes ``offloading.md`` from these. Test networks have seed
 3000 and are used for no choice. ``--variant own`` is MA-DRL whose sites have actors of their own,
 as those of F-DRL and IL-DRL have, so that they differ in the critic alone; ``--variant rare`` is
-F-DRL that averages every 40 episodes, not every 10; ``--variant paper`` the paper's perceptrons, on
-one network.
+F-DRL that averages every 40 episodes, not every 10; ``--variant discounted`` MA-DRL with values
+that look ahead, and delayed networks; ``--variant paper`` the paper's perceptrons, on one network.
+``offloading_heuristic.py curve`` comes before the table.
 """
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +48,8 @@ PLACES = {
     "12x10": replace(Place(), num_cells=12),
     "6x16": replace(Place(), users_per_cell=16),
     "melbourne": replace(Place(), network="melbourne"),
+    # No transmission is given up, as in the paper.
+    "patient": replace(Place(), patience=math.inf),
 }
 OPTIONS = {
     "6x10": (),
@@ -56,6 +60,7 @@ OPTIONS = {
         "--model.init_args.place.network=melbourne",
         *(f"--model.init_args.maddpg.{name}={value}" for name, value in _MELBOURNE.items()),
     ),
+    "patient": ("--model.init_args.place.patience=.inf",),
 }
 # Episodes over which the curves are averaged.
 EVERY = 10
@@ -78,7 +83,7 @@ class Variant:
     config: str = "offloading"
     home: str = "6x10"
     algorithms: tuple[str, ...] = ALGORITHMS
-    elsewhere: tuple[str, ...] = ("fixed", "12x10", "6x16", "melbourne")
+    elsewhere: tuple[str, ...] = ("fixed", "12x10", "6x16", "melbourne", "patient")
     options: tuple[str, ...] = ()
 
 
@@ -89,6 +94,9 @@ VARIANTS = {
     ),
     "_rare": Variant(
         algorithms=("federated",), elsewhere=(), options=("--model.init_args.average_every=40",)
+    ),
+    "_discounted": Variant(
+        algorithms=("maddpg",), elsewhere=(), options=("--model.init_args.maddpg.discount=0.8",)
     ),
     "_paper": Variant("offloading_paper", "fixed", elsewhere=()),
 }
@@ -167,7 +175,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--network", choices=list(PLACES), help="where MA-DRL is trained instead")
-    parser.add_argument("--variant", choices=("own", "rare", "paper"), help="see above")
+    parser.add_argument("--variant", choices=("own", "rare", "discounted", "paper"), help="see above")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     suffix = "" if arguments.variant is None else f"_{arguments.variant}"

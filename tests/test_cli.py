@@ -540,7 +540,10 @@ def test_sites_learn_to_offload_and_are_compared(
     }
     assert policies["local computing"]["met"] == 0.0
     assert policies["coordinated"]["energy_over_bound"] >= 1.0
-    assert set(document["signalling_bytes_per_episode"]) == {"maddpg", "federated"}
+    sent = document["signalling_per_episode"]
+    assert set(sent) == {"maddpg", "federated"}
+    assert sent["federated"]["bytes"] > 0.0
+    assert set(sent["federated"]) == {"bytes", "bytes_ci95"}
     assert "`--network` must be melbourne, CELLSxUSERS such as 12x10, or a folder" in _error(
         capsys, *words, "--network", "x"
     )

@@ -1,7 +1,7 @@
 """What the tables of the studies say of rows with a known answer."""
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -11,13 +11,20 @@ from metagnn.meta_parameters import load_meta_parameters
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
 
 import gap_sources
+import offloading_figures
+import offloading_table
 from offloading_table import (
+    BYTES,
     TRAINED_HERE,
     against_retrained,
     at_equal_guarantee,
     collapses,
     heuristic_energy_j,
+    lines_of,
 )
+
+from metagnn.files import write_csv
+from metagnn.offloading_score import OffloadingScore
 
 CURVE = [
     {"margin_db": margin, "met": met, "energy_j": energy}
@@ -40,15 +47,19 @@ def _rows(policy: str, met: list[float], energy_j: list[float]) -> list[dict[str
 
 def test_the_heuristic_with_the_least_energy_of_a_guarantee_counts() -> None:
     assert heuristic_energy_j(CURVE, 0.95) == pytest.approx(0.03)
+    # Two thirds of the networks with 0.98 and 0.04 J, one with 0.95 and 0.03 J.
     assert heuristic_energy_j(CURVE, 0.97) == pytest.approx(0.03 + 0.01 * 2 / 3)
-    assert heuristic_energy_j(CURVE, 0.925) == pytest.approx(0.04)
+    # Who needs to meet less does not need more than for 0.95.
+    assert heuristic_energy_j(CURVE, 0.925) == pytest.approx(0.03)
+    assert heuristic_energy_j(CURVE, 0.5) == pytest.approx(0.03)
     assert heuristic_energy_j(CURVE, 0.981) is None
-    assert heuristic_energy_j(CURVE, 0.89) is None
 
 
 def test_energies_are_compared_at_equal_guarantee_and_the_rest_counted() -> None:
     rows = _rows("maddpg", [0.95, 0.98, 0.99], [0.015, 0.08, 0.02])
     ratio, beyond = at_equal_guarantee(rows, CURVE)
+    (below,) = at_equal_guarantee(_rows("maddpg", [0.5], [0.06]), CURVE)
+    assert "2.000" in below
     assert "1.250" in ratio  # the mean of 0.015 / 0.03 and 0.08 / 0.04
     assert beyond.endswith(": 1")
 
@@ -71,6 +82,101 @@ def test_a_run_that_ends_below_its_best_validation_has_collapsed() -> None:
     text = "\n".join(collapses(curves))
     assert "Of 2 runs 1 fell" in text
     assert "| 6x10-maddpg | -0.010 | -0.070 |" in text
+
+
+# Policies by seed (none for what does not learn): deadlines met, energy [J], bytes of signalling.
+SCORES = {
+    "maddpg": {"20": (0.985, 0.030, 4e5), "21": (0.984, 0.028, 4e5), "22": (0.986, 0.032, 4e5)},
+    "federated": {"20": (0.965, 0.08, 1e5), "21": (0.964, 0.06, 1e5), "22": (0.963, 0.07, 1e5)},
+    "independent": {"20": (0.96, 0.09, 0.0), "21": (0.94, 0.1, 0.0), "22": (0.95, 0.08, 0.0)},
+    "coordinated": {"": (0.999, 0.016, "")},
+    "heuristic": {"": (0.98, 0.04, "")},
+    "full offloading": {"": (0.91, 0.15, "")},
+    "local computing": {"": (0.0, 1.5, "")},
+}
+
+
+def _study(folder: Path, monkeypatch: pytest.MonkeyPatch, policies: list[str], suffix: str) -> None:
+    """Files of a study with known scores."""
+    monkeypatch.setattr(offloading_table, "RESULTS", folder)
+    monkeypatch.setattr(offloading_figures, "RESULTS", folder)
+    names = [field.name for field in fields(OffloadingScore)]
+    rows, curves, runs = [], [], []
+    for policy in policies:
+        for seed, (met, energy_j, sent) in SCORES[policy].items():
+            values = dict.fromkeys(names, 0.01) | {"met": met, "energy_j": energy_j, "allowed": 1.0}
+            rows.append((policy, seed, *(values[name] for name in names), sent))
+            if seed:
+                run = f"6x10-{policy}"
+                runs.append((run, seed, "120", "same"))
+                curves.append((run, seed, "validation_met", "10", "0.9"))
+                curves += [(run, seed, "reward", n, 0.2 * n) for n in (1, 2)]
+    write_csv(folder / f"offloading{suffix}_6x10.csv", ("policy", "seed", *names, BYTES), rows)
+    header = ("run", "seed", "logged", "episode", "value")
+    write_csv(folder / f"offloading{suffix}_curves.csv", header, curves)
+    header = ("run", "seed", "seconds", "sources")
+    write_csv(folder / f"offloading{suffix}_runs.csv", header, runs)
+
+
+def test_the_table_says_what_the_files_of_a_study_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offloading_table, "HEURISTIC", tmp_path / "offloading_heuristic.csv")
+    _study(tmp_path, monkeypatch, list(SCORES), "")
+    _study(tmp_path, monkeypatch, ["federated"], "_rare")
+    with pytest.raises(ValueError, match=r"`heuristic` must be measured first"):
+        lines_of("", "6x10", ())
+    columns = tuple(CURVE[0])
+    write_csv(tmp_path / "offloading_heuristic.csv", columns, [tuple(r.values()) for r in CURVE])
+    lines = lines_of("", "6x10", ("12x10",))
+    text = "\n".join(lines)
+    policies = [line.split(" | ")[0] for line in lines if " | " in line]
+    assert policies[1:6] == [
+        "| coordinated",
+        "| maddpg",
+        "| heuristic",
+        "| federated",
+        "| federated, averaged every 40 episodes",
+    ]
+    assert "| maddpg | 3 | 0.9850 [0.9840, 0.9860] |" in text
+    assert "P(maddpg > independent) in deadlines met: 1.00 [1.00, 1.00]; less energy: 1.00" in text
+    assert "- Energy of maddpg over that of full offloading: 0.200 [" in text
+    assert (
+        "- Bytes of signalling per episode and network of federated over those of maddpg: 0.25"
+        in text
+    )
+    assert "meet more deadlines than the heuristic with any margin and preference: 3" in text
+    assert "Of 9 runs 0 fell" in text
+    assert "| 6x10-maddpg | 2.0 | 2.0 |" in text
+    header = ("run", "seed", "seconds", "sources")
+    write_csv(tmp_path / "offloading_rare_runs.csv", header, [("6x10-federated", 20, 1, "other")])
+    with pytest.raises(ValueError, match=r"`runs` must be there, and of the same sources"):
+        lines_of("", "6x10", ())
+
+
+def test_figures_show_what_the_files_of_a_study_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _study(tmp_path, monkeypatch, list(SCORES), "")
+    found = offloading_figures.figures_of()
+    assert sorted(found) == [4, 6, 7]
+    (axis,) = found[4].axes
+    lines = {line.get_label(): line for line in axis.lines}
+    # Rewards of sixty users.
+    assert list(lines["MA-DRL"].get_ydata()) == pytest.approx([12.0, 24.0])
+    assert lines["full offloading"].get_ydata()[0] == pytest.approx(0.6)
+    (axis,) = found[6].axes
+    totals = [bar.get_height() for bar in axis.patches[:6]]
+    assert totals == pytest.approx([30.0, 70.0, 90.0, 40.0, 150.0, 1500.0], rel=1e-3)
+    (axis,) = found[7].axes
+    assert [text.get_text() for text in axis.texts] == [
+        "98.5",
+        "96.4",
+        "95.0",
+        "98.0",
+        "91.0",
+        "0.0",
+    ]
 
 
 def test_variants_of_the_gap_differ_in_what_they_name() -> None:

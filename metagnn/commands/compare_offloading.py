@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from metagnn.commands.options import (
@@ -52,6 +51,7 @@ def compare(
         find_sites,
         improvements,
         offloading_metrics,
+        signalling,
     )
 
     refuse_for_agents(arguments, "--num-links")
@@ -67,10 +67,7 @@ def compare(
     scores = compare_offloading(trained, place, wanted, num_steps, arguments.seed)
     metrics, better = offloading_metrics(scores), improvements(scores)
     left_out = sorted({one.algorithm for one in trained} - set(scores))
-    signalling = {
-        name: mean(one.signalling_bytes for one in trained if one.algorithm == name)
-        for name in dict.fromkeys(one.algorithm for one in trained)
-    }
+    sent = signalling(trained)
     drawn = "networks" if place.network == "random" else "copies of the network"
     document = {
         "network": Path(place.folder).name or place.network,
@@ -81,7 +78,7 @@ def compare(
         "num_seeds": {name: len(of_seeds) for name, of_seeds in scores.items()},
         "policies": to_json(metrics),
         "left_out": left_out,
-        "signalling_bytes_per_episode": signalling,
+        "signalling_per_episode": to_json(sent),
         "probability_of_improvement": to_json(
             {f"{a} > {b}": {"probability": p} for (a, b), p in better.items()}
         ),
@@ -97,8 +94,8 @@ def compare(
         print(f"P({first} > {second}) in deadlines met: {interval_cell(chance, 2)}")
     if left_out:
         print(f"Left out, as their models do not fit these networks: {', '.join(left_out)}")
-    for name, number in signalling.items():
-        print(f"{name}: {number / 1e3:.0f} kB of signalling per episode of training")
+    for name, found in sent.items():
+        print(f"{name}: {interval_cell(found['bytes'], 0, 1e-3)} kB of signalling per episode")
     print(f"Brackets: 95 % bootstrap interval, over seeds (inter-quartile mean) or else {drawn}.")
 
 
