@@ -175,7 +175,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--network", choices=list(PLACES), help="where MA-DRL is trained instead")
-    parser.add_argument("--variant", choices=("own", "rare", "discounted", "paper"), help="see above")
+    variants = [suffix[1:] for suffix in VARIANTS if suffix]
+    parser.add_argument("--variant", choices=variants, help="see above")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     suffix = "" if arguments.variant is None else f"_{arguments.variant}"
