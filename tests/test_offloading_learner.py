@@ -125,6 +125,19 @@ def test_every_parameter_learns(case: str, tmp_path: Path) -> None:
     assert all(bool(value.isfinite().all()) for value in after.values())
 
 
+def test_sites_learn_to_meet_deadlines(tmp_path: Path) -> None:
+    """Thirty episodes of small networks; scored on networks that nobody learned on."""
+    settings = replace(SETTINGS, num_copies=8, num_steps=8, actor_batch=8, critic_batch=16)
+    settings = replace(settings, capacity=400, warm_up=16)
+    changed = {"maddpg": settings, "shape": AgentShape()}
+    learners = (_learner(**changed), _fit(tmp_path, 30, **changed))
+    policies = {str(n): trained_policy(one.agents) for n, one in enumerate(learners)}
+    found = score_offloading(policies, PLACE.environment(8), 20, 0, "validation", with_bound=False)
+    before, after = found["0"], found["1"]
+    assert float(after.met.mean()) > 0.95 > float(before.met.mean()) + 0.2
+    assert float(after.reward.mean()) > float(before.reward.mean()) + 0.5
+
+
 def test_a_seed_decides_all_of_it(tmp_path: Path) -> None:
     one, same, other = (_state(_fit(tmp_path, 2, seed=seed)) for seed in (0, 0, 1))
     assert all(value.equal(same[name]) for name, value in one.items())
