@@ -148,11 +148,13 @@ class Offloading:
         return observe(self.slot, self.radio)
 
 
-NUM_FEATURES = 9
+NUM_FEATURES = 8
 # Of these so many differ between channels, and come first: the SNR, that over the mean of all
 # channels, the interference over the noise, and whether the user had the channel.
 NUM_PER_CHANNEL = 4
 SNR, INR, HELD = 0, 2, 3
+# Sum of the weights at a user, if all others of its cell are much stronger.
+DEGREE = 2.25
 
 
 def observe(slot: Slot, radio: Radio) -> DenseGraph:
@@ -161,17 +163,17 @@ def observe(slot: Slot, radio: Radio) -> DenseGraph:
     A user has features for each channel, all of order one: its SNR at full power, that over the
     mean of all channels, and the interference over the noise that its site measured in the slot
     before, in decades; whether it had the channel then; the logarithms of the spectral efficiency
-    that sends its task within the deadline, of the times of edge computing with the whole server
-    and of local computing over the deadline, and of the task's size over 250 KB; and its cell's
-    users per channel. Whether it
-    had the channel is not in the paper's state, but is no news to its site.
+    that sends its task within the deadline, of the times of edge computing with an equal share of
+    the server and of local computing over the deadline, and of the task's size over 250 KB. Whether
+    it had the channel is not in the paper's state, but is no news to its site.
 
     Edges run within cells only, so a site sees its own users only: the weight of i -> k is
-    :math:`\sigma((\bar h_i - \bar h_k) / 1\,\mathrm{dB}) / 4` of the gains' means in dB over the
-    channels, as in channel assignment.
+    :math:`\sigma((\bar h_i - \bar h_k) / 1\,\mathrm{dB})` of the gains' means in dB over the
+    channels, as in channel assignment, over the number of the cell's other users; so sums over
+    them are of one order in cells of any size, on average those of quarters among ten.
 
     Shapes:
-        node ``[B, I, K, 9]``, edge_weight ``[B, I, I]``.
+        node ``[B, I, K, 8]``, edge_weight ``[B, I, I]``.
     """
     tasks = slot.tasks
     snr = torch.log10(radio.power_max_w / radio.noise_w * slot.own_gain)
@@ -179,13 +181,12 @@ def observe(slot: Slot, radio: Radio) -> DenseGraph:
     channels = torch.arange(radio.num_channels, device=snr.device)
     held = (slot.held.unsqueeze(-1) == channels).to(snr)
     efficiency = tasks.size_bit / (radio.bandwidth_hz * tasks.deadline_s)
-    edge = tasks.cycles / (slot.server_hz * tasks.deadline_s)
+    counts = torch.bincount(slot.cell, minlength=slot.gain.shape[-1])[slot.cell].to(snr)
+    edge = counts * tasks.cycles / (slot.server_hz * tasks.deadline_s)
     local = tasks.cycles / (slot.devices.user_hz * tasks.deadline_s)
-    counts = torch.bincount(slot.cell, minlength=slot.gain.shape[-1])
-    load = counts[slot.cell].to(snr) / radio.num_channels
     # The offsets of the logarithms are those of the paper's tasks and devices.
     size = (tasks.size_bit / 2e6).log()
-    per_user = (efficiency.log() + 2.0, edge.log() + 4.0, local.log(), size, load.expand_as(edge))
+    per_user = (efficiency.log() + 2.0, edge.log() + 1.7, local.log(), size)
     per_channel = (snr, snr - snr.mean(-1, keepdim=True), inr, held)
     return graph_of(torch.stack(per_channel, dim=-1), torch.stack(per_user, dim=-1), slot.cell)
 
@@ -194,12 +195,13 @@ def graph_of(per_channel: Tensor, per_user: Tensor, cell: Tensor) -> DenseGraph:
     """Graph of features per channel and per user; see `observe`.
 
     Shapes:
-        per_channel ``[B, I, K, 4]``, of which the first is the SNR, per_user ``[B, I, 5]``, cell
+        per_channel ``[B, I, K, 4]``, of which the first is the SNR, per_user ``[B, I, 4]``, cell
         ``[I]``.
     """
     repeated = per_user.unsqueeze(-2).expand(*per_channel.shape[:-1], per_user.shape[-1])
     together = cell.unsqueeze(-1) == cell
     together = together & ~torch.eye(len(cell), dtype=torch.bool, device=cell.device)
+    others = together.sum(-2).clamp(min=1)
     mean_db = 10.0 * per_channel[..., SNR].mean(-1, keepdim=True)
-    weight = 0.25 * torch.sigmoid(mean_db - mean_db.mT) * together
+    weight = DEGREE / others * torch.sigmoid(mean_db - mean_db.mT) * together
     return DenseGraph(torch.cat([per_channel, repeated], dim=-1), weight)

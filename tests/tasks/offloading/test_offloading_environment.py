@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.small_cells import SmallCells, drop_small_cells
+from metagnn.offloading_place import Place
 from metagnn.tasks.offloading.baselines import BASELINES
 from metagnn.tasks.offloading.cost import Decision, Devices, Slot, Tasks
 from metagnn.tasks.offloading.environment import NUM_FEATURES, Offloading, observe
@@ -231,20 +232,19 @@ def _slot_by_hand() -> Slot:
 def test_features_by_hand() -> None:
     node = observe(_slot_by_hand(), Radio(num_channels=2)).node
     assert node.shape == (1, 3, 2, NUM_FEATURES)
-    # 2 Mbit in 1.35 s on 10 MHz; 1.5e9 cycles on 50e9 and 1e9 cycle/s; 2 users on 2 channels.
+    # 2 Mbit in 1.35 s on 10 MHz; 1.5e9 cycles on half of 50e9 and on 1e9 cycle/s.
     task = [
         math.log(0.2 / 1.35) + 2.0,
-        math.log(0.03 / 1.35) + 4.0,
+        math.log(0.06 / 1.35) + 1.7,
         math.log(1.5 / 1.35),
         0.0,
-        1.0,
     ]
     # SNR 10 and 1000, interference over the noise 9 and 999; it had channel 1.
     assert node[0, 0, 0].tolist() == pytest.approx([1.0, -1.0, 1.0, 0.0, *task], abs=1e-5)
     assert node[0, 0, 1].tolist() == pytest.approx([3.0, 1.0, 3.0, 1.0, *task], abs=1e-5)
     # User 1 is alone in cell 0 and had no channel.
-    times = [math.log(0.05 / 0.8) + 4.0, math.log(0.5 / 0.8)]
-    task = [math.log(0.16 / 0.8) + 2.0, *times, math.log(0.8), 0.5]
+    times = [math.log(0.05 / 0.8) + 1.7, math.log(0.5 / 0.8)]
+    task = [math.log(0.16 / 0.8) + 2.0, *times, math.log(0.8)]
     assert node[0, 1, 0].tolist() == pytest.approx([4.0, 0.0, 0.0, 0.0, *task], abs=1e-5)
     assert node[0, 1, 1].tolist() == pytest.approx([4.0, 0.0, 2.0, 0.0, *task], abs=1e-5)
     assert node[0, 2, :, 3].tolist() == [1.0, 0.0]
@@ -252,11 +252,29 @@ def test_features_by_hand() -> None:
 
 def test_edges_run_from_strong_to_weak_users_of_a_cell() -> None:
     weight = observe(_slot_by_hand(), Radio(num_channels=2)).edge_weight
-    # Means of 20 dB for user 0 and 15 dB for user 2: sigmoid(5) / 4 and sigmoid(-5) / 4.
+    # Means of 20 dB for user 0 and 15 dB for user 2, each the only other user of its cell.
     wanted = torch.zeros(1, 3, 3)
-    wanted[0, 0, 2] = 0.25 / (1.0 + math.exp(-5.0))
-    wanted[0, 2, 0] = 0.25 / (1.0 + math.exp(5.0))
+    wanted[0, 0, 2] = 2.25 / (1.0 + math.exp(-5.0))
+    wanted[0, 2, 0] = 2.25 / (1.0 + math.exp(5.0))
     torch.testing.assert_close(weight, wanted, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("users", [2, 10, 16])
+def test_edges_sum_up_alike_in_cells_of_any_size(users: int) -> None:
+    environment = Place(num_cells=2, users_per_cell=users).environment(1)
+    weight = environment.reset(20, generator(0)).edge_weight
+    # Of two users one hears the other by as much as it is heard less.
+    sums = weight.sum((1, 2)) / (2 * users)
+    torch.testing.assert_close(sums, torch.full((20,), 1.125))
+
+
+def test_features_of_the_server_follow_from_an_equal_share() -> None:
+    servers = [
+        Place(num_cells=1, users_per_cell=users).environment(1).reset(400, generator(0)).node
+        for users in (8, 16)
+    ]
+    few, many = (node[..., 5].mean() for node in servers)
+    assert float(many - few) == pytest.approx(math.log(2.0), abs=0.02)
 
 
 def test_no_edges_between_cells_or_to_oneself() -> None:
