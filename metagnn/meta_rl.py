@@ -60,7 +60,7 @@ class Learners(Protocol):
     def step(self, lesson: Lesson) -> None:
         """A step of each network down its own loss."""
 
-    def outer(self, lesson: Lesson) -> Tensor:
+    def outer(self, lesson: Lesson, imitation: float = 0.0) -> Tensor:
         """Losses after the steps ``[B]``, of which the shared parameters can take the gradient."""
 
 
@@ -103,9 +103,9 @@ class VectorizedLearners:
             for (name, value), gradient in zip(self._own.items(), gradients, strict=True)
         }
 
-    def outer(self, lesson: Lesson) -> Tensor:
+    def outer(self, lesson: Lesson, imitation: float = 0.0) -> Tensor:
         """See `Learners`."""
-        return losses(self._policy, lesson, self._settings, self._own)["loss"]
+        return losses(self._policy, lesson, self._settings, self._own, imitation)["loss"]
 
 
 class Learn2LearnLearners:
@@ -125,18 +125,21 @@ class Learn2LearnLearners:
         columns = [dict(clone.module.named_parameters()) for clone in self._clones]
         return {name: torch.stack([c[name].detach() for c in columns]) for name in columns[0]}
 
-    def _loss(self, lesson: Lesson, number: int, settings: PPOSettings) -> Tensor:
-        own = lesson.of(torch.tensor([number]))
-        return losses(self._clones[number].module, own, settings)["loss"][0]
+    def _loss(
+        self, lesson: Lesson, number: int, settings: PPOSettings, imitation: float = 0.0
+    ) -> Tensor:
+        own, module = lesson.of(torch.tensor([number])), self._clones[number].module
+        return losses(module, own, settings, imitation=imitation)["loss"][0]
 
     def step(self, lesson: Lesson) -> None:
         """See `Learners`."""
         for number, clone in enumerate(self._clones):
             clone.adapt(self._loss(lesson, number, self._of_steps))
 
-    def outer(self, lesson: Lesson) -> Tensor:
+    def outer(self, lesson: Lesson, imitation: float = 0.0) -> Tensor:
         """See `Learners`."""
-        found = [self._loss(lesson, n, self._settings) for n in range(len(self._clones))]
+        numbers = range(len(self._clones))
+        found = [self._loss(lesson, n, self._settings, imitation) for n in numbers]
         return torch.stack(found)
 
 

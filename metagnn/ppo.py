@@ -213,6 +213,20 @@ def clipped_objective(
     return torch.minimum(ratio * advantage, bound)
 
 
+def expected_objective(
+    log_share: Tensor, old_log_share: Tensor, advantage: Tensor, clip: float
+) -> Tensor:
+    """Mean of `clipped_objective` over the old policy's choices, where all advantages are known.
+
+    Shapes:
+        Logarithms of the probabilities of N alternatives and their advantages ``[..., N]``; returns
+        ``[...]``. What the old policy never chooses does not count.
+    """
+    share = old_log_share.exp()
+    log_share, old_log_share = (v.where(share > 0.0, 0.0) for v in (log_share, old_log_share))
+    return (share * clipped_objective(log_share, old_log_share, advantage, clip)).sum(-1)
+
+
 @dataclass(frozen=True)
 class Batch:
     """Transitions to learn from: `Trajectories` of some copies, with advantages and targets."""

@@ -24,6 +24,7 @@ from metagnn.spectrum_episode import (
     collect,
     lesson,
     losses,
+    measured,
     see,
 )
 from metagnn.spectrum_place import SpectrumPlace
@@ -88,7 +89,7 @@ class GradientSteps:
 
     def learn(self, episode: Episode) -> None:
         """See `Adapter`."""
-        self._learners.step(lesson(episode, self._settings, self._credit))
+        self._learners.step(lesson(episode, self._settings, measured(self._credit)))
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class ProximalSteps:
 
     def learn(self, episode: Episode) -> None:
         """See `Adapter`."""
-        learned = lesson(episode, self._settings, self._credit)
+        learned = lesson(episode, self._settings, measured(self._credit))
         for _ in range(self._num_epochs):
             self._optimizer.zero_grad()
             # The gradient of the sum is that of each network's loss in its own parameters.

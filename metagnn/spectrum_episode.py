@@ -10,22 +10,41 @@ from torch import Tensor
 from metagnn.graphs.interference import DenseGraph
 from metagnn.models.action_heads import Choice
 from metagnn.models.spectrum import Memory, Seen
-from metagnn.ppo import PPOSettings, clipped_objective, generalised_advantage
+from metagnn.ppo import (
+    PPOSettings,
+    clipped_objective,
+    expected_objective,
+    generalised_advantage,
+)
 from metagnn.tasks.environment import Step
 from metagnn.tasks.spectrum_allocation.environment import Action, Outcome, SpectrumAllocation
 
 Parameters = Mapping[str, Tensor]
-Credit = Literal["band", "shared"]
-CREDITS: tuple[Credit, ...] = ("band", "shared")
+Credit = Literal["counterfactual", "band", "shared"]
+CREDITS: tuple[Credit, ...] = ("counterfactual", "band", "shared")
+
+
+def measured(credit: Credit) -> Credit:
+    """What nodes can measure themselves, where it takes a simulator to know the credit."""
+    return "band" if credit == "counterfactual" else credit
 
 
 class Policy(Protocol):
     """What an episode needs of `GraphPolicy` and `FlatPolicy`."""
 
-    def __call__(
+    def think(
         self, seen: Seen, memory: Memory, parameters: Parameters | None = None
-    ) -> tuple[Choice, Tensor, Memory]:
-        """Policy, value and next memory of networks ``[B]``."""
+    ) -> tuple[Tensor, Memory]:
+        """What networks ``[B]`` know, and their next memory."""
+
+    def decide(
+        self,
+        x: Tensor,
+        seen: Seen,
+        bands: slice = slice(None),
+        parameters: Parameters | None = None,
+    ) -> tuple[Choice, Tensor]:
+        """Policy and value on some of the bands, from what networks know."""
 
     def sequence(
         self, seen: Seen, memory: Memory, parameters: Parameters | None = None
@@ -44,7 +63,10 @@ class Episode:
         seen: Observations ``[T, B, ...]``.
         memory: Memory before the first slot, networks first.
         choice: What nodes did on the bands, 0 to 2 P ``[T, B, M, N]``.
-        log_prob: Logarithms of the probabilities of that when it was drawn ``[T, B, M, N]``.
+        log_share: Logarithms of the probabilities of all choices then ``[T, B, M, N, 1 + 2 P]``.
+        alternatives: What the bands would have been worth for all choices of a node, of the same
+            shape, if that was wanted, else ``[T, B, M, N, 0]``.
+        best: What nodes should have done together ``[T, B, M, N]``, as far as it was wanted.
         reward: Rewards ``[T, B]``.
         band_reward: Rewards of the bands ``[T, B, N]``.
         value: Values of the observations ``[T, B, M, N]``.
@@ -56,13 +78,20 @@ class Episode:
     seen: Seen
     memory: Memory
     choice: Tensor
-    log_prob: Tensor
+    log_share: Tensor
+    alternatives: Tensor
+    best: Tensor
     reward: Tensor
     band_reward: Tensor
     value: Tensor
     next_value: Tensor
     truncated: Tensor
     steps: tuple[Step[Outcome], ...]
+
+    @property
+    def log_prob(self) -> Tensor:
+        """Logarithms of the probabilities of what was done ``[T, B, M, N]``."""
+        return self.log_share.gather(-1, self.choice.unsqueeze(-1)).squeeze(-1)
 
     def of(self, networks: Tensor) -> "Episode":
         """The episode of some of the networks; what came of it stays with all."""
@@ -85,15 +114,18 @@ class Episode:
         return replace(self, seen=seen, steps=self.steps + following.steps, **columns)
 
 
-_COLUMNS = (
+# What is drawn in a slot, and all.
+_DRAWN = (
     "choice",
-    "log_prob",
+    "log_share",
+    "alternatives",
+    "best",
     "reward",
     "band_reward",
     "value",
-    "next_value",
     "truncated",
 )
+_COLUMNS = (*_DRAWN, "next_value")
 
 
 def joined(seen: Sequence[Seen], join: Callable[[list[Tensor]], Tensor]) -> Seen:
@@ -101,12 +133,12 @@ def joined(seen: Sequence[Seen], join: Callable[[list[Tensor]], Tensor]) -> Seen
     graph = DenseGraph(
         join([one.graph.node for one in seen]), join([one.graph.edge_weight for one in seen])
     )
-    names = ("offer", "sender", "feedback")
+    names = ("offer", "left", "sender", "feedback")
     return Seen(graph, *(join([getattr(one, name) for one in seen]) for name in names))
 
 
 def see(environment: SpectrumAllocation, graph: DenseGraph, reward: Tensor, begins: bool) -> Seen:
-    """What the nodes see of an observation.
+    """What the nodes see of an observation, before they decide on any band.
 
     Args:
         environment: Where they are.
@@ -115,7 +147,9 @@ def see(environment: SpectrumAllocation, graph: DenseGraph, reward: Tensor, begi
         begins: Whether an episode begins.
     """
     feedback = torch.stack([reward, torch.full_like(reward, float(begins))], dim=-1)
-    return Seen(graph, environment.offer, environment.link_agent, feedback)
+    offer = environment.scheduler().offer()
+    left = torch.ones_like(offer, dtype=graph.node.dtype)
+    return Seen(graph, offer, left, environment.link_agent, feedback)
 
 
 def action_of(choice: Tensor, num_powers: int) -> Action:
@@ -132,6 +166,7 @@ def collect(
     memory: Memory,
     generator: torch.Generator,
     parameters: Parameters | None = None,
+    with_alternatives: bool = False,
 ) -> tuple[Episode, Memory]:
     """Run a policy for an episode from its first observation; also the memory after it.
 
@@ -142,25 +177,71 @@ def collect(
         memory: Memory before it.
         generator: Source of the choices.
         parameters: Parameters of each network ``[B, ...]`` in place of the policy's.
+        with_alternatives: Whether to ask what nodes could have done instead.
     """
     start, rows, steps, observed = memory, [], [], []
-    choices, value, memory = policy(seen, memory, parameters)
     for _ in range(environment.num_steps):
-        choice = choices.sample(generator)
-        log_prob = choices.log_prob(choice)
-        step = environment.step(action_of(choice, environment.radio.num_levels))
-        steps.append(step)
+        x, memory = policy.think(seen, memory, parameters)
+        seen, choice, log_share, value = decide(policy, environment, x, seen, generator, parameters)
         observed.append(seen)
-        reward, old_value = step.reward[:, 0], value
+        action = action_of(choice, environment.radio.num_levels)
+        others = (log_share[..., :0], choice)
+        if with_alternatives:
+            found = environment.alternatives(action)
+            others = (found.reward, found.best)
+        step = environment.step(action)
+        steps.append(step)
+        reward = step.reward[:, 0]
         seen = see(environment, step.observation, reward, False)
-        choices, value, next_memory = policy(seen, memory, parameters)
-        if not bool(step.truncated.all()):
-            memory = next_memory
         rewards = (reward, step.info.band_reward)
-        rows.append((choice, log_prob, *rewards, old_value, value, step.truncated))
-    columns = dict(zip(_COLUMNS, map(torch.stack, zip(*rows, strict=True)), strict=True))
+        rows.append((choice, log_share, *others, *rewards, value, step.truncated))
+    columns = dict(zip(_DRAWN, map(torch.stack, zip(*rows, strict=True)), strict=True))
+    x, _ = policy.think(seen, memory, parameters)
+    last = policy.decide(x, seen, parameters=parameters)[1]
+    following = torch.cat([columns["value"][1:], last.unsqueeze(0)])
     together = joined(observed, torch.stack)
-    return Episode(together, start, steps=tuple(steps), **columns), memory
+    episode = Episode(together, start, steps=tuple(steps), next_value=following, **columns)
+    return episode, memory
+
+
+def decide(
+    policy: Policy,
+    environment: SpectrumAllocation,
+    x: Tensor,
+    seen: Seen,
+    generator: torch.Generator,
+    parameters: Parameters | None = None,
+) -> tuple[Seen, Tensor, Tensor, Tensor]:
+    """Draw what nodes do band after band, as their schedulers go.
+
+    Args:
+        policy: Chooses what nodes do.
+        environment: Its slot.
+        x: What the policy makes of what it sees.
+        seen: That.
+        generator: Source of the choices.
+        parameters: Parameters of each network ``[B, ...]`` in place of the policy's.
+
+    Returns:
+        What was seen, with what schedulers offered on each band; choices ``[B, M, N]``,
+        logarithms of the probabilities of all, and values.
+    """
+    scheduler, radio = environment.scheduler(), environment.radio
+    waiting_bit = scheduler.left_bit.clamp(min=1.0)
+    offers, lefts, drawn = [], [], []
+    for band in range(radio.num_bands):
+        link = scheduler.offer_on(band)
+        left = (scheduler.left_bit / waiting_bit).gather(1, link.clamp(min=0))
+        offers.append(link)
+        lefts.append(left.to(seen.left))
+        seen = replace(seen, offer=torch.stack(offers, -1), left=torch.stack(lefts, -1))
+        choices, value = policy.decide(x, seen, slice(band, band + 1), parameters)
+        choice = choices.sample(generator)
+        level = action_of(choice, radio.num_levels).level
+        scheduler.take(band, link, radio.power_w(level).flatten(1))
+        drawn.append((choice, choices.logits.log_softmax(-1), value))
+    choice, log_share, value = (torch.cat(column, dim=2) for column in zip(*drawn, strict=True))
+    return seen, choice, log_share, value
 
 
 @dataclass(frozen=True)
@@ -171,7 +252,8 @@ class Lesson:
         episode: The episode.
         share: Shares of the choices in the means over a slot ``[T, B, M, N]``; nodes for which
             nothing waited had none.
-        advantage: Advantages ``[T, B, M, N]``.
+        advantage: Advantages of what was done ``[T, B, M, N]``, or of all choices, to which
+            `Episode.log_share` belongs.
         returns: Returns ``[T, B, M, N]``, to which values are fitted.
     """
 
@@ -195,9 +277,12 @@ def lesson(episode: Episode, settings: PPOSettings, credit: Credit) -> Lesson:
     Args:
         episode: Of which to learn.
         settings: Constants of the learning.
-        credit: ``band``: nodes get the reward of the band; ``shared``: that of the slot.
+        credit: ``band``: nodes get the reward of the band; ``shared``: that of the slot;
+            ``counterfactual``: what each choice of a node would have been worth on the band, less
+            what its choices are worth in the mean, while the others do as they did (Foerster et
+            al., 2018), which a simulator knows; of the slot alone.
     """
-    reward = episode.band_reward if credit == "band" else episode.reward.unsqueeze(-1)
+    reward = episode.reward.unsqueeze(-1) if credit == "shared" else episode.band_reward
     reward = (1.0 - settings.discount) * reward.unsqueeze(-2).expand_as(episode.value)
     never = torch.zeros_like(episode.truncated)
     values = (reward, episode.value, episode.next_value)
@@ -206,29 +291,40 @@ def lesson(episode: Episode, settings: PPOSettings, credit: Credit) -> Lesson:
     returns = found + episode.value
     offer = episode.seen.offer
     share = (offer >= 0).unflatten(-2, (-1, 2)).any(-2).to(found)
+    weight = share / share.sum((0, 2, 3), keepdim=True).clamp(min=1.0)
+    if credit == "counterfactual":
+        of_choice = episode.log_share.exp()
+        expected = (of_choice * episode.alternatives).sum(-1, keepdim=True)
+        found, weight = episode.alternatives - expected, weight.unsqueeze(-1) * of_choice
     if settings.normalise:
-        weight = share / share.sum((0, 2, 3), keepdim=True).clamp(min=1.0)
-        mean = (weight * found).sum((0, 2, 3), keepdim=True)
-        variance = (weight * (found - mean).square()).sum((0, 2, 3), keepdim=True)
+        over = [0, *range(2, found.dim())]
+        mean = (weight * found).sum(over, keepdim=True)
+        variance = (weight * (found - mean).square()).sum(over, keepdim=True)
         found = (found - mean) / (variance.sqrt() + 1e-8)
     share = share / share.sum((2, 3), keepdim=True).clamp(min=1.0)
     return Lesson(episode, share, found, returns)
 
 
 def losses(
-    policy: Policy, lesson: Lesson, settings: PPOSettings, parameters: Parameters | None = None
+    policy: Policy,
+    lesson: Lesson,
+    settings: PPOSettings,
+    parameters: Parameters | None = None,
+    imitation: float = 0.0,
 ) -> dict[str, Tensor]:
     r"""Clipped PPO loss of each network and what is logged of it ``[B]``.
 
-    Every node's choice on every band has a ratio of its own, clipped by itself. At the first step
-    the gradient is that of the policy gradient. Values are fitted where there was no choice too:
-    advantages of slots before rest on them.
+    Every node's choice on every band has a ratio of its own, clipped by itself; where advantages of
+    all choices are known, the mean over all that a node could have done counts. At the first
+    step the gradient is that of the policy gradient. Values are fitted where there was no choice
+    too: advantages of slots before rest on them.
 
     Args:
         policy: What learns.
         lesson: What it learns from.
         settings: Constants of the learning.
         parameters: Parameters of each network ``[B, ...]`` in place of the policy's.
+        imitation: Weight of the likelihood of the best choices.
     """
     episode = lesson.episode
     seen = episode.seen
@@ -242,8 +338,14 @@ def losses(
         return (lesson.share * of_choices).sum((-2, -1)).mean(0)
 
     log_prob, old = choices.log_prob(episode.choice), episode.log_prob
+    if lesson.advantage.shape == old.shape:
+        objective = clipped_objective(log_prob, old, lesson.advantage, settings.clip)
+    else:
+        log_share = choices.logits.log_softmax(-1)
+        shares = (log_share, episode.log_share)
+        objective = expected_objective(*shares, lesson.advantage, settings.clip)
     parts = {
-        "objective": mean(clipped_objective(log_prob, old, lesson.advantage, settings.clip)),
+        "objective": mean(objective),
         "value_loss": (lesson.returns - value).square().mean((-2, -1)).mean(0),
         "entropy": mean(choices.entropy()),
     }
@@ -252,6 +354,9 @@ def losses(
         - parts["objective"]
         - settings.entropy_weight * parts["entropy"]
     )
+    if imitation > 0.0:
+        parts["likeness"] = mean(choices.log_prob(episode.best))
+        parts["loss"] = parts["loss"] - imitation * parts["likeness"]
     with torch.no_grad():
         log_ratio = log_prob - old
         parts["approximate_kl"] = mean(log_ratio.exp() - 1.0 - log_ratio)

@@ -30,7 +30,7 @@ class SpectrumPlace:
     family: ScenarioFamily = field(default_factory=ScenarioFamily)
     num_bands: int = 5
     num_steps: int = 100
-    edges: Edges = "topology"
+    edges: Edges = "interference"
 
     def __post_init__(self) -> None:
         check_count("num_bands", self.num_bands)

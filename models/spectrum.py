@@ -19,6 +19,8 @@ MemoryKind = Literal["none", "recurrent", "attention"]
 MEMORIES: tuple[MemoryKind, ...] = ("none", "recurrent", "attention")
 # The reward and the end of an episode, which policies with memory also see (RL^2).
 NUM_FEEDBACK = 2
+# Layers over the agents that meet on a band.
+NUM_CONTESTS = 2
 # Score of what is left out; a number, so that entropies are.
 NEVER = -1e9
 
@@ -29,21 +31,23 @@ class Seen:
 
     Attributes:
         graph: Node ``[..., L, N, F]`` of L links on N bands, and edge_weight ``[..., L, L]``.
-        offer: Link that each of the A = 2 M agents would serve on each band, -1 for none
+        offer: Link that each of the A = 2 M agents serves on each band if it is on, -1 for none
             ``[..., A, N]``; agent 2 m serves the users of node m, agent 2 m + 1 its child nodes.
+        left: What earlier bands leave of what waits for that link, as a share ``[..., A, N]``.
         sender: Agent of each link ``[..., L]``.
         feedback: The last reward, and whether an episode has just begun ``[..., 2]``.
     """
 
     graph: DenseGraph
     offer: Tensor
+    left: Tensor
     sender: Tensor
     feedback: Tensor
 
     def __getitem__(self, index: object) -> "Seen":
         """Some of the networks or times."""
         graph = DenseGraph(self.graph.node[index], self.graph.edge_weight[index])  # type: ignore[index]
-        rest = (self.offer, self.sender, self.feedback)
+        rest = (self.offer, self.left, self.sender, self.feedback)
         return Seen(graph, *(value[index] for value in rest))  # type: ignore[index]
 
 
@@ -112,8 +116,9 @@ class GraphPolicy(Encoder):
     A node is off, or serves its users or its child nodes with one of P powers: 1 + 2 P choices, of
     which those are left out for which nothing waits. Links see themselves and hear over the
     edges; every link remembers for itself, band by band, and recalls by attention what the mean
-    over the links of its band was. A node decides by the links that it would serve. Parameters
-    may carry a leading axis, of networks that come first.
+    over the links of its band was. A node decides band by band, by the links that it would serve
+    there and what earlier bands leave of what waits for them. Parameters may carry a leading
+    axis, of networks that come first.
 
     Args:
         shape: What it looks like.
@@ -137,7 +142,11 @@ class GraphPolicy(Encoder):
         self.attention = (
             HistoryAttention(width, shape.num_heads, shape.window) if with_history else None
         )
-        self.agent = nn.Linear(width, width)
+        self.agent = nn.Linear(width + 1, width)
+        self.itself, self.disturbed, self.disturbs = (
+            nn.ModuleList(nn.Linear(width, width, bias=own) for _ in range(NUM_CONTESTS))
+            for own in (True, False, False)
+        )
         self.powers = nn.Linear(width, num_powers)
         self.off = nn.Linear(width, 1)
         self.value_hidden = nn.Linear(width, width)
@@ -184,27 +193,55 @@ class GraphPolicy(Encoder):
             found = found + recalled.permute(2, 0, 1, 3).unsqueeze(-3)
         return found, Memory(state, history)
 
-    def _decide(
-        self, x: Tensor, offer: Tensor, given: Mapping[str, Tensor]
+    def decide(
+        self,
+        x: Tensor,
+        seen: Seen,
+        bands: slice = slice(None),
+        parameters: Mapping[str, Tensor] | None = None,
     ) -> tuple[Choice, Tensor]:
-        """What nodes do, and its values."""
+        """What nodes do on some of the bands, and its values, from what links know (`think`)."""
+        given = dict(self.named_parameters()) if parameters is None else parameters
+        x, offer, left = x[..., bands, :], seen.offer[..., bands], seen.left[..., bands]
         served = torch.take_along_dim(x, offer.clamp(min=0).unsqueeze(-1), dim=-3)
-        served = served * (offer >= 0).unsqueeze(-1)
+        served = torch.cat([served, left.unsqueeze(-1)], dim=-1) * (offer >= 0).unsqueeze(-1)
         hidden = functional.leaky_relu(linear(given, "agent", served))
+        hidden = self._contest(hidden, seen.graph, offer, given)
         of_node = hidden.unflatten(-3, (-1, 2)).sum(-3)
         powers, off = linear(given, "powers", hidden), linear(given, "off", of_node)
         of_value = linear(given, "value_hidden", of_node + x.mean(-3, keepdim=True))
         value = linear(given, "value", functional.leaky_relu(of_value))
         return choices(off, powers, offer), value.squeeze(-1)
 
+    def _contest(
+        self, hidden: Tensor, graph: DenseGraph, offer: Tensor, given: Mapping[str, Tensor]
+    ) -> Tensor:
+        """What agents ``[..., A, N, C]`` make of those whom they meet on the bands."""
+        weight = between_agents(graph, offer)
+        for number in range(NUM_CONTESTS):
+            by_band = hidden.transpose(-3, -2)
+            heard = (weight.mT @ by_band).transpose(-3, -2)
+            felt = (weight @ by_band).transpose(-3, -2)
+            mixed = linear(given, f"itself.{number}", hidden)
+            mixed = mixed + linear(given, f"disturbed.{number}", heard)
+            mixed = mixed + linear(given, f"disturbs.{number}", felt)
+            hidden = functional.leaky_relu(mixed)
+        return hidden
+
     def forward(
         self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
     ) -> tuple[Choice, Tensor, Memory]:
         """Policy and value of networks at one time, and what they remember after it."""
+        x, memory = self.think(seen, memory, parameters)
+        return *self.decide(x, seen, parameters=parameters), memory
+
+    def think(
+        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Memory]:
+        """What links know on each band at one time ``[B, L, N, C]``, and remember after it."""
         given = dict(self.named_parameters()) if parameters is None else parameters
         x, memory = self._remember(self._features(seen, given).unsqueeze(0), memory, given)
-        choice, value = self._decide(x.squeeze(0), seen.offer, given)
-        return choice, value, memory
+        return x.squeeze(0), memory
 
     def sequence(
         self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
@@ -212,7 +249,18 @@ class GraphPolicy(Encoder):
         """Policies and values of networks at times ``[T, B, ...]``."""
         given = dict(self.named_parameters()) if parameters is None else parameters
         x, _ = self._remember(self._features(seen, given), memory, given)
-        return self._decide(x, seen.offer, given)
+        return self.decide(x, seen, parameters=given)
+
+
+def between_agents(graph: DenseGraph, offer: Tensor) -> Tensor:
+    """Weights of the edges between the links that agents would serve ``[..., N, A, A]``, i -> k."""
+    index = offer.clamp(min=0).transpose(-1, -2)
+    links = graph.edge_weight.shape[-1]
+    weight = graph.edge_weight.unsqueeze(-3).expand(*index.shape[:-1], links, links)
+    weight = weight.gather(-2, index.unsqueeze(-1).expand(*index.shape, links))
+    weight = weight.gather(-1, index.unsqueeze(-2).expand(*index.shape, index.shape[-1]))
+    has = (offer >= 0).transpose(-1, -2)
+    return weight * (has.unsqueeze(-1) & has.unsqueeze(-2))
 
 
 def choices(off: Tensor, powers: Tensor, offer: Tensor) -> Choice:

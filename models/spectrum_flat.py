@@ -91,25 +91,38 @@ class FlatPolicy(nn.Module):
             times = times + recalled.transpose(0, 1)
         return times.unsqueeze(-2), Memory(torch.cat([hidden, cell]).transpose(0, 1), history)
 
-    def _decide(
-        self, x: Tensor, offer: Tensor, given: Mapping[str, Tensor]
+    def decide(
+        self,
+        x: Tensor,
+        seen: Seen,
+        bands: slice = slice(None),
+        parameters: Mapping[str, Tensor] | None = None,
     ) -> tuple[Choice, Tensor]:
-        _, bands, agents = self.sizes
-        powers = linear(given, "powers", x).squeeze(-2).unflatten(-1, (agents, bands, -1))
+        """See `GraphPolicy`; what earlier bands leave is not seen."""
+        given = dict(self.named_parameters()) if parameters is None else parameters
+        _, num_bands, agents = self.sizes
+        powers = linear(given, "powers", x).squeeze(-2).unflatten(-1, (agents, num_bands, -1))
         off, value = (
-            linear(given, name, x).squeeze(-2).unflatten(-1, (agents // 2, bands))
+            linear(given, name, x).squeeze(-2).unflatten(-1, (agents // 2, num_bands))[..., bands]
             for name in ("off", "value")
         )
-        return choices(off.unsqueeze(-1), powers, offer), value
+        offer = seen.offer[..., bands]
+        return choices(off.unsqueeze(-1), powers[..., bands, :], offer), value
 
     def forward(
         self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
     ) -> tuple[Choice, Tensor, Memory]:
         """Policy and value of networks at one time, and what they remember after it."""
+        x, memory = self.think(seen, memory, parameters)
+        return *self.decide(x, seen, parameters=parameters), memory
+
+    def think(
+        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Memory]:
+        """What the network knows at one time ``[B, 1, C]``, and what it remembers after it."""
         given = dict(self.named_parameters()) if parameters is None else parameters
         x, memory = self._remember(self._features(seen, given).unsqueeze(0), memory, given)
-        choice, value = self._decide(x.squeeze(0), seen.offer, given)
-        return choice, value, memory
+        return x.squeeze(0), memory
 
     def sequence(
         self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
@@ -117,4 +130,4 @@ class FlatPolicy(nn.Module):
         """Policies and values of networks at times ``[T, B, ...]``."""
         given = dict(self.named_parameters()) if parameters is None else parameters
         x, _ = self._remember(self._features(seen, given), memory, given)
-        return self._decide(x, seen.offer, given)
+        return self.decide(x, seen, parameters=given)

@@ -15,6 +15,7 @@ from metagnn.ppo import (
     Trajectories,
     clipped_objective,
     collect,
+    expected_objective,
     generalised_advantage,
     make_batch,
     ppo_loss,
@@ -81,6 +82,33 @@ def test_clipped_objective_by_hand(ratio: float, advantage: float, wanted: float
         torch.tensor(ratio).log(), torch.tensor(0.0), torch.tensor(advantage), 0.2
     )
     assert float(found) == pytest.approx(wanted)
+
+
+def test_the_expected_objective_is_the_mean_over_all_choices() -> None:
+    source = generator(5)
+    old = torch.randn(40, 3, generator=source).log_softmax(-1)
+    logits = torch.randn(40, 3, generator=source, requires_grad=True)
+    advantage = torch.randn(40, 3, generator=source)
+    found = expected_objective(logits.log_softmax(-1), old, advantage, 0.2)
+    for row in range(40):
+        share, new = old[row].exp(), logits[row].detach().softmax(-1)
+        wanted = 0.0
+        for q, p, a in zip(share.tolist(), new.tolist(), advantage[row].tolist(), strict=True):
+            wanted += q * min(p / q * a, min(max(p / q, 0.8), 1.2) * a)
+        assert float(found[row].detach()) == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+
+
+def test_the_expected_objective_rises_with_the_mean_advantage_and_knows_what_is_left_out() -> None:
+    logits = torch.tensor([0.3, -0.2, -1e9], requires_grad=True)
+    advantage = torch.tensor([1.0, -2.0, 50.0])
+    log_share = logits.log_softmax(-1)
+    expected_objective(log_share, log_share.detach(), advantage, 0.2).backward()
+    assert logits.grad is not None
+    found = logits.grad.clone()
+    logits.grad = None
+    (logits.softmax(-1) * advantage).sum().backward()
+    torch.testing.assert_close(found, logits.grad)
+    assert float(found[2]) == 0.0
 
 
 class _Linear(torch.nn.Module):

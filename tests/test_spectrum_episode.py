@@ -1,6 +1,7 @@
 """Episodes of spectrum allocation and what is learned of them."""
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,7 +12,16 @@ from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
 from metagnn.models.spectrum import PolicyShape
 from metagnn.ppo import PPOSettings
-from metagnn.spectrum_episode import Credit, Episode, action_of, collect, lesson, losses, see
+from metagnn.spectrum_episode import (
+    CREDITS,
+    Credit,
+    Episode,
+    action_of,
+    collect,
+    lesson,
+    losses,
+    see,
+)
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.environment import Action
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
@@ -29,12 +39,15 @@ def _policy(memory: str, kind: str = "graph") -> Any:
     return policy
 
 
-def _episode(policy: Any, batch: int = 3, parameters: Any = None) -> Episode:
+def _episode(
+    policy: Any, batch: int = 3, parameters: Any = None, with_alternatives: bool = False
+) -> Episode:
     environment = PLACE.environment()
     graph = environment.reset(batch, generator(0))
     seen = see(environment, graph, torch.zeros(batch), True)
     start = policy.start(seen)
-    return collect(policy, environment, seen, start, generator(1), parameters)[0]
+    levels = generator(1)
+    return collect(policy, environment, seen, start, levels, parameters, with_alternatives)[0]
 
 
 def _two(policy: Any, batch: int = 3) -> list[Episode]:
@@ -47,7 +60,8 @@ def _two(policy: Any, batch: int = 3) -> list[Episode]:
         graph = environment.reset_episode(generator(6, number))
         seen = see(environment, graph, reward, True)
         memory = policy.start(seen) if memory is None else memory
-        one, memory = collect(policy, environment, seen, memory, generator(7, number))
+        source = generator(7, number)
+        one, memory = collect(policy, environment, seen, memory, source, None, True)
         found.append(one)
         reward = one.reward[-1]
     return found
@@ -58,7 +72,8 @@ def test_what_is_seen_is_what_the_environment_offers() -> None:
     environment.reset(2, generator(0))
     graph = environment.step(Action(torch.zeros_like(environment.state.level))).observation
     seen = see(environment, graph, torch.tensor([0.5, 1.5]), True)
-    assert torch.equal(seen.offer, environment.offer)
+    assert torch.equal(seen.offer, environment.scheduler().offer())
+    assert bool((seen.left == 1.0).all())
     assert seen.offer.shape == (2, 6, 2)
     assert torch.equal(seen.sender, environment.link_agent)
     assert seen.feedback.tolist() == [[0.5, 1.0], [1.5, 1.0]]
@@ -81,18 +96,32 @@ def test_an_episode_is_what_happens_step_by_step(memory: str) -> None:
     seen, levels = see(environment, graph, torch.zeros(3), True), generator(1)
     held = policy.start(seen)
     for time in range(5):
-        choice, value, held = policy(seen, held)
-        chosen = choice.sample(levels)
-        step = environment.step(action_of(chosen, 4))
+        before, (x, held) = held, policy.think(seen, held)
+        scheduler, drawn = environment.scheduler(), []
+        waiting = scheduler.left_bit.clamp(min=1.0)
+        for band in range(2):
+            # The scheduler has taken off what earlier bands would send.
+            link = scheduler.offer_on(band)
+            assert torch.equal(found.seen.offer[time, ..., band], link)
+            left = (scheduler.left_bit / waiting).gather(1, link.clamp(min=0)).float()
+            torch.testing.assert_close(found.seen.left[time, ..., band], left)
+            here = slice(band, band + 1)
+            choice, _ = policy.decide(x, found.seen[time], here)
+            chosen = choice.sample(levels)
+            torch.testing.assert_close(found.log_prob[time, ..., here], choice.log_prob(chosen))
+            power_w = environment.radio.power_w(action_of(chosen, 4).level)
+            scheduler.take(band, link, power_w.flatten(1))
+            drawn.append(chosen)
+        chosen = torch.cat(drawn, dim=-1)
         assert torch.equal(found.choice[time], chosen)
-        torch.testing.assert_close(found.value[time], value)
-        torch.testing.assert_close(found.log_prob[time], choice.log_prob(chosen))
+        torch.testing.assert_close(found.value[time], policy(found.seen[time], before)[1])
+        step = environment.step(action_of(chosen, 4))
         assert torch.equal(found.reward[time], step.reward[:, 0])
         assert torch.equal(found.band_reward[time], step.info.band_reward)
         assert torch.equal(found.seen.graph.node[time], seen.graph.node)
         seen = see(environment, step.observation, step.reward[:, 0], False)
-        after = policy(seen, held)[1]
-        torch.testing.assert_close(found.next_value[time], after)
+        later = found.seen[time + 1] if time < 4 else seen
+        torch.testing.assert_close(found.next_value[time], policy(later, held)[1])
     assert found.truncated[:, 0].tolist() == [False] * 4 + [True]
 
 
@@ -102,8 +131,9 @@ def test_what_a_policy_learns_begins_where_it_acted(memory: str, kind: str) -> N
     """Ratios are 1 at first, with a memory and over the end of an episode too."""
     policy = _policy(memory, kind)
     first, second = _two(policy)
-    for episode in (first, second, first.then(second)):
-        found = losses(policy, lesson(episode, SETTINGS, "band"), SETTINGS)
+    several = (first, second, first.then(second))
+    for episode, credit in product(several, CREDITS):
+        found = losses(policy, lesson(episode, SETTINGS, credit), SETTINGS)
         assert float(found["approximate_kl"].detach().abs().max()) < 1e-6
         assert float(found["clip_fraction"].max()) == 0.0
         with torch.no_grad():
@@ -161,6 +191,54 @@ def test_the_loss_of_the_second_episode_reaches_what_was_seen_in_the_first(memor
     assert bool((gradient[5:].abs().amax((0, 2, 3, 4)) > 0).all())
     reached = bool((gradient[:5].abs().amax((0, 2, 3, 4)) > 0).all())
     assert reached == (memory != "none")
+
+
+def test_counterfactual_advantages_by_plain_loops() -> None:
+    episode = _episode(_policy("none"), with_alternatives=True)
+    assert episode.alternatives.shape == (5, 3, 3, 2, 9)
+    assert episode.best.shape == (5, 3, 3, 2)
+    plain, scaled = (
+        lesson(episode, replace(SETTINGS, normalise=normalise), "counterfactual").advantage
+        for normalise in (False, True)
+    )
+    for network in range(3):
+        squares, count = 0.0, 0
+        for time, node, band in product(range(5), range(3), range(2)):
+            at = (time, network, node, band)
+            share = episode.log_share[at].exp()
+            better = episode.alternatives[at] - share @ episode.alternatives[at]
+            torch.testing.assert_close(plain[at], better)
+            offer = episode.seen.offer[time, network, 2 * node : 2 * node + 2, band]
+            if int(offer.max()) >= 0:
+                squares += float(share @ better.square())
+                count += 1
+        wanted = plain[:, network] / (squares / count) ** 0.5
+        torch.testing.assert_close(scaled[:, network], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_losses_of_all_choices_by_plain_loops() -> None:
+    policy = _policy("none")
+    episode = _episode(policy, with_alternatives=True)
+    learned = lesson(episode, SETTINGS, "counterfactual")
+    with torch.no_grad():
+        policy.powers.bias += torch.randn(policy.powers.bias.shape, generator=generator(2))
+    found = losses(policy, learned, SETTINGS)["objective"]
+    new = policy.sequence(episode.seen, episode.memory)[0].logits.softmax(-1).detach()
+    old = episode.log_share.exp()
+    for network in range(3):
+        total = 0.0
+        for time in range(5):
+            of_slot = []
+            for node, band in product(range(3), range(2)):
+                at = (time, network, node, band)
+                offer = episode.seen.offer[time, network, 2 * node : 2 * node + 2, band]
+                if int(offer.max()) >= 0:
+                    ratio = (new[at] / old[at]).nan_to_num(1.0)
+                    a = learned.advantage[at]
+                    gained = torch.minimum(ratio * a, ratio.clamp(0.8, 1.2) * a)
+                    of_slot.append(float((old[at] * gained).sum()))
+            total += sum(of_slot) / max(1, len(of_slot)) / 5
+        assert float(found[network].detach()) == pytest.approx(total, rel=1e-4, abs=1e-6)
 
 
 def test_losses_by_plain_loops() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from trainers import quiet_trainer
 
 from metagnn.checkpoint import read_checkpoint
 from metagnn.cli import main
@@ -15,8 +16,9 @@ from metagnn.configs import config_path
 from metagnn.experiment import read_section
 from metagnn.graphs.iab_deployment import new_york_trees
 from metagnn.graphs.randomness import generator
-from metagnn.meta_rl import InnerSettings
-from metagnn.models.spectrum import PolicyShape
+from metagnn.meta_rl import InnerSettings, VectorizedLearners
+from metagnn.models.action_heads import Choice
+from metagnn.models.spectrum import Memory, PolicyShape
 from metagnn.ppo import PPOSettings
 from metagnn.spectrum_adaptation import (
     Finetuning,
@@ -29,6 +31,7 @@ from metagnn.spectrum_adaptation import (
 from metagnn.spectrum_comparison import (
     FROZEN,
     SCRATCH,
+    TrainedSpectrum,
     compare_spectrum,
     find_spectrum,
     run_baseline,
@@ -169,6 +172,20 @@ def test_adapters_learn_of_the_rewards_that_they_are_told_to(kind: str) -> None:
     assert not torch.equal(*learned["band"])
 
 
+def test_scratch_begins_with_random_parameters_in_every_scenario() -> None:
+    policy = initial_policy(PLACE, SHAPE, 3)
+    own = {name: value.clone() for name, value in policy.state_dict().items()}
+    torch.nn.init.constant_(policy.off.bias, 99.0)  # type: ignore[union-attr,arg-type]
+    silent = TrainedSpectrum("ppo", 3, policy, SHAPE, PPO, "band", InnerSettings())
+    found = compare_spectrum([silent], PLACE, 2, (0, 1), 0, Finetuning(), [])
+    first = {name: scores[3].after[0].throughput_mbit_s for name, scores in found.items()}
+    assert float(first["ppo"].sum()) == float(first[FROZEN].sum()) == 0.0
+    policy.load_state_dict(own)
+    wanted = adapt_to(Remembering(policy), PLACE, _unseen(PLACE, 0, "test"), (0,), 0).after[0]
+    assert torch.equal(first[SCRATCH], wanted.throughput_mbit_s)
+    assert float(first[SCRATCH].sum()) > 0.0
+
+
 @pytest.mark.parametrize("kind", ["maml", "ppo"])
 def test_networks_adapt_each_by_itself(kind: str) -> None:
     """What one network learns is what it learns alone, from the same episode."""
@@ -190,6 +207,104 @@ def test_networks_adapt_each_by_itself(kind: str) -> None:
             torch.testing.assert_close(after[name][network], value[0], atol=1e-6, rtol=1e-4)
 
 
+class _Counting(torch.nn.Module):
+    """Remembers how many slots it has thought of, and notes with what episodes begin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.begun: list[tuple[float, list[float]]] = []
+
+    def start(self, seen: Any) -> Memory:
+        return Memory(torch.zeros(len(seen.feedback), 1), torch.zeros(len(seen.feedback), 0, 1))
+
+    def think(self, seen: Any, memory: Memory, parameters: Any = None) -> Any:
+        if bool(seen.feedback[0, 1] > 0.0):
+            self.begun.append((float(memory.state[0]), seen.feedback[:, 0].tolist()))
+        return seen.feedback, Memory(memory.state + 1.0, memory.history)
+
+    def decide(self, x: Any, seen: Any, bands: slice = slice(None), parameters: Any = None) -> Any:
+        batch, _, num_bands = seen.offer[..., bands].shape
+        logits = torch.zeros(batch, 2, num_bands, 9) + self.weight
+        return Choice(logits), self.weight.expand(batch, 2, num_bands)
+
+    def sequence(self, seen: Any, memory: Any, parameters: Any = None) -> Any:
+        times, batch, _, num_bands = seen.offer.shape
+        logits = torch.zeros(times, batch, 2, num_bands, 9) + self.weight
+        return Choice(logits), self.weight.expand(times, batch, 2, num_bands)
+
+
+def test_what_is_remembered_in_a_scenario_stays_but_for_what_scoring_adds() -> None:
+    policy, scenarios = _Counting(), _unseen(PLACE, 0, "test")
+    adapt_to(Remembering(policy), PLACE, scenarios, (0, 1, 3), 0)
+    slots = [count for count, _ in policy.begun]
+    # Scored, then an episode to learn from; scored again, two episodes, and scored.
+    assert slots == [0.0, 0.0, 3.0, 3.0, 6.0, 9.0]
+    rewards = [reward for _, reward in policy.begun]
+    assert rewards[:2] == [[0.0, 0.0]] * 2
+    # The last reward of the episode before, the same for scoring and for the next episode.
+    assert rewards[2] == rewards[3] != [0.0, 0.0]
+    assert len({tuple(reward) for reward in rewards}) == 4
+
+
+def test_a_learner_remembers_over_the_episodes_of_its_scenarios_and_no_further(
+    tmp_path: Path,
+) -> None:
+    learner = SpectrumLearner(PLACE, SHAPE, PPO, "recurrent", num_networks=2, num_episodes=3)
+    learner.policy = _Counting()
+    quiet_trainer(2, limit_val_batches=0, default_root_dir=tmp_path).fit(learner)
+    assert [count for count, _ in learner.policy.begun] == [0.0, 3.0, 6.0] * 2
+    for number, (_, reward) in enumerate(learner.policy.begun):
+        assert (reward == [0.0, 0.0]) == (number % 3 == 0)
+
+
+def test_maml_steps_before_every_episode_but_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stepped = []
+    step = VectorizedLearners.step
+
+    def count(learners: VectorizedLearners, learned: Any) -> None:
+        before = {name: value.detach().clone() for name, value in learners._own.items()}
+        step(learners, learned)
+        moved = any(not torch.equal(before[name], learners._own[name]) for name in before)
+        stepped.append((len(learned.advantage[0]), moved))
+
+    monkeypatch.setattr(VectorizedLearners, "step", count)
+    ppo = replace(PPO, num_epochs=2)
+    learner = SpectrumLearner(PLACE, SHAPE, ppo, "maml", num_networks=4, num_episodes=3)
+    quiet_trainer(1, limit_val_batches=0, default_root_dir=tmp_path).fit(learner)
+    # Of all four networks while they act, then of the two of each batch of two passes.
+    assert stepped == [(4, True)] * 2 + [(2, True)] * 2 * 2 * 2
+
+
+@pytest.mark.parametrize("agent", list(MEMORY_OF))
+def test_agents_learn(agent: Agent, tmp_path: Path) -> None:
+    """From a simulator's advice; scored in scenarios in which nobody learned."""
+    place = replace(PLACE, num_steps=20, edges="interference")
+    ppo = replace(PPO, discount=0.0, num_epochs=2, num_batches=2)
+    learner = SpectrumLearner(
+        place,
+        SHAPE,
+        ppo,
+        agent,
+        credit="counterfactual",
+        imitation=1.0,
+        num_networks=12,
+        learning_rate=1e-2,
+        schedule="constant",
+    )
+    scenarios = unseen_scenarios(place, 16, 0, "validation", torch.device("cpu"))
+
+    def reward() -> float:
+        found = adapt_to(learner.adapter(16), place, scenarios, (1,), 0)
+        return float(found.after[1].reward.mean())
+
+    before = reward()
+    quiet_trainer(8, limit_val_batches=0, default_root_dir=tmp_path).fit(learner)
+    assert reward() > before + 0.04
+
+
 def test_a_policy_that_learns_nothing_scores_as_before() -> None:
     scenarios = _unseen(PLACE, 0, "test")
     found = adapt_to(_adapter("none", 2), PLACE, scenarios, (0, 2), 0)
@@ -208,12 +323,16 @@ def test_policies_and_baselines_meet_the_same_arrivals() -> None:
         def start(self, seen: Any) -> Any:
             return initial_policy(PLACE, SHAPE, 0).start(seen)  # type: ignore[operator]
 
-        def forward(self, seen: Any, memory: Any, parameters: Any = None) -> Any:
-            from metagnn.models.action_heads import Choice
+        def think(self, seen: Any, memory: Any, parameters: Any = None) -> Any:
+            return seen.feedback, memory
 
-            logits = torch.zeros(2, 2, 2, 9)
+        def decide(
+            self, x: Any, seen: Any, bands: slice = slice(None), parameters: Any = None
+        ) -> Any:
+            num_bands = seen.offer[..., bands].shape[-1]
+            logits = torch.zeros(2, 2, num_bands, 9)
             logits[..., 4] = 99.0
-            return Choice(logits), torch.zeros(2, 2, 2), memory
+            return Choice(logits), torch.zeros(2, 2, num_bands)
 
     def loud(state: Any, radio: Any, generator: Any) -> Any:
         from metagnn.tasks.spectrum_allocation.environment import Action
@@ -250,7 +369,11 @@ def test_configurations_say_how_policies_are_compared(name: str) -> None:
     settings = read_section(name, "compare")
     assert settings["baselines"] == list(BASELINES)
     assert Finetuning(**settings["finetuning"]).num_epochs == 10
-    assert read_section(name, "model")["init_args"]["credit"] == "band"
+    init = read_section(name, "model")["init_args"]
+    advised = name == "spectrum_allocation"
+    assert (init["credit"], init["imitation"]) == (
+        ("counterfactual", 1.0) if advised else ("band", 0.0)
+    )
 
 
 def test_trees_of_tests_are_of_another_part_of_the_city() -> None:
@@ -291,7 +414,7 @@ def test_memories_learn_of_all_episodes_of_a_scenario_as_of_one(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("metagnn.spectrum_learner.lesson", record)
-    more = ["--trainer.limit_val_batches=0", f"{INIT}.credit=shared"]
+    more = ["--trainer.limit_val_batches=0", f"{INIT}.credit=shared", f"{INIT}.imitation=0"]
     _fit(agent, 1, *more)
     assert seen == [(count, 1, "shared") for count in slots]
 
@@ -299,7 +422,10 @@ def test_memories_learn_of_all_episodes_of_a_scenario_as_of_one(
 def test_bad_arguments() -> None:
     for changed, message in (
         ({"agent": "bandit"}, "`agent` must be one of"),
-        ({"credit": "mine"}, r"`credit` must be one of \('band', 'shared'\), got 'mine'"),
+        ({"credit": "mine"}, r"`credit` must be one of \('counterfactual', 'band', 'shared'\)"),
+        ({"credit": "counterfactual"}, r"`ppo.discount` must be 0 with counterfactual credit"),
+        ({"imitation": 1.0}, "`imitation` must be 0 without counterfactual credit"),
+        ({"imitation": -1.0}, "`imitation` must be"),
         ({"num_networks": 0}, "`num_networks` must be"),
         ({"num_networks": 1}, "`ppo.num_batches` must be at most the 1 networks, got 2"),
         ({"num_episodes": 0}, "`num_episodes` must be"),

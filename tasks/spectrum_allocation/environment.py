@@ -9,6 +9,12 @@ from metagnn.graphs.checks import check_count, check_non_negative, require
 from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.units import dbm_to_w
 from metagnn.tasks.environment import Step
+from metagnn.tasks.spectrum_allocation.band_reward import (
+    Alternatives,
+    alternatives,
+    band_reward,
+    prices,
+)
 from metagnn.tasks.spectrum_allocation.channel import Channel
 from metagnn.tasks.spectrum_allocation.events import Events
 from metagnn.tasks.spectrum_allocation.observation import (
@@ -22,12 +28,10 @@ from metagnn.tasks.spectrum_allocation.observation import (
 from metagnn.tasks.spectrum_allocation.queues import Queues
 from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily, Scenarios
-from metagnn.tasks.spectrum_allocation.search import differential_backlog_bit
 from metagnn.tasks.spectrum_allocation.transmission import (
     Past,
     Scheduler,
     State,
-    Transmission,
     transmit,
 )
 
@@ -68,8 +72,9 @@ class Outcome:
         starved: Whether something has waited for a link for longer than the limit, and none of
             it was received at or above the floor on any band ``[B, L]``; switching off is
             no way around violations.
-        band_reward: What bands are worth ``[B, N]``, see `SpectrumAllocation`.
-        latency_violation: Whether a user's oldest bit is older than the limit ``[B, U]``.
+        band_reward: What bands were worth ``[B, N]``, see `band_reward.band_reward`.
+        latency_violation: Whether a user's oldest bit is older than the limit, or bits for it were
+            dropped, which it never gets ``[B, U]``.
         age: Ages of the users' oldest bits after the slot ``[B, U]`` [slots], 0 if all is
             delivered.
     """
@@ -102,15 +107,8 @@ class SpectrumAllocation:
     .. math:: \frac{\text{delivered bits}}{\text{mean load of all users in a slot}}
               - w_s \frac{1}{L} \sum_l \text{violation}_l - w_l \frac{\text{users in violation}}{U}
 
-    with `Outcome.sinr_violation`. Of its own each band has what backpressure maximises (Tassiulas
-    and Ephremides, 1992), less what failed there; nodes can measure it without knowing who disturbs
-    whom:
-
-    .. math:: \frac{\sum_l \Delta_l \, \text{bits moved}_l}
-              {\max_l \Delta_l \cdot \text{mean load of all users in a slot}}
-              - w_s \frac{\text{transmissions below the floor}}{\text{agents with links}}
-
-    with the differential backlog :math:`\Delta_l` of link l (`search.differential_backlog_bit`).
+    with `Outcome.sinr_violation`. Of its own each band has a reward that nodes can measure without
+    knowing who disturbs whom (see `band_reward.prices`).
 
     Episodes end by truncation only.
 
@@ -120,7 +118,7 @@ class SpectrumAllocation:
         num_steps: Slots of an episode.
         sinr_weight: Weight w_s of violations of the SINR.
         latency_weight: Weight w_l of users in violation of the latency.
-        edges: ``topology``, ``interference`` or ``none`` (see `observation.edge_weight`).
+        edges: ``interference``, ``topology`` or ``none`` (see `observation.edge_weight`).
 
     Raises:
         ValueError: If an argument is out of range.
@@ -130,15 +128,12 @@ class SpectrumAllocation:
         state: What the coming slot begins with.
         link_agent: Agent that serves each link, ``2 * node + role`` ``[B, L]``.
         agent_mask: Roles that have links ``[B, M, 2]``.
-        offer: Link that each agent would serve on each band, -1 for none ``[B, 2 M, N]``, if no
-            earlier band takes what waits for it.
     """
 
     scenarios: Scenarios
     state: State
     link_agent: Tensor
     agent_mask: Tensor
-    offer: Tensor
 
     def __init__(
         self,
@@ -147,7 +142,7 @@ class SpectrumAllocation:
         num_steps: int = 100,
         sinr_weight: float = 0.5,
         latency_weight: float = 0.5,
-        edges: Edges = "topology",
+        edges: Edges = "interference",
     ) -> None:
         check_count("num_steps", num_steps)
         check_non_negative("sinr_weight", sinr_weight)
@@ -237,8 +232,8 @@ class SpectrumAllocation:
             sent.sinr,
             failed.sum(-1) / used.sum(-1).clamp(min=1),
             before.usable & (self._slots_unserved > radio.starvation_limit),
-            self._band_reward(before, sent),
-            age > radio.latency_limit,
+            band_reward(before, sent, prices(before, radio, self.sinr_weight)),
+            (age > radio.latency_limit) | (served.dropped_bit > 0),
             age,
         )
         reward = self._reward(before, outcome)
@@ -268,7 +263,7 @@ class SpectrumAllocation:
         )
 
     def observation(self) -> DenseGraph:
-        """What the nodes see now: node ``[B, L, N, 20]``, edge_weight ``[B, L, L]``."""
+        """What the nodes see now: node ``[B, L, N, 21]``, edge_weight ``[B, L, L]``."""
         state, radio = self.state, self.radio
         if self._weighted_gain is not state.mean_gain:
             # Edges change when gains without fading do, which is every so many slots.
@@ -276,22 +271,22 @@ class SpectrumAllocation:
             self._weighted_gain = state.mean_gain
         return DenseGraph(features(state, radio), self._weight)
 
+    def scheduler(self) -> Scheduler:
+        """The nodes' schedulers at the beginning of the coming slot."""
+        return Scheduler(self.state, self.radio)
+
+    def alternatives(self, action: Action) -> Alternatives:
+        """What nodes could do on each band in the coming slot, if all else is as in ``action``."""
+        check_action(action, self.state, self.radio)
+        price = prices(self.state, self.radio, self.sinr_weight)
+        return alternatives(self.state, self.radio, action.level, price)
+
     def _reward(self, before: State, outcome: Outcome) -> Tensor:
         delivered = outcome.delivered_bit.sum(-1) / before.load_bit.sum(-1)
         reward = delivered.float()
         reward = reward - self.sinr_weight * outcome.sinr_violation.mean(-1)
         reward = reward - self.latency_weight * outcome.latency_violation.float().mean(-1)
         return reward.unsqueeze(-1).expand(-1, self.family.num_nodes)
-
-    def _band_reward(self, before: State, sent: Transmission) -> Tensor:
-        carried = torch.minimum(before.link_queue_bit.unsqueeze(-1), sent.capacity_bit.cumsum(-1))
-        moved_bit = carried.diff(dim=-1, prepend=torch.zeros_like(carried[..., :1]))
-        backlog = differential_backlog_bit(before)
-        largest = backlog.amax(-1, keepdim=True).clamp(min=1.0)
-        worth = torch.einsum("bl,bln->bn", backlog / largest, moved_bit)
-        worth = worth / before.load_bit.double().sum(-1, keepdim=True)
-        agents = self.agent_mask.flatten(1).sum(-1, keepdim=True)
-        return worth.float() - self.sinr_weight * sent.failed.sum(1) / agents
 
     def _begin_slot(self, past: Past) -> None:
         radiated_w = dbm_to_w(self.family.incumbent_dbm) * self._events.incumbent_on
@@ -304,11 +299,11 @@ class SpectrumAllocation:
             age=self._queues.age,
             alive=self._events.alive,
             load_bit=self._events.load_bit,
+            unserved=self._slots_unserved,
             incumbent_w=radiated_w.unsqueeze(1) * self._channel.incumbent_gain,
             slot=self._steps_done,
             **vars(past),
         )
-        self.offer = Scheduler(self.state, self.radio).offer()
 
 
 def check_action(action: Action, state: State, radio: Radio) -> None:

@@ -13,7 +13,7 @@ from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State
 Edges = Literal["topology", "interference", "none"]
 EDGES: tuple[Edges, ...] = ("topology", "interference", "none")
 
-NUM_FEATURES = 20
+NUM_FEATURES = 21
 # Of these so many differ between bands, and come first.
 NUM_PER_BAND = 11
 # Turns of the circle that tell bands apart.
@@ -24,7 +24,7 @@ MIDDLE_DB, SLOPE_DB = 10.0, 10.0
 
 
 def features(state: State, radio: Radio) -> Tensor:
-    """Features of all links on all bands ``[B, L, N, 20]``, of order one.
+    """Features of all links on all bands ``[B, L, N, 21]``, of order one.
 
     Of each link and band: the SNR at the largest power in decades; that minus its mean over the
     bands; whether the link was sent on there in the slot before; if so, interference over noise
@@ -39,8 +39,8 @@ def features(state: State, radio: Radio) -> Tensor:
     users behind it; the same of what waits at its receiver for them (0 if that is a user); age
     of its oldest bit and of the oldest bit behind it or on it over the limit; whether it is a
     backhaul link; hops from the donor to its transmitter; share of the users behind it; the
-    logarithm of one plus what it carried in the slot before over their mean load; and whether
-    both its ends work.
+    logarithm of one plus what it carried in the slot before over their mean load; the slots for
+    which it was not served over the limit, at most 2; and whether both its ends work.
     """
     networks = state.networks
     behind = networks.users_behind.double()
@@ -78,6 +78,7 @@ def features(state: State, radio: Radio) -> Tensor:
         networks.depth.gather(1, networks.transmitter),
         behind.mean(-1),
         torch.log1p(state.moved_bit / load_bit),
+        (state.unserved / radio.starvation_limit).clamp(max=2.0),
         state.usable,
     )
     repeated = (value.unsqueeze(-1).expand_as(snr) for value in per_link)

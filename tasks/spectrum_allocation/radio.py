@@ -27,6 +27,8 @@ class Radio:
         num_bands: Number of bands N.
         bandwidth_hz: Bandwidth W of a band [Hz].
         power_levels_dbm: Transmit powers on a band that a node may choose from, rising [dBm].
+        efficiency_max: Largest spectral efficiency [bit/s/Hz]: 256-QAM at code rate 948/1024 (3GPP
+            TS 38.214, Table 5.2.2.1-3).
         sinr_min_db: Smallest SINR at which a transmission succeeds [dB].
         latency_limit: Oldest age of a bit that is no violation [slots].
         starvation_limit: Longest time for which something may wait for a link that is not
@@ -46,6 +48,7 @@ class Radio:
     num_bands: int = 5
     bandwidth_hz: float = 4e6
     power_levels_dbm: tuple[float, ...] = (0.0, 23.0 / 3.0, 46.0 / 3.0, 23.0)
+    efficiency_max: float = 7.4063
     sinr_min_db: float = 5.0
     latency_limit: int = 50
     starvation_limit: int = 20
@@ -65,6 +68,7 @@ class Radio:
             check_finite("power_levels_dbm", level)
         rising = all(low < high for low, high in pairwise(levels))
         require(rising, "power_levels_dbm", "rise", levels)
+        check_positive("efficiency_max", self.efficiency_max)
         check_count("latency_limit", self.latency_limit)
         check_count("starvation_limit", self.starvation_limit)
         check_positive("slot_s", self.slot_s)
@@ -105,5 +109,9 @@ class Radio:
 
     def bit(self, sinr: Tensor) -> Tensor:
         """Whole bits that a band carries in a slot at these SINRs, below the floor too."""
-        rate_bit_s = self.bandwidth_hz * torch.log2(1.0 + sinr.double())
+        rate_bit_s = self.bandwidth_hz * self.efficiency(sinr.double())
         return (self.slot_s * rate_bit_s).floor()
+
+    def efficiency(self, sinr: Tensor) -> Tensor:
+        """Spectral efficiencies at these SINRs [bit/s/Hz]."""
+        return torch.log2(1.0 + sinr).clamp(max=self.efficiency_max)

@@ -33,17 +33,22 @@ class Contest:
     left_bit: Tensor
     weight: Tensor
 
-    def value(self, level: Tensor) -> Tensor:
-        """Weighted sums of the bits that move: levels ``[B, C, A]`` of C choices to ``[B, C]``."""
+    def outcome(self, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Bits that move, and who succeeds and who fails, for C choices; all ``[B, C, A]``."""
         power_w = self.radio.power_w(level) * self.active.unsqueeze(1)
         own = torch.diagonal(self.gain, dim1=-2, dim2=-1)
         crossed = self.gain - torch.diag_embed(own)
         heard_w = self.noise_w.unsqueeze(1) + torch.matmul(power_w, crossed)
         sinr = power_w * own.unsqueeze(1) / heard_w
-        sends = (power_w > 0).to(crossed)
-        fails = (torch.matmul(sends, self.deaf.to(crossed)) > 0) | (sinr < self.radio.sinr_min)
+        sends = power_w > 0
+        deaf = torch.matmul(sends.to(crossed), self.deaf.to(crossed)) > 0
+        succeeds = sends & ~deaf & (sinr >= self.radio.sinr_min)
         bit = torch.minimum(self.radio.bit(sinr), self.left_bit.unsqueeze(1))
-        return (self.weight.unsqueeze(1) * torch.where(fails, 0.0, bit)).sum(-1)
+        return torch.where(succeeds, bit, 0.0), succeeds, sends & ~succeeds
+
+    def value(self, level: Tensor) -> Tensor:
+        """Weighted sums of the bits that move: levels ``[B, C, A]`` of C choices to ``[B, C]``."""
+        return (self.weight.unsqueeze(1) * self.outcome(level)[0]).sum(-1)
 
 
 def contest(
@@ -117,6 +122,30 @@ def coordinate_search(levels: tuple[int, ...], sweeps: int) -> Search:
         return chosen
 
     return search
+
+
+def levels_of_choices(radio: Radio) -> Tensor:
+    """Levels of both roles for each choice of a node ``[1 + 2 P, 2]``.
+
+    A node is off, or serves its users with one of P powers, or its child nodes.
+    """
+    power = torch.arange(1, radio.num_levels + 1)
+    off = torch.zeros_like(power)
+    one_role = torch.stack([power, off], dim=-1)
+    return torch.cat([one_role.new_zeros(1, 2), one_role, one_role.flip(-1)])
+
+
+def best_choices(given: Contest, sweeps: int) -> Tensor:
+    """Choices of the nodes ``[B, M]`` by a search that begins with all off; nodes take turns."""
+    batch, num_agents = given.left_bit.shape
+    levels = levels_of_choices(given.radio).to(given.left_bit.device)
+    chosen = torch.zeros(batch, num_agents // 2, dtype=torch.long, device=levels.device)
+    for _ in range(sweeps):
+        for node in range(num_agents // 2):
+            tried = levels[chosen].unsqueeze(1).repeat(1, len(levels), 1, 1)
+            tried[:, :, node] = levels
+            chosen[:, node] = given.value(tried.flatten(2)).argmax(-1)
+    return chosen
 
 
 def differential_backlog_bit(state: State) -> Tensor:

@@ -48,6 +48,8 @@ class State(Past):
         age: Ages of the oldest bits of users at nodes ``[B, M, U]`` [slots].
         alive: Whether a node works ``[B, M]``.
         load_bit: Mean load of each user ``[B, U]`` [bit/slot].
+        unserved: Slots for which something has waited for a link, and none of it was received
+            ``[B, L]``.
         incumbent_w: What receivers hear of incumbents in this slot ``[B, L, N]`` [W], which
             nobody is told.
         slot: Number of the slot in its episode.
@@ -61,6 +63,7 @@ class State(Past):
     age: Tensor
     alive: Tensor
     load_bit: Tensor
+    unserved: Tensor
     incumbent_w: Tensor
     slot: int
 
@@ -101,7 +104,7 @@ class Scheduler:
         self.radio = radio
         self.left_bit = state.link_queue_bit * state.usable
         self._snr = state.snr(radio)
-        self._rate = torch.log2(1.0 + self._snr)
+        self._rate = radio.efficiency(self._snr)
         self._links = state.networks.agent_links
 
     def wish(self, bands: slice = slice(None)) -> Tensor:

@@ -29,7 +29,9 @@ def _seen(*leading: int, seed: int = 0) -> Seen:
     some = torch.randint(2, (*leading, BANDS), generator=source)
     offer[..., 0, :], offer[..., 1, :2], offer[..., 3, :] = some, 2, 3 + some.flip(-1)
     sender = SENDER.expand(*leading, LINKS)
-    return Seen(DenseGraph(node, weight), offer, sender, torch.randn(*leading, 2, generator=source))
+    left = torch.rand(*leading, AGENTS, BANDS, generator=source)
+    feedback = torch.randn(*leading, 2, generator=source)
+    return Seen(DenseGraph(node, weight), offer, left, sender, feedback)
 
 
 def _policy(kind: str, memory: str, **changed: object) -> GraphPolicy | FlatPolicy:
@@ -105,7 +107,8 @@ def test_the_order_of_links_and_bands_does_not_matter(memory: str) -> None:
     node = seen.graph.node[:, :, links][..., bands, :]
     # Where links went.
     offer = torch.where(seen.offer >= 0, links.argsort()[seen.offer], -1)[..., bands]
-    moved = Seen(DenseGraph(node, weight), offer, seen.sender[..., links], seen.feedback)
+    left, sender = seen.left[..., bands], seen.sender[..., links]
+    moved = Seen(DenseGraph(node, weight), offer, left, sender, seen.feedback)
     wanted, value = policy.sequence(seen, policy.start(seen[0]))
     found, moved_value = policy.sequence(moved, policy.start(moved[0]))
     torch.testing.assert_close(found.logits, wanted.logits[..., bands, :], atol=1e-5, rtol=1e-5)
@@ -124,6 +127,34 @@ def test_a_node_knows_the_links_that_it_would_serve_and_what_they_hear() -> None
         other = replace(one, graph=DenseGraph(node, one.graph.edge_weight))
         before, after = (policy(s, policy.start(s))[0].logits[0] for s in (one, other))
         assert (before != after).any(-1).nonzero().tolist() == changed
+
+
+@pytest.mark.parametrize("kind", ["graph", "flat"])
+def test_bands_one_by_one_are_those_at_once(kind: str) -> None:
+    policy = _policy(kind, "recurrent")
+    seen = _seen(3)
+    memory = policy.start(seen)
+    whole, values, after = policy(seen, memory)
+    x, thought = policy.think(seen, memory)
+    assert torch.equal(after.state, thought.state)
+    for band in range(BANDS):
+        # Later bands are not known.
+        until = replace(seen, offer=seen.offer[..., : band + 1], left=seen.left[..., : band + 1])
+        choice, value = policy.decide(x, until, slice(band, band + 1))
+        torch.testing.assert_close(choice.logits, whole.logits[:, :, band : band + 1])
+        torch.testing.assert_close(value, values[..., band : band + 1])
+
+
+def test_what_is_left_counts_where_a_link_would_be_served() -> None:
+    policy, seen = _policy("graph", "none"), _seen(1)
+    other = replace(seen, left=seen.left + 0.5)
+    before, after = (policy(one, policy.start(one))[0].logits[0] for one in (seen, other))
+    assert bool((before != after).any(-1).all())
+    # Agent 1 serves nobody on the last band.
+    other = replace(seen, left=seen.left.clone())
+    other.left[:, 1, 2] += 0.5
+    after = policy(other, policy.start(other))[0].logits[0]
+    assert torch.equal(before, after)
 
 
 @pytest.mark.parametrize("kind", ["graph", "flat"])

@@ -159,7 +159,7 @@ def test_where_little_was_received_nothing_is_sent() -> None:
 @pytest.mark.parametrize("doubtful", [0, 1])
 def test_of_two_that_disturb_each_other_the_more_successful_sends(doubtful: int) -> None:
     # Donor and node 1 with a user each; what node 1 sends drowns the donor's.
-    radio = Radio(num_bands=1)
+    radio = Radio(num_bands=1, efficiency_max=99.0)
     gain = torch.tensor([[[[1e-9, 1e-9, 1e-13], [0.0, 1e-9, 1.1e-9]]]])
     queue = torch.tensor([[[1e7, 0.0], [0.0, 1e7]]])
     success = torch.tensor([[[1.0], [0.9], [0.9]]])

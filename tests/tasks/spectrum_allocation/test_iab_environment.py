@@ -100,7 +100,7 @@ def test_a_new_episode_keeps_the_scenario() -> None:
     # Of the past there is nothing; then come codes of the bands.
     assert float(graph.node[..., 2:7].abs().max()) == 0.0
     assert bool((environment.state.success == 1.0).all())
-    assert bool((environment.offer == -1).all())
+    assert bool((environment.scheduler().offer() == -1).all())
     first = _run(environment, 25)
     environment.reset_episode(generator(77))
     second = _run(environment, 25)
@@ -122,8 +122,12 @@ def test_switching_off_is_a_violation_and_no_saving() -> None:
         assert torch.equal(step.info.sinr_violation, fed.float())
         assert float(step.info.failed.max()) == 0.0
         assert float(step.info.delivered_bit.sum()) == 0.0
-    assert not bool(steps[50].info.latency_violation.any())
-    assert bool(steps[-1].info.latency_violation.all())
+    for step in steps:
+        late, lost = step.info.age > 50, step.info.dropped_bit > 0
+        assert torch.equal(step.info.latency_violation, late | lost)
+    assert int(steps[50].info.age.max()) <= 50
+    assert bool((steps[-1].info.age > 50).all())
+    assert bool((steps[40].info.dropped_bit > 0).any())
     share = fed.float().mean(-1, keepdim=True)
     torch.testing.assert_close(steps[-1].reward, (-0.5 * share - 0.5).expand(-1, 3))
     busy = _environment(num_steps=70, family=replace(FAMILY, failure_share=0.0))
@@ -189,7 +193,8 @@ def test_a_node_fails_and_returns() -> None:
         dead = ~sender | (~state.alive[:, receiver.clamp(min=0)] & (receiver >= 0))
         assert float(outcome.moved_bit[dead].abs().max() if bool(dead.any()) else 0.0) == 0.0
         assert not bool(outcome.sinr_violation[dead].any())
-        assert bool((environment.offer[~environment.state.alive.repeat_interleave(2, 1)] < 0).all())
+        offer = environment.scheduler().offer()
+        assert bool((offer[~environment.state.alive.repeat_interleave(2, 1)] < 0).all())
     history = torch.stack(alive)
     assert bool(history[..., 0].all())
     assert bool(history[0].all())
@@ -253,6 +258,7 @@ def test_features_by_hand() -> None:
                 int(networks.depth[copy, sender]),
                 int(behind.sum()) / 5,
                 math.log1p(float(state.moved_bit[copy, link]) / load_bit),
+                min(int(state.unserved[copy, link]) / 20, 2),
                 int(state.alive[copy, sender])
                 * (1 if link > 1 else int(state.alive[copy, link + 1])),
             ]

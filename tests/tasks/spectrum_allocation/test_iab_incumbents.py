@@ -85,7 +85,7 @@ def test_nobody_is_told_but_who_was_sent_to() -> None:
         if slot == 11:
             break
         assert torch.equal(one.node, other.node)
-        assert torch.equal(loud.offer, quiet.offer)
+        assert torch.equal(loud.scheduler().offer(), quiet.scheduler().offer())
         level = _random(loud) if slot == 10 else torch.zeros_like(loud.state.level)
         for environment in (loud, quiet):
             environment.step(Action(level))

@@ -79,7 +79,7 @@ def test_the_reward_of_a_band_by_hand() -> None:
     environment = SpectrumAllocation(FAMILY, sinr_weight=0.3)
     environment.reset(6, generator(1))
     radio = environment.radio
-    shared_out, failed = 0, 0
+    shared_out, failed, waits = 0, 0, 0
     for _ in range(25):
         before, action = environment.state, _random(environment)
         sent = transmit(before, radio, action.level)
@@ -90,17 +90,23 @@ def test_the_reward_of_a_band_by_hand() -> None:
             load_bit = 0.01 * float(environment.scenarios.load_bit_s[copy].sum())
             agents = {int(agent) for agent in environment.link_agent[copy]}
             largest = max(1.0, max(worth))
+            served: set[int] = set()
             for band in range(5):
                 gained, below = 0.0, 0
                 for link in range(7):
                     sinr = float(outcome.sinr[copy, link, band])
                     if sinr >= radio.sinr_min:
                         # Earlier bands have taken what they carried.
-                        could = math.floor(0.01 * 4e6 * math.log2(1.0 + sinr))
+                        could = math.floor(0.01 * 4e6 * min(7.4063, math.log2(1.0 + sinr)))
                         moved = min(left[link], could)
                         shared_out += 0 < left[link] < float(before.link_queue_bit[copy, link])
                         left[link] -= moved
                         gained += worth[link] / largest * moved
+                        if link not in served:
+                            waited = min(1.0, int(before.unserved[copy, link]) / 20)
+                            gained += 0.3 / len(agents) * waited * load_bit
+                            waits += waited > 0
+                        served.add(link)
                     below += float(sent.power_w[copy, link, band]) > 0 and sinr < radio.sinr_min
                 wanted = gained / load_bit - 0.3 * below / len(agents)
                 found = float(outcome.band_reward[copy, band])
@@ -108,6 +114,7 @@ def test_the_reward_of_a_band_by_hand() -> None:
                 failed += below
     assert shared_out > 10
     assert failed > 20
+    assert waits > 20
 
 
 def test_offers_are_what_agents_would_serve_if_no_band_took_anything() -> None:
@@ -115,7 +122,7 @@ def test_offers_are_what_agents_would_serve_if_no_band_took_anything() -> None:
     environment.reset(6, generator(1))
     found = set()
     for _ in range(15):
-        state, offer = environment.state, environment.offer
+        state, offer = environment.state, environment.scheduler().offer()
         assert offer.shape == (6, 6, 5)
         weight = Scheduler(state, environment.radio).wish()
         for copy in range(6):

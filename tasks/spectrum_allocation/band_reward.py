@@ -1,0 +1,117 @@
+"""What bands are worth in a slot, and would be worth if one node chose otherwise."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.search import (
+    best_choices,
+    contest,
+    differential_backlog_bit,
+    levels_of_choices,
+)
+from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State, Transmission
+
+# Turns of every node in the search for the best choices.
+SWEEPS = 2
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What happens on the bands is worth so much.
+
+    Attributes:
+        bit: A bit that moves on each link ``[B, L]``.
+        success: The first success of each link in a slot ``[B, L]``.
+        failure: A transmission below the floor ``[B]``; it costs this.
+    """
+
+    bit: Tensor
+    success: Tensor
+    failure: Tensor
+
+
+def prices(state: State, radio: Radio, sinr_weight: float) -> Prices:
+    r"""Prices in a slot.
+
+    Bits are worth what backpressure maximises (Tassiulas and Ephremides, 1992), over the mean load
+    D of all users in a slot: :math:`\Delta_l / (D \max_l \Delta_l)` with the differential backlog.
+    A failure costs the weight of violations over the number of agents with links, and a success is
+    worth up to as much, the longer its link was not served: at the limit all of it.
+
+    Args:
+        state: What the slot begins with.
+        radio: Limits.
+        sinr_weight: Weight of violations of the SINR.
+    """
+    backlog = differential_backlog_bit(state)
+    largest = backlog.amax(-1, keepdim=True).clamp(min=1.0)
+    load_bit = state.load_bit.double().sum(-1, keepdim=True)
+    failure = sinr_weight / state.networks.agent_links.any(-1).sum(-1)
+    urgency = (state.unserved / radio.starvation_limit).clamp(max=1.0)
+    return Prices(backlog / largest / load_bit, failure.unsqueeze(-1) * urgency, failure)
+
+
+def band_reward(state: State, sent: Transmission, price: Prices) -> Tensor:
+    """What the bands were worth ``[B, N]``."""
+    carried = torch.minimum(state.link_queue_bit.unsqueeze(-1), sent.capacity_bit.cumsum(-1))
+    moved_bit = carried.diff(dim=-1, prepend=torch.zeros_like(carried[..., :1]))
+    first = sent.served & (sent.served.cumsum(-1) == 1)
+    gained = price.bit.unsqueeze(-1) * moved_bit + price.success.unsqueeze(-1) * first
+    return (gained.sum(1) - price.failure.unsqueeze(-1) * sent.failed.sum(1)).float()
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """What only a simulator knows of a slot.
+
+    Attributes:
+        reward: What the bands are worth for each choice of each node, if all others do as they
+            do ``[B, M, N, 1 + 2 P]``; see `levels_of_choices`.
+        best: Choices of all nodes with which most bits move, each worth its price ``[B, M, N]``.
+    """
+
+    reward: Tensor
+    best: Tensor
+
+
+def alternatives(state: State, radio: Radio, level: Tensor, price: Prices) -> Alternatives:
+    """What nodes could do on each band, if on earlier ones they do what they do.
+
+    What a choice takes off what waits for later bands does not count. The best choices are those
+    of a search, in which the incumbents and all gains are known.
+
+    Args:
+        state: What the slot begins with.
+        radio: Bands and powers.
+        level: What the nodes do ``[B, M, 2, N]``.
+        price: What happens is worth so much.
+    """
+    batch, num_nodes = level.shape[:2]
+    nodes = torch.arange(num_nodes, device=level.device)
+    choices = levels_of_choices(radio).to(level.device)
+    scheduler, left_bit = Scheduler(state, radio), state.link_queue_bit.double()
+    success = price.success
+    rewards, best = [], []
+    for band in range(radio.num_bands):
+        link = scheduler.offer_on(band)
+        index = link.clamp(min=0)
+        given = contest(state, radio, band, link, left_bit, price.bit)
+        best.append(best_choices(given, SWEEPS))
+        chosen = level[..., band]
+        # Levels [B, M, C, M, 2], in which one node has its choices.
+        tried = chosen.view(batch, 1, 1, num_nodes, 2).repeat(1, num_nodes, len(choices), 1, 1)
+        tried[:, nodes, :, nodes] = choices
+        moved_bit, succeeds, fails = given.outcome(tried.view(batch, -1, 2 * num_nodes))
+        gained = given.weight.unsqueeze(1) * moved_bit
+        gained = gained + success.gather(1, index).unsqueeze(1) * succeeds
+        worth = gained.sum(-1) - price.failure.unsqueeze(-1) * fails.sum(-1)
+        rewards.append(worth.view(batch, num_nodes, len(choices)))
+        moved_bit, succeeds, _ = given.outcome(chosen.reshape(batch, 1, -1))
+        left_bit = left_bit.scatter_add(1, index, -moved_bit.squeeze(1))
+        done = torch.zeros_like(success).scatter_add(1, index, succeeds.squeeze(1).to(success))
+        success = torch.where(done > 0, 0.0, success)
+        scheduler.take(band, link, radio.power_w(chosen).flatten(1))
+    return Alternatives(torch.stack(rewards, dim=2).float(), torch.stack(best, dim=2))
