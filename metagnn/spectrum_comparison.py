@@ -87,7 +87,8 @@ def find_spectrum(folder: Path, place: SpectrumPlace) -> list[TrainedSpectrum]:
 
     Raises:
         ValueError: If there is none, one is unfinished or of something else, two are of one agent
-            and seed, or runs of one agent differ in more than the seed.
+            and seed, runs of one agent differ in more than the seed, one learned with other edges,
+            or in the part of New York in which policies are tested.
     """
     found = finished_runs([folder], ("SpectrumLearner",), _kind, "agent, seed")
     return [_policy(one.facts, one.state, place) for one in found]
@@ -100,6 +101,7 @@ def _kind(run: Mapping[str, Any], is_last: bool) -> Kind | None:
 def _policy(
     run: Mapping[str, Any], state: Mapping[str, Tensor], place: SpectrumPlace
 ) -> TrainedSpectrum:
+    _check_place(run["place"], place)
     widths = tuple(run["shape"]["hidden_channels"])
     shape = PolicyShape(**{**run["shape"], "hidden_channels": widths})
     policy = place.policy(shape)
@@ -109,6 +111,16 @@ def _policy(
     )
     ppo, inner = PPOSettings(**run["ppo"]), InnerSettings(**run["inner"])
     return TrainedSpectrum(run["agent"], run["seed"], policy, shape, ppo, run["credit"], inner)
+
+
+def _check_place(learned: Mapping[str, Any], place: SpectrumPlace) -> None:
+    """Refuse a policy that acts on other edges than it learned with, or where it learned."""
+    rule = f"have learned with the edges of the comparison ('{place.edges}')"
+    require(learned["edges"] == place.edges, "runs", rule, learned["edges"])
+    network, part = learned["family"]["network"], learned["family"]["part"]
+    seen = (place.family.network, network) == ("nycmesh", "nycmesh") and part != "west"
+    rule = "not have learned in the east of New York, where policies are tested"
+    require(not seen, "runs", rule, f"part '{part}'")
 
 
 def compare_spectrum(

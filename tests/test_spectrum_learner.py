@@ -450,6 +450,23 @@ def test_bad_arguments() -> None:
         Finetuning(rate=0.0)
 
 
+def test_policies_act_on_the_edges_that_they_learned_with_and_not_where_they_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    city = f"{INIT}.place.family.network=nycmesh"
+    quiet = "--trainer.limit_val_batches=0"
+    _fit("ppo", 1, quiet, city, f"{INIT}.place.family.part=all")
+    place = SpectrumPlace(ScenarioFamily(num_users=2), num_bands=2, num_steps=3)
+    assert len(find_spectrum(Path("runs"), place)) == 1
+    match = r"`runs` must have learned with the edges of the comparison \('none'\)"
+    with pytest.raises(ValueError, match=match):
+        find_spectrum(Path("runs"), replace(place, edges="none"))
+    there = replace(place, family=replace(place.family, network="nycmesh"))
+    with pytest.raises(ValueError, match="`runs` must not have learned in the east of New York"):
+        find_spectrum(Path("runs"), there)
+
+
 def test_runs_of_other_learners_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`runs` must hold a last\.ckpt of a run"):
         find_spectrum(tmp_path, PLACE)
