@@ -11,6 +11,7 @@ from metagnn.tasks.spectrum_allocation.search import (
     contest,
     differential_backlog_bit,
     levels_of_choices,
+    side_by_side,
 )
 from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State, Transmission
 
@@ -89,29 +90,32 @@ def alternatives(state: State, radio: Radio, level: Tensor, price: Prices) -> Al
         level: What the nodes do ``[B, M, 2, N]``.
         price: What happens is worth so much.
     """
-    batch, num_nodes = level.shape[:2]
+    batch, num_nodes, _, num_bands = level.shape
     nodes = torch.arange(num_nodes, device=level.device)
     choices = levels_of_choices(radio).to(level.device)
     scheduler, left_bit = Scheduler(state, radio), state.link_queue_bit.double()
     success = price.success
-    rewards, best = [], []
-    for band in range(radio.num_bands):
-        link = scheduler.offer_on(band)
+    contests, of_success = [], []
+    for band in range(num_bands):
+        link, chosen = scheduler.offer_on(band), level[..., band]
         index = link.clamp(min=0)
         given = contest(state, radio, band, link, left_bit, price.bit)
-        best.append(best_choices(given, SWEEPS))
-        chosen = level[..., band]
-        # Levels [B, M, C, M, 2], in which one node has its choices.
-        tried = chosen.view(batch, 1, 1, num_nodes, 2).repeat(1, num_nodes, len(choices), 1, 1)
-        tried[:, nodes, :, nodes] = choices
-        moved_bit, succeeds, fails = given.outcome(tried.view(batch, -1, 2 * num_nodes))
-        gained = given.weight.unsqueeze(1) * moved_bit
-        gained = gained + success.gather(1, index).unsqueeze(1) * succeeds
-        worth = gained.sum(-1) - price.failure.unsqueeze(-1) * fails.sum(-1)
-        rewards.append(worth.view(batch, num_nodes, len(choices)))
-        moved_bit, succeeds, _ = given.outcome(chosen.reshape(batch, 1, -1))
-        left_bit = left_bit.scatter_add(1, index, -moved_bit.squeeze(1))
-        done = torch.zeros_like(success).scatter_add(1, index, succeeds.squeeze(1).to(success))
+        contests.append(given)
+        of_success.append(success.gather(1, index))
+        moved_bit, succeeds, _ = (x.squeeze(1) for x in given.outcome(chosen.reshape(batch, 1, -1)))
+        left_bit = left_bit.scatter_add(1, index, -moved_bit)
+        done = torch.zeros_like(success).scatter_add(1, index, succeeds.to(success))
         success = torch.where(done > 0, 0.0, success)
         scheduler.take(band, link, radio.power_w(chosen).flatten(1))
-    return Alternatives(torch.stack(rewards, dim=2).float(), torch.stack(best, dim=2))
+    # All bands at once: [N B, ...].
+    given = side_by_side(contests)
+    # Levels [N B, M, C, M, 2], in which one node has its choices.
+    tried = level.movedim(-1, 0).reshape(-1, 1, 1, num_nodes, 2)
+    tried = tried.repeat(1, num_nodes, len(choices), 1, 1)
+    tried[:, nodes, :, nodes] = choices
+    moved_bit, succeeds, fails = given.outcome(tried.view(len(tried), -1, 2 * num_nodes))
+    gained = given.weight.unsqueeze(1) * moved_bit + torch.cat(of_success).unsqueeze(1) * succeeds
+    worth = gained.sum(-1) - price.failure.repeat(num_bands).unsqueeze(-1) * fails.sum(-1)
+    reward = worth.view(num_bands, batch, num_nodes, len(choices)).permute(1, 2, 0, 3)
+    best = best_choices(given, SWEEPS).view(num_bands, batch, num_nodes).permute(1, 2, 0)
+    return Alternatives(reward.float(), best)

@@ -1,7 +1,7 @@
 """Powers that are chosen band after band for a weighted sum of bits, by search over the agents."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -78,6 +78,13 @@ def contest(
         left_bit.gather(1, index),
         weight.gather(1, index),
     )
+
+
+def side_by_side(contests: Sequence[Contest]) -> Contest:
+    """Contests of one radio as one, whose copies come one after the other."""
+    names = [field.name for field in fields(Contest) if field.name != "radio"]
+    columns = {name: torch.cat([getattr(one, name) for one in contests]) for name in names}
+    return Contest(contests[0].radio, **columns)
 
 
 # Levels [B, A] of a contest.

@@ -1,13 +1,18 @@
 """What other choices would have been worth, against trying them."""
 
+from dataclasses import replace
+from itertools import product
+
 import pytest
 import torch
 
 from metagnn.graphs.randomness import generator
+from metagnn.tasks.spectrum_allocation.band_reward import alternatives, band_reward, prices
 from metagnn.tasks.spectrum_allocation.environment import Action, SpectrumAllocation
 from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 from metagnn.tasks.spectrum_allocation.search import levels_of_choices
+from metagnn.tasks.spectrum_allocation.transmission import transmit
 
 RADIO = Radio(num_bands=3, power_levels_dbm=(5.0, 23.0))
 
@@ -34,19 +39,35 @@ def test_levels_of_choices_by_hand() -> None:
 
 @pytest.mark.parametrize("num_nodes", [2, 3])
 def test_alternatives_are_the_rewards_of_bands_when_they_are_tried(num_nodes: int) -> None:
-    spread, slots = 0.0, 25
-    for node in range(num_nodes):
-        for band in range(3):
-            for number, (access, backhaul) in enumerate(levels_of_choices(RADIO).tolist()):
-                environment, action = _environment(slots, num_nodes)
-                found = environment.alternatives(action).reward
-                level = action.level.clone()
-                level[:, node, 0, band], level[:, node, 1, band] = access, backhaul
-                reward = environment.step(Action(level)).info.band_reward
-                torch.testing.assert_close(found[:, node, band, number], reward[:, band])
-                spread = max(spread, float(found.std(-1).max()))
+    environment, action = _environment(25, num_nodes)
+    state = environment.state
+    price = prices(state, RADIO, environment.sinr_weight)
+    assert float(price.success.max()) > 0.0
+    found = environment.alternatives(action).reward
     assert found.shape == (6, num_nodes, 3, 5)
-    assert spread > 0.05
+    assert float(found.std(-1).max()) > 0.05
+    for node, band in product(range(num_nodes), range(3)):
+        for number, (access, backhaul) in enumerate(levels_of_choices(RADIO).tolist()):
+            level = action.level.clone()
+            level[:, node, 0, band], level[:, node, 1, band] = access, backhaul
+            reward = band_reward(state, transmit(state, RADIO, level), price)
+            torch.testing.assert_close(found[:, node, band, number], reward[:, band])
+
+
+def test_the_best_choices_move_no_less_than_any_change_of_one_node() -> None:
+    environment, action = _environment(25)
+    state = environment.state
+    worth = replace(prices(state, RADIO, 0.0), success=torch.zeros_like(state.link_queue_bit))
+    best = alternatives(state, RADIO, action.level, worth).best
+    # On the first band, which no choice on an earlier one touches.
+    level = action.level.clone()
+    level[..., 0] = levels_of_choices(RADIO)[best[:, :, 0]]
+    there = alternatives(state, RADIO, level, worth)
+    reached = there.reward[:, :, 0].gather(-1, best[:, :, :1]).squeeze(-1)
+    assert torch.equal(there.best[:, :, 0], best[:, :, 0])
+    assert bool((reached >= there.reward[:, :, 0].amax(-1) - 1e-6).float().mean() > 0.9)
+    usual = alternatives(state, RADIO, action.level, worth).reward[:, :, 0].mean(-1)
+    assert float((reached - usual).mean()) > 0.1
 
 
 def test_asking_changes_nothing_and_what_cannot_be_done_is_refused() -> None:
