@@ -53,7 +53,9 @@ class SpectrumLearner(AgentModule):
 
     ``ppo`` learns to act in all of them alike. ``recurrent`` and ``attention`` (after RL^2, Duan et
     al., 2016) do so too, but see their last levels and rewards and remember over all episodes of a
-    scenario, which they learn from as from one long one: they adapt by remembering. ``maml``
+    scenario, which they learn from as from one long one: they adapt by remembering (with
+    counterfactual credit, which is of the slot alone, they learn what to remember, but not to
+    explore). ``maml``
     learns parameters from which gradient steps of one episode each adapt to a scenario.
 
     Args:
@@ -178,7 +180,9 @@ class SpectrumLearner(AgentModule):
         seen = see(environment, graph, nothing if before is None else before.reward[-1], True)
         memory = self.policy.start(seen) if memory is None else memory
         levels = generator(self.seed, "levels", *position, device=self.device)
-        wanted = self.credit == "counterfactual"
+        # Steps of MAML learn of what can be measured.
+        learns = self.agent != "maml" or number == self.num_episodes - 1
+        wanted = self.credit == "counterfactual" and learns
         return collect(self.policy, environment, seen, memory, levels, parameters, wanted)
 
     def _settings(self) -> PPOSettings:

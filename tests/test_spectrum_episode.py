@@ -216,6 +216,28 @@ def test_counterfactual_advantages_by_plain_loops() -> None:
         torch.testing.assert_close(scaled[:, network], wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_imitation_is_the_likelihood_of_the_best_choices() -> None:
+    policy = _policy("none")
+    episode = _episode(policy, with_alternatives=True)
+    learned = lesson(episode, SETTINGS, "counterfactual")
+    plain = losses(policy, learned, SETTINGS)["loss"]
+    imitating = losses(policy, learned, SETTINGS, imitation=0.7)["loss"]
+    shares = policy.sequence(episode.seen, episode.memory)[0].logits.softmax(-1)
+    for network in range(3):
+        likeness = []
+        for time in range(5):
+            of_slot = []
+            for node, band in product(range(3), range(2)):
+                at = (time, network, node, band)
+                offer = episode.seen.offer[time, network, 2 * node : 2 * node + 2, band]
+                if int(offer.max()) >= 0:
+                    of_slot.append(shares[at][int(episode.best[at])].log())
+            likeness.append(torch.stack(of_slot or [torch.zeros(())]).mean())
+        wanted = plain[network] - 0.7 * torch.stack(likeness).mean()
+        torch.testing.assert_close(imitating[network], wanted)
+    assert bool((imitating > plain + 0.1).all())
+
+
 def test_losses_of_all_choices_by_plain_loops() -> None:
     policy = _policy("none")
     episode = _episode(policy, with_alternatives=True)

@@ -402,6 +402,21 @@ def test_all_is_on_the_device_of_the_scenarios(kind: str) -> None:
         assert all(bool(value.isfinite().all()) for value in vars(metrics).values())
 
 
+def test_steps_of_maml_learn_of_what_can_be_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def record(episode: Any, settings: Any, credit: Credit) -> Any:
+        seen.append((credit, episode.alternatives.shape[-1]))
+        return lesson(episode, settings, credit)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("metagnn.spectrum_learner.lesson", record)
+    _fit("maml", 1, "--trainer.limit_val_batches=0", f"{INIT}.num_episodes=3")
+    assert seen == [("band", 0), ("band", 0), ("counterfactual", 9)]
+
+
 @pytest.mark.parametrize(("agent", "slots"), [("ppo", [3, 3]), ("recurrent", [6])])
 def test_memories_learn_of_all_episodes_of_a_scenario_as_of_one(
     agent: Agent, slots: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -71,7 +71,8 @@ class Alternatives:
     Attributes:
         reward: What the bands are worth for each choice of each node, if all others do as they
             do ``[B, M, N, 1 + 2 P]``; see `levels_of_choices`.
-        best: Choices of all nodes with which most bits move, each worth its price ``[B, M, N]``.
+        best: Choices of all nodes with which the bands are worth most, as far as a search by turns
+            finds them ``[B, M, N]``.
     """
 
     reward: Tensor
@@ -81,8 +82,8 @@ class Alternatives:
 def alternatives(state: State, radio: Radio, level: Tensor, price: Prices) -> Alternatives:
     """What nodes could do on each band, if on earlier ones they do what they do.
 
-    What a choice takes off what waits for later bands does not count. The best choices are those
-    of a search, in which the incumbents and all gains are known.
+    What a choice takes off what waits for later bands does not count. The incumbents and all gains
+    are known.
 
     Args:
         state: What the slot begins with.
@@ -95,27 +96,32 @@ def alternatives(state: State, radio: Radio, level: Tensor, price: Prices) -> Al
     choices = levels_of_choices(radio).to(level.device)
     scheduler, left_bit = Scheduler(state, radio), state.link_queue_bit.double()
     success = price.success
-    contests, of_success = [], []
+    contests, successes = [], []
     for band in range(num_bands):
         link, chosen = scheduler.offer_on(band), level[..., band]
         index = link.clamp(min=0)
         given = contest(state, radio, band, link, left_bit, price.bit)
         contests.append(given)
-        of_success.append(success.gather(1, index))
+        successes.append(success.gather(1, index))
         moved_bit, succeeds, _ = (x.squeeze(1) for x in given.outcome(chosen.reshape(batch, 1, -1)))
         left_bit = left_bit.scatter_add(1, index, -moved_bit)
         done = torch.zeros_like(success).scatter_add(1, index, succeeds.to(success))
         success = torch.where(done > 0, 0.0, success)
         scheduler.take(band, link, radio.power_w(chosen).flatten(1))
     # All bands at once: [N B, ...].
-    given = side_by_side(contests)
+    given, of_success = side_by_side(contests), torch.cat(successes)
+    of_failure = price.failure.repeat(num_bands)
+
+    def worth(tried: Tensor) -> Tensor:
+        moved_bit, succeeds, fails = given.outcome(tried)
+        gained = given.weight.unsqueeze(1) * moved_bit + of_success.unsqueeze(1) * succeeds
+        return gained.sum(-1) - of_failure.unsqueeze(-1) * fails.sum(-1)
+
     # Levels [N B, M, C, M, 2], in which one node has its choices.
     tried = level.movedim(-1, 0).reshape(-1, 1, 1, num_nodes, 2)
     tried = tried.repeat(1, num_nodes, len(choices), 1, 1)
     tried[:, nodes, :, nodes] = choices
-    moved_bit, succeeds, fails = given.outcome(tried.view(len(tried), -1, 2 * num_nodes))
-    gained = given.weight.unsqueeze(1) * moved_bit + torch.cat(of_success).unsqueeze(1) * succeeds
-    worth = gained.sum(-1) - price.failure.repeat(num_bands).unsqueeze(-1) * fails.sum(-1)
-    reward = worth.view(num_bands, batch, num_nodes, len(choices)).permute(1, 2, 0, 3)
-    best = best_choices(given, SWEEPS).view(num_bands, batch, num_nodes).permute(1, 2, 0)
-    return Alternatives(reward.float(), best)
+    reward = worth(tried.view(len(tried), -1, 2 * num_nodes))
+    reward = reward.view(num_bands, batch, num_nodes, len(choices)).permute(1, 2, 0, 3)
+    best = best_choices(worth, choices, num_bands * batch, num_nodes, SWEEPS)
+    return Alternatives(reward.float(), best.view(num_bands, batch, num_nodes).permute(1, 2, 0))

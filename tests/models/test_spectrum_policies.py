@@ -13,7 +13,15 @@ from metagnn.graphs.randomness import generator
 from metagnn.graphs.sparse_interference import Graph, SparseGraph, SparseWeight
 from metagnn.models.attention import HistoryAttention
 from metagnn.models.recurrent import Recurrent
-from metagnn.models.spectrum import NEVER, GraphPolicy, Memory, PolicyShape, Seen, choices
+from metagnn.models.spectrum import (
+    NEVER,
+    GraphPolicy,
+    Memory,
+    PolicyShape,
+    Seen,
+    between_agents,
+    choices,
+)
 from metagnn.models.spectrum_flat import FlatPolicy
 
 LINKS, BANDS, AGENTS, FEATURES, POWERS = 5, 3, 4, 6, 2
@@ -143,6 +151,30 @@ def test_bands_one_by_one_are_those_at_once(kind: str) -> None:
         choice, value = policy.decide(x, until, slice(band, band + 1))
         torch.testing.assert_close(choice.logits, whole.logits[:, :, band : band + 1])
         torch.testing.assert_close(value, values[..., band : band + 1])
+
+
+def test_edges_between_agents_by_hand() -> None:
+    weight = torch.arange(25.0).view(5, 5)
+    offer = torch.tensor([[0], [2], [-1], [4]])
+    found = between_agents(DenseGraph(torch.zeros(5, 1, 1), weight), offer)
+    wanted = weight[[0, 2, 0, 4]][:, [0, 2, 0, 4]]
+    wanted[2], wanted[:, 2] = 0.0, 0.0
+    assert found.shape == (1, 4, 4)
+    assert torch.equal(found[0], wanted)
+
+
+def test_agents_hear_whom_they_meet_in_both_directions() -> None:
+    policy, seen = _policy("graph", "none"), _seen(1)
+    x = torch.randn(1, LINKS, BANDS, 8, generator=generator(3))
+    alone = DenseGraph(seen.graph.node, torch.zeros(1, LINKS, LINKS))
+    quiet = policy.decide(x, replace(seen, graph=alone))[0].logits[0]
+    for sender, receiver in ((0, 3), (3, 0)):
+        one = alone.edge_weight.clone()
+        # From the link of agent 0 on the first band to that of agent 3, or the other way.
+        first, second = (int(seen.offer[0, agent, 0]) for agent in (sender, receiver))
+        one[0, first, second] = 0.25
+        met = policy.decide(x, replace(seen, graph=DenseGraph(alone.node, one)))[0].logits[0]
+        assert bool((met[:, 0] != quiet[:, 0]).any(-1).all())
 
 
 def test_what_is_left_counts_where_a_link_would_be_served() -> None:
