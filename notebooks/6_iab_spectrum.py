@@ -161,7 +161,7 @@ Image(png_of(figure))
 
 # %%
 folder = tempfile.TemporaryDirectory()
-words = ["fit", "--config", "spectrum_allocation", "--trainer.max_epochs=20"]
+words = ["fit", "--config", "spectrum_allocation", "--trainer.max_epochs=12"]
 words += [f"--trainer.logger.init_args.save_dir={folder.name}", "--trainer.limit_val_batches=0"]
 words += ["--model.init_args.agent=ppo", "--model.init_args.schedule=constant"]
 words += ["--model.init_args.num_networks=8", "--model.init_args.num_episodes=1"]
@@ -188,7 +188,7 @@ Image(png_of(figure))
 # %% [markdown]
 # ## Unseen scenarios
 #
-# Twelve scenarios that it never saw, and what it does there before any episode, and after one of
+# Eight scenarios that it never saw, and what it does there before any episode, and after one of
 # which it learned by PPO. Beside it PPO that begins there, and baselines. Brackets are 95 %
 # bootstrap intervals over scenarios: one training says nothing of other seeds.
 
@@ -196,7 +196,7 @@ Image(png_of(figure))
 everywhere = SpectrumPlace()
 trained = find_spectrum(Path(folder.name), everywhere)
 names = ["max weight", "reported max weight", "orthogonal", "full reuse", "random"]
-scores = compare_spectrum(trained, everywhere, 12, (0, 1), 1, Finetuning(), names)
+scores = compare_spectrum(trained, everywhere, 8, (0, 1), 1, Finetuning(), names)
 columns = ("throughput_mbit_s", "sinr_violation", "latency_violation", "jain")
 for point in (0, 1):
     found = spectrum_metrics(scores, point)

@@ -127,8 +127,9 @@ def test_every_parameter_learns(case: str, tmp_path: Path) -> None:
 
 def test_sites_learn_to_meet_deadlines(tmp_path: Path) -> None:
     """Thirty episodes of small networks; scored on networks that nobody learned on."""
-    settings = replace(SETTINGS, num_copies=8, num_steps=8, actor_batch=8, critic_batch=16)
-    settings = replace(settings, capacity=400, warm_up=16)
+    settings = MADDPGSettings(
+        num_copies=8, num_steps=8, actor_batch=8, critic_batch=16, capacity=400, warm_up=16
+    )
     changed = {"maddpg": settings, "shape": AgentShape()}
     learners = (_learner(**changed), _fit(tmp_path, 30, **changed))
     policies = {str(n): trained_policy(one.agents) for n, one in enumerate(learners)}

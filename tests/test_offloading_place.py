@@ -10,6 +10,7 @@ import torch
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.small_cells import SmallCells, melbourne_cells
 from metagnn.offloading_place import Network, Place
+from metagnn.tasks.offloading.environment import NUM_FEATURES
 
 SMALL: dict[str, Any] = {"num_cells": 3, "users_per_cell": 2, "num_channels": 4}
 
@@ -81,7 +82,7 @@ def test_the_real_network_is_that_of_the_data() -> None:
         assert torch.equal(found.cell, wanted.cell)
     environment = place.environment(1)
     graph = environment.reset(2, generator(0))
-    assert graph.node.shape == (2, 816, 2, 9)
+    assert graph.node.shape == (2, 816, 2, NUM_FEATURES)
     assert environment.large_scale_gain.shape == (2, 816, 125)
 
 
@@ -98,11 +99,11 @@ def test_a_deployment_is_read_from_its_folder(tmp_path: Path) -> None:
     wanted_m = math.radians(0.02) * 6_371_000.0 * math.cos(math.radians(48.0))
     assert float((site_m[1] - site_m[0]).norm()) == pytest.approx(wanted_m, rel=5e-3)
     environment = place.environment(1)
-    assert environment.reset(3, generator(0)).node.shape == (3, 4, 16, 9)
+    assert environment.reset(3, generator(0)).node.shape == (3, 4, 16, NUM_FEATURES)
     assert Place("deployment", f"{tmp_path}/../{tmp_path.name}/") == place
     (tmp_path / "users.csv").unlink()
     # It was read once, so that a run does not change on its way.
-    assert environment.reset(3, generator(0)).node.shape == (3, 4, 16, 9)
+    assert environment.reset(3, generator(0)).node.shape == (3, 4, 16, NUM_FEATURES)
     with pytest.raises(FileNotFoundError, match=r"users\.csv"):
         Place("deployment", str(tmp_path))
     for name in ("sites", "users"):
@@ -150,3 +151,21 @@ def test_places_are_refused(changed: dict[str, Any], message: str) -> None:
 def test_episodes_without_slots_are_refused() -> None:
     with pytest.raises(ValueError, match="`num_steps` must be an integer >= 1, got 0"):
         Place(**SMALL).environment(0)
+
+
+@pytest.mark.parametrize("users", [2, 10, 16])
+def test_edges_sum_up_alike_in_cells_of_any_size(users: int) -> None:
+    environment = Place(num_cells=2, users_per_cell=users).environment(1)
+    weight = environment.reset(20, generator(0)).edge_weight
+    # Of two users one hears the other by as much as it is heard less.
+    sums = weight.sum((1, 2)) / (2 * users)
+    torch.testing.assert_close(sums, torch.full((20,), 1.125))
+
+
+def test_features_of_the_server_follow_from_an_equal_share() -> None:
+    servers = [
+        Place(num_cells=1, users_per_cell=users).environment(1).reset(400, generator(0)).node
+        for users in (8, 16)
+    ]
+    few, many = (node[..., 5].mean() for node in servers)
+    assert float(many - few) == pytest.approx(math.log(2.0), abs=0.02)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.small_cells import SmallCells, drop_small_cells
-from metagnn.offloading_place import Place
 from metagnn.tasks.offloading.baselines import BASELINES
 from metagnn.tasks.offloading.cost import Decision, Devices, Slot, Tasks
 from metagnn.tasks.offloading.environment import NUM_FEATURES, Offloading, observe
@@ -257,24 +256,6 @@ def test_edges_run_from_strong_to_weak_users_of_a_cell() -> None:
     wanted[0, 0, 2] = 2.25 / (1.0 + math.exp(-5.0))
     wanted[0, 2, 0] = 2.25 / (1.0 + math.exp(5.0))
     torch.testing.assert_close(weight, wanted, rtol=1e-3, atol=0)
-
-
-@pytest.mark.parametrize("users", [2, 10, 16])
-def test_edges_sum_up_alike_in_cells_of_any_size(users: int) -> None:
-    environment = Place(num_cells=2, users_per_cell=users).environment(1)
-    weight = environment.reset(20, generator(0)).edge_weight
-    # Of two users one hears the other by as much as it is heard less.
-    sums = weight.sum((1, 2)) / (2 * users)
-    torch.testing.assert_close(sums, torch.full((20,), 1.125))
-
-
-def test_features_of_the_server_follow_from_an_equal_share() -> None:
-    servers = [
-        Place(num_cells=1, users_per_cell=users).environment(1).reset(400, generator(0)).node
-        for users in (8, 16)
-    ]
-    few, many = (node[..., 5].mean() for node in servers)
-    assert float(many - few) == pytest.approx(math.log(2.0), abs=0.02)
 
 
 def test_no_edges_between_cells_or_to_oneself() -> None:
