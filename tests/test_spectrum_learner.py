@@ -411,10 +411,20 @@ def test_steps_of_maml_learn_of_what_can_be_measured(
         seen.append((credit, episode.alternatives.shape[-1]))
         return lesson(episode, settings, credit)
 
+    weights = []
+    outer = VectorizedLearners.outer
+
+    def weigh(learners: VectorizedLearners, learned: Any, imitation: float = 0.0) -> Any:
+        weights.append(imitation)
+        return outer(learners, learned, imitation)
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("metagnn.spectrum_learner.lesson", record)
+    monkeypatch.setattr(VectorizedLearners, "outer", weigh)
     _fit("maml", 1, "--trainer.limit_val_batches=0", f"{INIT}.num_episodes=3")
     assert seen == [("band", 0), ("band", 0), ("counterfactual", 9)]
+    # The shared parameters imitate too, as the configuration says.
+    assert set(weights) == {1.0}
 
 
 @pytest.mark.parametrize(("agent", "slots"), [("ppo", [3, 3]), ("recurrent", [6])])
