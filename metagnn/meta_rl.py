@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from metagnn.graphs.checks import check_positive, require
 from metagnn.learn2learn_import import import_learn2learn
 from metagnn.ppo import PPOSettings
-from metagnn.spectrum_episode import Lesson, Parameters, losses
+from metagnn.spectrum_episode import Parameters
+from metagnn.spectrum_lesson import Lesson, losses
 
 Engine = Literal["vectorized", "learn2learn"]
 ENGINES: tuple[Engine, ...] = ("vectorized", "learn2learn")

@@ -17,16 +17,8 @@ from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings, VectorizedLearners
 from metagnn.models.spectrum import Memory
 from metagnn.ppo import PPOSettings
-from metagnn.spectrum_episode import (
-    Credit,
-    Episode,
-    Parameters,
-    collect,
-    lesson,
-    losses,
-    measured,
-    see,
-)
+from metagnn.spectrum_episode import Episode, Parameters, collect, see
+from metagnn.spectrum_lesson import Credit, lesson, losses, measured
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.metrics import Metrics, episode_metrics
 from metagnn.tasks.spectrum_allocation.scenario import Scenarios

@@ -25,8 +25,8 @@ from metagnn.spectrum_adaptation import (
     adapt_to,
     unseen_scenarios,
 )
-from metagnn.spectrum_episode import Credit
 from metagnn.spectrum_learner import initial_policy
+from metagnn.spectrum_lesson import Credit
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.power_control.metrics import Estimate, network_average
 from metagnn.tasks.spectrum_allocation.baselines import BASELINES, Baseline

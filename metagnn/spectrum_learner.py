@@ -22,18 +22,8 @@ from metagnn.spectrum_adaptation import (
     adapt_to,
     unseen_scenarios,
 )
-from metagnn.spectrum_episode import (
-    CREDITS,
-    Credit,
-    Episode,
-    Lesson,
-    Parameters,
-    collect,
-    lesson,
-    losses,
-    measured,
-    see,
-)
+from metagnn.spectrum_episode import Episode, Parameters, collect, see
+from metagnn.spectrum_lesson import CREDITS, Credit, Lesson, lesson, losses, measured
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.environment import SpectrumAllocation
 from metagnn.tasks.spectrum_allocation.metrics import episode_metrics

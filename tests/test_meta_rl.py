@@ -8,7 +8,8 @@ from test_spectrum_episode import PLACE, SETTINGS, _episode, _policy
 
 from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings, learners
-from metagnn.spectrum_episode import collect, lesson, losses, see
+from metagnn.spectrum_episode import collect, see
+from metagnn.spectrum_lesson import lesson, losses
 
 BATCH = 3
 

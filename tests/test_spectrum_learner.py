@@ -36,8 +36,9 @@ from metagnn.spectrum_comparison import (
     find_spectrum,
     run_baseline,
 )
-from metagnn.spectrum_episode import Credit, collect, lesson, see
+from metagnn.spectrum_episode import collect, see
 from metagnn.spectrum_learner import MEMORY_OF, Agent, SpectrumLearner, initial_policy
+from metagnn.spectrum_lesson import Credit, lesson
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.baselines import BASELINES
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily, Scenarios
@@ -173,9 +174,9 @@ def test_adapters_learn_of_the_rewards_that_they_are_told_to(kind: str) -> None:
 
 
 def test_scratch_begins_with_random_parameters_in_every_scenario() -> None:
-    policy = initial_policy(PLACE, SHAPE, 3)
+    policy: Any = initial_policy(PLACE, SHAPE, 3)
     own = {name: value.clone() for name, value in policy.state_dict().items()}
-    torch.nn.init.constant_(policy.off.bias, 99.0)  # type: ignore[union-attr,arg-type]
+    torch.nn.init.constant_(policy.off.bias, 99.0)
     silent = TrainedSpectrum("ppo", 3, policy, SHAPE, PPO, "band", InnerSettings())
     found = compare_spectrum([silent], PLACE, 2, (0, 1), 0, Finetuning(), [])
     first = {name: scores[3].after[0].throughput_mbit_s for name, scores in found.items()}

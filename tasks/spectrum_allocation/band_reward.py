@@ -93,7 +93,7 @@ def alternatives(state: State, radio: Radio, level: Tensor, price: Prices) -> Al
     """
     batch, num_nodes, _, num_bands = level.shape
     nodes = torch.arange(num_nodes, device=level.device)
-    choices = levels_of_choices(radio).to(level.device)
+    choices = levels_of_choices(radio.num_levels, level.device)
     scheduler, left_bit = Scheduler(state, radio), state.link_queue_bit.double()
     success = price.success
     contests, successes = [], []

@@ -131,12 +131,12 @@ def coordinate_search(levels: tuple[int, ...], sweeps: int) -> Search:
     return search
 
 
-def levels_of_choices(radio: Radio) -> Tensor:
-    """Levels of both roles for each choice of a node ``[1 + 2 P, 2]``.
+def levels_of_choices(num_levels: int, device: torch.device | None = None) -> Tensor:
+    """Levels of both roles for each choice of a node, of P powers ``[1 + 2 P, 2]``.
 
     A node is off, or serves its users with one of P powers, or its child nodes.
     """
-    power = torch.arange(1, radio.num_levels + 1)
+    power = torch.arange(1, num_levels + 1, device=device)
     off = torch.zeros_like(power)
     one_role = torch.stack([power, off], dim=-1)
     return torch.cat([one_role.new_zeros(1, 2), one_role, one_role.flip(-1)])

@@ -33,7 +33,7 @@ def _environment(slots: int, num_nodes: int = 3) -> tuple[SpectrumAllocation, Ac
 
 
 def test_levels_of_choices_by_hand() -> None:
-    assert levels_of_choices(RADIO).tolist() == [[0, 0], [1, 0], [2, 0], [0, 1], [0, 2]]
+    assert levels_of_choices(RADIO.num_levels).tolist() == [[0, 0], [1, 0], [2, 0], [0, 1], [0, 2]]
 
 
 @pytest.mark.parametrize("num_nodes", [2, 3])
@@ -46,7 +46,7 @@ def test_alternatives_are_the_rewards_of_bands_when_they_are_tried(num_nodes: in
     assert found.shape == (6, num_nodes, 3, 5)
     assert float(found.std(-1).max()) > 0.05
     for node, band in product(range(num_nodes), range(3)):
-        for number, (access, backhaul) in enumerate(levels_of_choices(RADIO).tolist()):
+        for number, (access, backhaul) in enumerate(levels_of_choices(RADIO.num_levels).tolist()):
             level = action.level.clone()
             level[:, node, 0, band], level[:, node, 1, band] = access, backhaul
             reward = band_reward(state, transmit(state, RADIO, level), price)
@@ -57,7 +57,7 @@ def test_the_best_choices_are_those_of_plain_turns() -> None:
     environment, action = _environment(25)
     state = environment.state
     price = prices(state, RADIO, environment.sinr_weight)
-    levels = levels_of_choices(RADIO)
+    levels = levels_of_choices(RADIO.num_levels)
     found = alternatives(state, RADIO, action.level, price).best
     # On the first band, which no choice on an earlier one touches; all nodes are off at first.
     level = action.level.clone()
