@@ -8,7 +8,7 @@ descend the mean over networks of the loss on the episode after the last step. W
 Departures from the paper, whose text gives no equations: the inner loss is the objective of PPO
 alone (the policy gradient with generalised advantages), so critic and entropy do not move the
 layers that all share; the outer loss is that of PPO as a whole, and may be of counterfactual
-advantages and imitation, while steps learn of what networks can measure; networks learn from one
+advantages, while steps learn of what networks can measure; networks learn from one
 episode per step, as they would after deployment; how the shared parameters change which episodes
 the steps learn from is left out, as in most implementations; further passes of an outer update take
 the steps again on the same episodes.
@@ -62,7 +62,7 @@ class Learners(Protocol):
     def step(self, lesson: Lesson) -> None:
         """A step of each network down its own loss."""
 
-    def outer(self, lesson: Lesson, imitation: float = 0.0) -> Tensor:
+    def outer(self, lesson: Lesson) -> Tensor:
         """Losses after the steps ``[B]``, of which the shared parameters can take the gradient."""
 
 
@@ -105,9 +105,9 @@ class VectorizedLearners:
             for (name, value), gradient in zip(self._own.items(), gradients, strict=True)
         }
 
-    def outer(self, lesson: Lesson, imitation: float = 0.0) -> Tensor:
+    def outer(self, lesson: Lesson) -> Tensor:
         """See `Learners`."""
-        return losses(self._policy, lesson, self._settings, self._own, imitation)["loss"]
+        return losses(self._policy, lesson, self._settings, self._own)["loss"]
 
 
 class Learn2LearnLearners:
@@ -127,21 +127,19 @@ class Learn2LearnLearners:
         columns = [dict(clone.module.named_parameters()) for clone in self._clones]
         return {name: torch.stack([c[name].detach() for c in columns]) for name in columns[0]}
 
-    def _loss(
-        self, lesson: Lesson, number: int, settings: PPOSettings, imitation: float = 0.0
-    ) -> Tensor:
+    def _loss(self, lesson: Lesson, number: int, settings: PPOSettings) -> Tensor:
         own, module = lesson.of(torch.tensor([number])), self._clones[number].module
-        return losses(module, own, settings, imitation=imitation)["loss"][0]
+        return losses(module, own, settings)["loss"][0]
 
     def step(self, lesson: Lesson) -> None:
         """See `Learners`."""
         for number, clone in enumerate(self._clones):
             clone.adapt(self._loss(lesson, number, self._of_steps))
 
-    def outer(self, lesson: Lesson, imitation: float = 0.0) -> Tensor:
+    def outer(self, lesson: Lesson) -> Tensor:
         """See `Learners`."""
         numbers = range(len(self._clones))
-        found = [self._loss(lesson, n, self._settings, imitation) for n in numbers]
+        found = [self._loss(lesson, n, self._settings) for n in numbers]
         return torch.stack(found)
 
 

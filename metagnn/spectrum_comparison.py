@@ -30,6 +30,7 @@ from metagnn.spectrum_lesson import Credit
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.power_control.metrics import Estimate, network_average
 from metagnn.tasks.spectrum_allocation.baselines import BASELINES, Baseline
+from metagnn.tasks.spectrum_allocation.exhaustive import MAX_COMBINATIONS, num_combinations
 from metagnn.tasks.spectrum_allocation.metrics import Metrics, episode_metrics
 from metagnn.tasks.spectrum_allocation.scenario import Scenarios
 
@@ -40,6 +41,7 @@ _RIVALS = (SCRATCH, PRETRAINED, FROZEN, "reported max weight", "max weight")
 CLAIMED = (
     *((meta, rival) for meta in ("maml", "recurrent", "attention") for rival in _RIVALS),
     ("attention", "recurrent"),
+    ("attention", "maml"),
     ("recurrent", "maml"),
 )
 
@@ -130,6 +132,7 @@ def compare_spectrum(
     points: Sequence[int],
     seed: int,
     finetuning: Finetuning,
+    scratch: Finetuning,
     baselines: Sequence[str],
 ) -> dict[str, dict[int | None, Adaptation]]:
     """Adapt every policy to the same test scenarios and score it after some episodes.
@@ -144,7 +147,9 @@ def compare_spectrum(
         points: Numbers of episodes after which policies are scored.
         seed: Seed of scenarios and episodes.
         finetuning: How PPO goes on.
-        baselines: Names of baselines.
+        scratch: How PPO learns from scratch, which takes a larger rate to get anywhere.
+        baselines: Names of baselines. Exhaustive search is left out where it is not possible (see
+            `exhaustive.num_combinations`).
     """
     for name in baselines:
         require(name in BASELINES, "baselines", f"be of {list(BASELINES)}", name)
@@ -156,13 +161,16 @@ def compare_spectrum(
         found.setdefault(one.agent, {})[one.seed] = result
         if one.agent == PRETRAINED:
             policy = initial_policy(place, one.shape, one.seed)
-            anew = ProximalSteps(policy, num_networks, finetuning, one.ppo, one.credit)
+            anew = ProximalSteps(policy, num_networks, scratch, one.ppo, one.credit)
             result = adapt_to(anew, place, scenarios, points, seed)
             found.setdefault(SCRATCH, {})[one.seed] = result
             still = adapt_to(Remembering(one.policy), place, scenarios, (0,), seed).after[0]
             same = Adaptation(dict.fromkeys(points, still), [])
             found.setdefault(FROZEN, {})[one.seed] = same
+    possible = num_combinations(scenarios.networks, place.radio) <= MAX_COMBINATIONS
     for name in baselines:
+        if name == "exhaustive" and not possible:
+            continue
         metrics = run_baseline(BASELINES[name], place, scenarios, seed)
         found[name] = {None: Adaptation(dict.fromkeys(points, metrics), [])}
     return found

@@ -54,7 +54,6 @@ class Episode:
         log_share: Logarithms of the probabilities of all choices then ``[T, B, M, N, 1 + 2 P]``.
         alternatives: What the bands would have been worth for all choices of a node, of the same
             shape, if that was wanted, else ``[T, B, M, N, 0]``.
-        best: What nodes should have done together ``[T, B, M, N]``, as far as it was wanted.
         reward: Rewards ``[T, B]``.
         band_reward: Rewards of the bands ``[T, B, N]``.
         value: Values of the observations ``[T, B, M, N]``.
@@ -68,7 +67,6 @@ class Episode:
     choice: Tensor
     log_share: Tensor
     alternatives: Tensor
-    best: Tensor
     reward: Tensor
     band_reward: Tensor
     value: Tensor
@@ -107,7 +105,6 @@ _DRAWN = (
     "choice",
     "log_share",
     "alternatives",
-    "best",
     "reward",
     "band_reward",
     "value",
@@ -173,16 +170,13 @@ def collect(
         seen, choice, log_share, value = decide(policy, environment, x, seen, generator, parameters)
         observed.append(seen)
         action = action_of(choice, environment.radio.num_levels)
-        others = (log_share[..., :0], choice)
-        if with_alternatives:
-            found = environment.alternatives(action)
-            others = (found.reward, found.best)
+        others = environment.alternatives(action) if with_alternatives else log_share[..., :0]
         step = environment.step(action)
         steps.append(step)
         reward = step.reward[:, 0]
         seen = see(environment, step.observation, reward, False)
         rewards = (reward, step.info.band_reward)
-        rows.append((choice, log_share, *others, *rewards, value, step.truncated))
+        rows.append((choice, log_share, others, *rewards, value, step.truncated))
     columns = dict(zip(_DRAWN, map(torch.stack, zip(*rows, strict=True)), strict=True))
     x, _ = policy.think(seen, memory, parameters)
     last = policy.decide(x, seen, parameters=parameters)[1]

@@ -10,7 +10,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from metagnn.agent_module import AgentModule, plain
-from metagnn.graphs.checks import check_count, check_non_negative, check_positive, require
+from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings, learners
 from metagnn.models.spectrum import Memory, MemoryKind, PolicyShape
@@ -56,8 +56,6 @@ class SpectrumLearner(AgentModule):
         inner: Steps of ``maml``.
         credit: What advantages are of (see `lesson`). Of ``counterfactual`` ones only what all
             scenarios share learns; in a scenario by itself policies learn of the ``band``.
-        imitation: Weight of the likelihood of the choices that a simulator finds best, with
-            counterfactual credit; 0 without.
         num_networks: Scenarios B in a batch.
         num_episodes: Episodes of each, one after the other. ``maml`` takes a step after each but
             the last, of which the shared parameters learn.
@@ -78,7 +76,6 @@ class SpectrumLearner(AgentModule):
         agent: Agent = "recurrent",
         inner: InnerSettings = InnerSettings(),  # noqa: B008 - frozen
         credit: Credit = "band",
-        imitation: float = 0.0,
         num_networks: int = 32,
         num_episodes: int = 2,
         learning_rate: float = 1e-3,
@@ -102,15 +99,11 @@ class SpectrumLearner(AgentModule):
         require(of_slot, "ppo.discount", rule, ppo.discount)
         rule = f"be at most the {num_networks} networks"
         require(ppo.num_batches <= num_networks, "ppo.num_batches", rule, ppo.num_batches)
-        check_non_negative("imitation", imitation)
-        rule = "be 0 without counterfactual credit, which comes from a simulator"
-        require(imitation == 0.0 or credit == "counterfactual", "imitation", rule, imitation)
         check_positive("learning_rate", learning_rate)
         schedules = ("constant", "linear")
         require(schedule in schedules, "schedule", f"be one of {schedules}", schedule)
         self.place, self.ppo, self.agent, self.inner = place, ppo, agent, inner
         self.credit: Credit = credit
-        self.imitation = imitation
         self.shape = replace(shape, memory=MEMORY_OF[agent])
         self.num_networks, self.num_episodes = num_networks, num_episodes
         self.learning_rate, self.schedule = learning_rate, schedule
@@ -127,7 +120,6 @@ class SpectrumLearner(AgentModule):
             **plain(settings),
             "agent": self.agent,
             "credit": self.credit,
-            "imitation": self.imitation,
             "num_networks": self.num_networks,
             "num_episodes_each": self.num_episodes,
             "learning_rate": self.learning_rate,
@@ -192,10 +184,7 @@ class SpectrumLearner(AgentModule):
         learned = [reduce(Episode.then, episodes)] if remembers else episodes
         lessons = [lesson(one, settings, self.credit) for one in learned]
         for networks in self._batches(settings):
-            parts = [
-                losses(self.policy, one.of(networks), settings, imitation=self.imitation)
-                for one in lessons
-            ]
+            parts = [losses(self.policy, one.of(networks), settings) for one in lessons]
             self._descend(torch.stack([part["loss"].mean() for part in parts]).mean())
             for part in parts:
                 for name, value in part.items():
@@ -228,7 +217,7 @@ class SpectrumLearner(AgentModule):
             networks = learners(self.policy, len(some), self.inner, settings)
             for one in lessons[:-1]:
                 networks.step(one.of(some))
-            loss = networks.outer(lessons[-1].of(some), self.imitation)
+            loss = networks.outer(lessons[-1].of(some))
             self._descend(loss.mean())
             logged.setdefault("loss", []).append(loss.detach().mean())
         self._log(episodes, lessons[-1], logged)

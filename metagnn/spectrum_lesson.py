@@ -91,7 +91,6 @@ def losses(
     lesson: Lesson,
     settings: PPOSettings,
     parameters: Parameters | None = None,
-    imitation: float = 0.0,
 ) -> dict[str, Tensor]:
     r"""Clipped PPO loss of each network and what is logged of it ``[B]``.
 
@@ -105,7 +104,6 @@ def losses(
         lesson: What it learns from.
         settings: Constants of the learning.
         parameters: Parameters of each network ``[B, ...]`` in place of the policy's.
-        imitation: Weight of the likelihood of the best choices.
     """
     episode = lesson.episode
     seen = episode.seen
@@ -135,9 +133,6 @@ def losses(
         - parts["objective"]
         - settings.entropy_weight * parts["entropy"]
     )
-    if imitation > 0.0:
-        parts["likeness"] = mean(choices.log_prob(episode.best))
-        parts["loss"] = parts["loss"] - imitation * parts["likeness"]
     with torch.no_grad():
         log_ratio = log_prob - old
         parts["approximate_kl"] = mean(log_ratio.exp() - 1.0 - log_ratio)

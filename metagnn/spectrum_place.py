@@ -36,14 +36,18 @@ class SpectrumPlace:
         check_count("num_bands", self.num_bands)
         self.environment()
 
+    @property
+    def radio(self) -> Radio:
+        """Bands and powers."""
+        return Radio(num_bands=self.num_bands)
+
     def environment(self) -> SpectrumAllocation:
         """Environment of the scenarios."""
-        radio = Radio(num_bands=self.num_bands)
-        return SpectrumAllocation(self.family, radio, self.num_steps, edges=self.edges)
+        return SpectrumAllocation(self.family, self.radio, self.num_steps, edges=self.edges)
 
     def policy(self, shape: PolicyShape) -> nn.Module:
         """A policy with random parameters for these networks."""
-        family, powers = self.family, Radio(num_bands=self.num_bands).num_levels
+        family, powers = self.family, self.radio.num_levels
         if shape.kind == "graph":
             return GraphPolicy(shape, NUM_FEATURES, powers)
         links = family.num_nodes - 1 + family.num_users

@@ -2,7 +2,8 @@
 
 Run ``python notebooks/spectrum_figures.py [--variant flat]``; writes ``spectrum_random.png`` and
 ``spectrum_nycmesh.png`` into ``results``: throughput, violations, fairness and reward after so many
-episodes in an unseen scenario. Lines are inter-quartile means over training seeds, bands their 95 %
+episodes in an unseen scenario; and ``..._during.png``: the same of the episodes of which policies
+learned. Lines are inter-quartile means over training seeds, bands their 95 %
 bootstrap intervals; baselines, which learn nothing, are level.
 """
 
@@ -10,7 +11,8 @@ import argparse
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from spectrum_study import PLACES, RESULTS
+from spectrum_study import PLACES
+from spectrum_table import RESULTS
 from study_figures import over_seeds
 from study_runs import Row, read
 
@@ -40,28 +42,40 @@ BASELINES = {
 }
 
 
-def draw(axis: Axes, rows: list[Row], metric: str) -> None:
-    """A metric over the episodes of adaptation."""
+def draw(axis: Axes, rows: list[Row], metric: str, level: list[Row]) -> None:
+    """A metric over episodes, and what baselines, which learn nothing, have."""
     for policy, style in AGENTS.items():
-        over_seeds(axis, (r for r in rows if r["policy"] == policy), "episodes", metric, style)
+        of_policy = [row for row in rows if row["policy"] == policy]
+        if of_policy:
+            over_seeds(axis, of_policy, "episodes", metric, style)
     for policy, (label, colour, dashes, _) in BASELINES.items():
-        for row in rows:
+        for row in level:
             if row["policy"] == policy and row["episodes"] == "0":
                 value = float(row[metric])
                 axis.axhline(value, color=colour, linestyle=dashes, linewidth=1, label=label)
     axis.set_title(METRICS[metric], fontsize=10)
-    axis.set_xlabel("episodes in the scenario")
 
 
-def adaptation(rows: list[Row]) -> Figure:
-    """All metrics over the episodes of adaptation."""
+def episodes_figure(rows: list[Row], level: list[Row], label: str) -> Figure:
+    """All metrics over episodes."""
     figure, axes = figure_of(15.0, 3.8, len(METRICS))
     for axis, metric in zip(axes, METRICS, strict=True):
-        draw(axis, rows, metric)
+        draw(axis, rows, metric, level)
+        axis.set_xlabel(label)
     lines, labels = axes[0].get_legend_handles_labels()
     place = {"loc": "outside lower center", "ncols": 5}
     figure.legend(lines, labels, fontsize=8, frameon=False, **place)
     return figure
+
+
+def figures_of(stem: str, network: str) -> dict[str, Figure]:
+    """Figures of a network by the name of their file."""
+    after = read(RESULTS / f"{stem}_{network}.csv")
+    during = read(RESULTS / f"{stem}_{network}_during.csv")
+    return {
+        f"{stem}_{network}.png": episodes_figure(after, after, "episodes before"),
+        f"{stem}_{network}_during.png": episodes_figure(during, after, "episode of learning"),
+    }
 
 
 def main() -> None:
@@ -71,9 +85,9 @@ def main() -> None:
     arguments = parser.parse_args()
     stem = "spectrum" if arguments.variant is None else f"spectrum_{arguments.variant}"
     for network in PLACES:
-        path = RESULTS / f"{stem}_{network}.png"
-        save_figure(adaptation(read(RESULTS / f"{stem}_{network}.csv")), path)
-        print(path)
+        for name, figure in figures_of(stem, network).items():
+            save_figure(figure, RESULTS / name)
+            print(RESULTS / name)
 
 
 if __name__ == "__main__":

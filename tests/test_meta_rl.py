@@ -94,17 +94,6 @@ def test_a_step_descends_each_networks_own_loss() -> None:
     torch.testing.assert_close(again, before["loss"])
 
 
-@pytest.mark.parametrize("engine", ["vectorized", "learn2learn"])
-def test_only_the_outer_loss_imitates(engine: Any) -> None:
-    policy = _policy("none")
-    episode = _episode(policy, with_alternatives=True)
-    learned = lesson(episode, SETTINGS, "counterfactual")
-    networks = learners(policy, BATCH, InnerSettings(engine=engine), SETTINGS)
-    plain, imitating = (networks.outer(learned, imitation) for imitation in (0.0, 0.5))
-    found = losses(policy, learned, SETTINGS, imitation=0.5)
-    torch.testing.assert_close(imitating, plain - 0.5 * found["likeness"])
-
-
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -121,7 +121,8 @@ def test_agents_are_compared_after_some_episodes(
     for metrics in policies.values():
         assert 0.0 <= metrics["sinr_violation"] <= 1.0
     # How PPO goes on stands in the configuration.
-    Path("fast.yaml").write_text(text.replace("    rate: 1.0e-3", "    rate: 0.3"))
+    fast_text = text.replace("    rate: 1.0e-3", "    rate: 0.3")
+    Path("fast.yaml").write_text(fast_text.replace("    rate: 2.0e-2", "    rate: 0.3"))
     capsys.readouterr()
     main([*words[:1], "--config", "fast.yaml", "--networks", "2", "--runs", "runs/ppo", "--json"])
     fast = json.loads(capsys.readouterr().out)["after_episodes"]
@@ -145,6 +146,16 @@ def test_agents_are_compared_after_some_episodes(
     with pytest.raises(SystemExit):
         main(["compare", "--config", "odd.yaml"])
     assert "`compare.finetuning` must have the keys" in capsys.readouterr().err
+    Path("odd.yaml").write_text(text.replace("    rate: 2.0e-2", "    speed: 2.0e-2"))
+    with pytest.raises(SystemExit):
+        main(["compare", "--config", "odd.yaml"])
+    assert "`compare.scratch` must have the keys" in capsys.readouterr().err
+    wide = text.replace("num_nodes: 3", "num_nodes: 6").replace("num_users: 2", "num_users: 20")
+    Path("wide.yaml").write_text(wide)
+    main(["compare", "--config", "wide.yaml", "--networks", "1"])
+    shown = capsys.readouterr().out
+    assert "exhaustive is left out: too many combinations of levels" in shown
+    assert "max weight" in shown
 
 
 def _adapter(kind: str, batch: int, credit: Credit = "band") -> Any:
@@ -178,13 +189,26 @@ def test_scratch_begins_with_random_parameters_in_every_scenario() -> None:
     own = {name: value.clone() for name, value in policy.state_dict().items()}
     torch.nn.init.constant_(policy.off.bias, 99.0)
     silent = TrainedSpectrum("ppo", 3, policy, SHAPE, PPO, "band", InnerSettings())
-    found = compare_spectrum([silent], PLACE, 2, (0, 1), 0, Finetuning(), [])
+    found = compare_spectrum([silent], PLACE, 2, (0, 1), 0, Finetuning(), Finetuning(), [])
     first = {name: scores[3].after[0].throughput_mbit_s for name, scores in found.items()}
     assert float(first["ppo"].sum()) == float(first[FROZEN].sum()) == 0.0
     policy.load_state_dict(own)
     wanted = adapt_to(Remembering(policy), PLACE, _unseen(PLACE, 0, "test"), (0,), 0).after[0]
     assert torch.equal(first[SCRATCH], wanted.throughput_mbit_s)
     assert float(first[SCRATCH].sum()) > 0.0
+
+
+def test_scratch_learns_at_a_rate_of_its_own() -> None:
+    one = TrainedSpectrum(
+        "ppo", 3, initial_policy(PLACE, SHAPE, 3), SHAPE, PPO, "band", InnerSettings()
+    )
+    slow, fast = (
+        compare_spectrum([one], PLACE, 2, (0, 1), 0, Finetuning(1e-9), Finetuning(rate), [])
+        for rate in (1e-9, 1.0)
+    )
+    for policy, alike in (("ppo", True), (FROZEN, True), (SCRATCH, False)):
+        rewards = [found[policy][3].after[1].reward for found in (slow, fast)]
+        assert torch.equal(*rewards) == alike, policy
 
 
 @pytest.mark.parametrize("kind", ["maml", "ppo"])
@@ -281,7 +305,7 @@ def test_maml_steps_before_every_episode_but_the_first(
 
 @pytest.mark.parametrize("agent", list(MEMORY_OF))
 def test_agents_learn(agent: Agent, tmp_path: Path) -> None:
-    """From a simulator's advice; scored in scenarios in which nobody learned."""
+    """From what a simulator knows; scored in scenarios in which nobody learned."""
     place = replace(PLACE, num_steps=20, edges="interference")
     ppo = replace(PPO, discount=0.0, num_epochs=2, num_batches=2)
     learner = SpectrumLearner(
@@ -290,7 +314,6 @@ def test_agents_learn(agent: Agent, tmp_path: Path) -> None:
         ppo,
         agent,
         credit="counterfactual",
-        imitation=1.0,
         num_networks=12,
         learning_rate=1e-2,
         schedule="constant",
@@ -372,9 +395,7 @@ def test_configurations_say_how_policies_are_compared(name: str) -> None:
     assert Finetuning(**settings["finetuning"]).num_epochs == 10
     init = read_section(name, "model")["init_args"]
     advised = name == "spectrum_allocation"
-    assert (init["credit"], init["imitation"]) == (
-        ("counterfactual", 1.0) if advised else ("band", 0.0)
-    )
+    assert init["credit"] == ("counterfactual" if advised else "band")
 
 
 def test_trees_of_tests_are_of_another_part_of_the_city() -> None:
@@ -412,20 +433,10 @@ def test_steps_of_maml_learn_of_what_can_be_measured(
         seen.append((credit, episode.alternatives.shape[-1]))
         return lesson(episode, settings, credit)
 
-    weights = []
-    outer = VectorizedLearners.outer
-
-    def weigh(learners: VectorizedLearners, learned: Any, imitation: float = 0.0) -> Any:
-        weights.append(imitation)
-        return outer(learners, learned, imitation)
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("metagnn.spectrum_learner.lesson", record)
-    monkeypatch.setattr(VectorizedLearners, "outer", weigh)
     _fit("maml", 1, "--trainer.limit_val_batches=0", f"{INIT}.num_episodes=3")
     assert seen == [("band", 0), ("band", 0), ("counterfactual", 9)]
-    # The shared parameters imitate too, as the configuration says.
-    assert set(weights) == {1.0}
 
 
 @pytest.mark.parametrize(("agent", "slots"), [("ppo", [3, 3]), ("recurrent", [6])])
@@ -440,7 +451,7 @@ def test_memories_learn_of_all_episodes_of_a_scenario_as_of_one(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("metagnn.spectrum_learner.lesson", record)
-    more = ["--trainer.limit_val_batches=0", f"{INIT}.credit=shared", f"{INIT}.imitation=0"]
+    more = ["--trainer.limit_val_batches=0", f"{INIT}.credit=shared"]
     _fit(agent, 1, *more)
     assert seen == [(count, 1, "shared") for count in slots]
 
@@ -450,8 +461,6 @@ def test_bad_arguments() -> None:
         ({"agent": "bandit"}, "`agent` must be one of"),
         ({"credit": "mine"}, r"`credit` must be one of \('counterfactual', 'band', 'shared'\)"),
         ({"credit": "counterfactual"}, r"`ppo.discount` must be 0 with counterfactual credit"),
-        ({"imitation": 1.0}, "`imitation` must be 0 without counterfactual credit"),
-        ({"imitation": -1.0}, "`imitation` must be"),
         ({"num_networks": 0}, "`num_networks` must be"),
         ({"num_networks": 1}, "`ppo.num_batches` must be at most the 1 networks, got 2"),
         ({"num_episodes": 0}, "`num_episodes` must be"),
@@ -471,7 +480,7 @@ def test_bad_arguments() -> None:
         with pytest.raises(ValueError, match="`points` must be ascending"):
             adapt_to(_adapter("none", 2), PLACE, scenarios, points, 0)
     with pytest.raises(ValueError, match="`baselines` must be of"):
-        compare_spectrum([], PLACE, 1, (0,), 0, Finetuning(), ["magic"])
+        compare_spectrum([], PLACE, 1, (0,), 0, Finetuning(), Finetuning(), ["magic"])
     with pytest.raises(ValueError, match="`rate` must be"):
         Finetuning(rate=0.0)
 

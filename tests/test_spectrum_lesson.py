@@ -73,7 +73,6 @@ def test_the_loss_of_the_second_episode_reaches_what_was_seen_in_the_first(memor
 def test_counterfactual_advantages_by_plain_loops() -> None:
     episode = _episode(_policy("none"), with_alternatives=True)
     assert episode.alternatives.shape == (5, 3, 3, 2, 9)
-    assert episode.best.shape == (5, 3, 3, 2)
     plain, scaled = (
         lesson(episode, replace(SETTINGS, normalise=normalise), "counterfactual").advantage
         for normalise in (False, True)
@@ -88,24 +87,6 @@ def test_counterfactual_advantages_by_plain_loops() -> None:
                 squares.append(float(share @ better.square()))
         wanted = plain[:, network] / (sum(squares) / len(squares)) ** 0.5
         torch.testing.assert_close(scaled[:, network], wanted, rtol=1e-4, atol=1e-5)
-
-
-def test_imitation_is_the_likelihood_of_the_best_choices() -> None:
-    policy = _policy("none")
-    episode = _episode(policy, with_alternatives=True)
-    learned = lesson(episode, SETTINGS, "counterfactual")
-    plain = losses(policy, learned, SETTINGS)["loss"]
-    imitating = losses(policy, learned, SETTINGS, imitation=0.7)["loss"]
-    shares = policy.sequence(episode.seen, episode.memory)[0].logits.softmax(-1)
-    for network in range(3):
-        likeness = []
-        for time in range(5):
-            choosing = _with_a_choice(episode, time, network)
-            of_slot = [shares[at][int(episode.best[at])].log() for at in choosing]
-            likeness.append(torch.stack(of_slot or [torch.zeros(())]).mean())
-        wanted = plain[network] - 0.7 * torch.stack(likeness).mean()
-        torch.testing.assert_close(imitating[network], wanted)
-    assert bool((imitating > plain + 0.1).all())
 
 
 def test_losses_of_all_choices_by_plain_loops() -> None:

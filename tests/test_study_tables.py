@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
 import gap_sources
 import offloading_figures
 import offloading_table
+import spectrum_figures
+import spectrum_table
 from offloading_table import (
     BYTES,
     TRAINED_HERE,
@@ -25,6 +27,7 @@ from offloading_table import (
 
 from metagnn.files import write_csv
 from metagnn.offloading_score import OffloadingScore
+from metagnn.spectrum_comparison import FROZEN, METRICS, SCRATCH
 
 CURVE = [
     {"margin_db": margin, "met": met, "energy_j": energy}
@@ -244,3 +247,104 @@ def test_a_policy_of_the_gap_is_scored_on_samples_that_it_did_not_learn_from() -
     )
     assert primal <= best_known <= dual
     assert sum_rate > 0.0
+
+
+# Throughputs [Mbit/s] by seed; what learns has half of the violations of scratch.
+THROUGHPUTS = {
+    "attention": {"2": 40.0, "3": 44.0},
+    "recurrent": {"2": 42.0, "3": 40.0},
+    "maml": {"2": 30.0, "3": 33.0},
+    "ppo": {"2": 20.0, "3": 22.0},
+    SCRATCH: {"2": 10.0, "3": 11.0},
+    FROZEN: {"2": 25.0, "3": 25.0},
+    "exhaustive": {"": 80.0},
+    "reported max weight": {"": 50.0},
+}
+
+
+def _spectrum_study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a study of spectrum, with known throughputs that episodes do not change."""
+    for module in (spectrum_table, spectrum_figures):
+        monkeypatch.setattr(module, "RESULTS", folder)
+    after, during, runs, curves = [], [], [], []
+    for policy, of_seeds in THROUGHPUTS.items():
+        for seed, value in of_seeds.items():
+            values = dict.fromkeys(METRICS, 0.4 if policy == SCRATCH else 0.2)
+            values |= {"throughput_mbit_s": value, "jain": 0.9}
+            cells = tuple(values.values())
+            after += [(policy, seed, point, *cells) for point in (0, 5)]
+            if seed and policy != FROZEN:
+                # More failures while it learns, and many after the first five episodes.
+                values |= {"sinr_violation": 0.3}
+                during += [(policy, seed, n, *values.values()) for n in (1, 5)]
+                during += [(policy, seed, 6, *dict.fromkeys(METRICS, 9.0).values())]
+            if policy in ("attention", "maml"):
+                runs.append((policy, seed, "600", "same"))
+                logged = spectrum_table.VALIDATED[-1]
+                curves += [(policy, seed, logged, 20, 1.0), (policy, seed, logged, 60, value)]
+    header = ("policy", "seed", "episodes", *METRICS)
+    write_csv(folder / "spectrum_random.csv", header, after)
+    write_csv(folder / "spectrum_random_during.csv", header, during)
+    write_csv(folder / "spectrum_runs.csv", ("run", "seed", "seconds", "sources"), runs)
+    header = ("run", "seed", "logged", "episode", "value")
+    write_csv(folder / "spectrum_curves.csv", header, curves)
+
+
+def test_the_table_of_spectrum_says_what_its_files_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _spectrum_study(tmp_path, monkeypatch)
+    lines = spectrum_table.lines_of("spectrum", ["random"], (0, 5))
+    cells = [line.strip("| ").split(" | ") for line in lines]
+
+    def rows(title: str) -> dict[str, dict[str, str]]:
+        """The table whose first cell is the title, by policy and column."""
+        first = next(n for n, row in enumerate(cells) if row[0] == title)
+        found: dict[str, dict[str, str]] = {}
+        for row in cells[first + 2 :]:
+            if len(row) < 2:
+                break
+            found[row[0]] = dict(zip(cells[first], row, strict=True))
+        return found
+
+    best = [row[0] for row in cells if len(row) == 10][1:5]
+    assert best == ["exhaustive", "reported max weight", "attention", "recurrent"]
+    ratios = rows("throughput [Mbit/s], ratio")
+    assert list(ratios) == ["attention", "recurrent", "maml", "ppo"]
+    # Of two seeds the inter-quartile mean is the mean of 40 / 10 and 44 / 11, 42 / 10 and 40 / 11.
+    assert ratios["attention"][f"over {SCRATCH}"].startswith("4.000 [")
+    assert ratios["recurrent"][f"over {SCRATCH}"].startswith("3.918 [")
+    assert ratios["attention"]["over exhaustive"].startswith("0.525 [")
+    assert ratios["recurrent"]["over recurrent"] == ""
+    assert rows("SINR violations, ratio")["maml"][f"over {SCRATCH}"].startswith("0.500 [")
+    chances = rows("probability of more throughput")
+    assert chances["attention"]["over maml"].startswith("1.00")
+    assert chances["attention"]["over recurrent"].startswith("0.62")
+    assert chances["attention"]["over reported max weight"].startswith("0.00")
+    adapting = {row[0]: row for row in cells if len(row) == 9}
+    assert adapting["attention"][2].startswith("0.300")
+    assert adapting[f"{FROZEN} (learns nothing)"][2].startswith("0.200")
+    assert adapting["exhaustive (learns nothing)"][1].startswith("80.00")
+    assert rows("agent")["attention"]["throughput [Mbit/s]"].startswith("42.00")
+    assert lines[-1].endswith("of a seed: 20, 20.")
+    runs = tmp_path / "spectrum_runs.csv"
+    runs.write_text(runs.read_text().replace("same", "other", 1))
+    with pytest.raises(ValueError, match="`runs` must be of the same sources"):
+        spectrum_table.lines_of("spectrum", ["random"], (0, 5))
+
+
+def test_figures_of_spectrum_have_a_line_for_all_that_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _spectrum_study(tmp_path, monkeypatch)
+    found = spectrum_figures.figures_of("spectrum", "random")
+    assert list(found) == ["spectrum_random.png", "spectrum_random_during.png"]
+    for figure, last in zip(found.values(), (5, 6), strict=True):
+        for axis in figure.axes:
+            labels = axis.get_legend_handles_labels()[1]
+            assert {"MAML", "recurrent", "PPO from scratch", "max weight from reports"} <= set(
+                labels
+            )
+        lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+        assert max(lines["MAML"].get_xdata()) == last
+        assert set(lines["max weight from reports"].get_ydata()) == {50.0}

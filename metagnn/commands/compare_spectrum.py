@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from metagnn.spectrum_place import SpectrumPlace
     from metagnn.tasks.power_control.metrics import Estimate
 
-_KEYS = ("task", "num_networks", "points", "finetuning", "baselines")
+_KEYS = ("task", "num_networks", "points", "finetuning", "scratch", "baselines")
 # Titles of the metrics and their digits.
 COLUMNS = {
     "throughput_mbit_s": ("throughput [Mbit/s]", 2),
@@ -52,9 +52,10 @@ def compare(
     refuse_for_agents(arguments, "--num-links")
     require(set(settings) == set(_KEYS), "compare", f"have the keys {list(_KEYS)}", list(settings))
     check_count("compare.num_networks", settings["num_networks"])
-    finetuning, known = settings["finetuning"], [field.name for field in fields(Finetuning)]
-    fits = isinstance(finetuning, Mapping) and set(finetuning) == set(known)
-    require(fits, "compare.finetuning", f"have the keys {known}", finetuning)
+    known = [field.name for field in fields(Finetuning)]
+    for name in ("finetuning", "scratch"):
+        fits = isinstance(settings[name], Mapping) and set(settings[name]) == set(known)
+        require(fits, f"compare.{name}", f"have the keys {known}", settings[name])
     out = None if arguments.out is None else output_folder(arguments.out)
     place = _place(model, arguments.network)
     wanted = settings["num_networks"] if arguments.networks is None else arguments.networks
@@ -64,16 +65,17 @@ def compare(
     # Baselines learn nothing: alone, they are scored once.
     points = settings["points"] if trained else [0]
     baselines = settings["baselines"]
-    scores = compare_spectrum(
-        trained, place, wanted, points, arguments.seed, Finetuning(**finetuning), baselines
-    )
+    steps = (Finetuning(**settings["finetuning"]), Finetuning(**settings["scratch"]))
+    scores = compare_spectrum(trained, place, wanted, points, arguments.seed, *steps, baselines)
     metrics = {point: spectrum_metrics(scores, point) for point in points}
     better = {point: improvements(scores, point) for point in points}
     learning = while_adapting(scores)
+    left_out = [name for name in baselines if name not in scores]
     document = {
         "network": place.family.network,
         "num_networks": wanted,
         "num_steps": place.num_steps,
+        "left_out": left_out,
         "seed": arguments.seed,
         "interval": "over seeds (of the inter-quartile mean), over scenarios where num_seeds is 1",
         "num_seeds": {name: len(of_seeds) for name, of_seeds in scores.items()},
@@ -98,6 +100,8 @@ def compare(
         words = [f"{COLUMNS[c][0]} {value:.3f}" for c, value in mean.items()]
         if words:
             print(f"{name}, mean of its {len(episodes)} episodes of adaptation: {', '.join(words)}")
+    for name in left_out:
+        print(f"{name} is left out: too many combinations of levels")
     print(
         "\nBrackets: 95 % bootstrap interval, over seeds (inter-quartile mean) or else scenarios."
     )

@@ -7,16 +7,12 @@ from torch import Tensor
 
 from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.search import (
-    best_choices,
     contest,
     differential_backlog_bit,
     levels_of_choices,
     side_by_side,
 )
 from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State, Transmission
-
-# Turns of every node in the search for the best choices.
-SWEEPS = 2
 
 
 @dataclass(frozen=True)
@@ -34,23 +30,23 @@ class Prices:
     failure: Tensor
 
 
-def prices(state: State, radio: Radio, sinr_weight: float) -> Prices:
+def prices(state: State, radio: Radio, failure_weight: float) -> Prices:
     r"""Prices in a slot.
 
     Bits are worth what backpressure maximises (Tassiulas and Ephremides, 1992), over the mean load
     D of all users in a slot: :math:`\Delta_l / (D \max_l \Delta_l)` with the differential backlog.
-    A failure costs the weight of violations over the number of agents with links, and a success is
+    A failure costs the weight of failures over the number of agents with links, and a success is
     worth up to as much, the longer its link was not served: at the limit all of it.
 
     Args:
         state: What the slot begins with.
         radio: Limits.
-        sinr_weight: Weight of violations of the SINR.
+        failure_weight: Weight of failures.
     """
     backlog = differential_backlog_bit(state)
     largest = backlog.amax(-1, keepdim=True).clamp(min=1.0)
     load_bit = state.load_bit.double().sum(-1, keepdim=True)
-    failure = sinr_weight / state.networks.agent_links.any(-1).sum(-1)
+    failure = failure_weight / state.networks.agent_links.any(-1).sum(-1)
     urgency = (state.unserved / radio.starvation_limit).clamp(max=1.0)
     return Prices(backlog / largest / load_bit, failure.unsqueeze(-1) * urgency, failure)
 
@@ -64,32 +60,20 @@ def band_reward(state: State, sent: Transmission, price: Prices) -> Tensor:
     return (gained.sum(1) - price.failure.unsqueeze(-1) * sent.failed.sum(1)).float()
 
 
-@dataclass(frozen=True)
-class Alternatives:
-    """What only a simulator knows of a slot.
+def alternatives(state: State, radio: Radio, level: Tensor, price: Prices) -> Tensor:
+    """What bands would be worth for each choice of each node, if all others do as they do.
 
-    Attributes:
-        reward: What the bands are worth for each choice of each node, if all others do as they
-            do ``[B, M, N, 1 + 2 P]``; see `levels_of_choices`.
-        best: Choices of all nodes with which the bands are worth most, as far as a search by turns
-            finds them ``[B, M, N]``.
-    """
-
-    reward: Tensor
-    best: Tensor
-
-
-def alternatives(state: State, radio: Radio, level: Tensor, price: Prices) -> Alternatives:
-    """What nodes could do on each band, if on earlier ones they do what they do.
-
-    What a choice takes off what waits for later bands does not count. The incumbents and all gains
-    are known.
+    On earlier bands nodes do what they do; what a choice takes off what waits for later ones does
+    not count. The incumbents and all gains are known.
 
     Args:
         state: What the slot begins with.
         radio: Bands and powers.
         level: What the nodes do ``[B, M, 2, N]``.
         price: What happens is worth so much.
+
+    Returns:
+        Worths ``[B, M, N, 1 + 2 P]``, of `levels_of_choices`.
     """
     batch, num_nodes, _, num_bands = level.shape
     nodes = torch.arange(num_nodes, device=level.device)
@@ -112,16 +96,11 @@ def alternatives(state: State, radio: Radio, level: Tensor, price: Prices) -> Al
     given, of_success = side_by_side(contests), torch.cat(successes)
     of_failure = price.failure.repeat(num_bands)
 
-    def worth(tried: Tensor) -> Tensor:
-        moved_bit, succeeds, fails = given.outcome(tried)
-        gained = given.weight.unsqueeze(1) * moved_bit + of_success.unsqueeze(1) * succeeds
-        return gained.sum(-1) - of_failure.unsqueeze(-1) * fails.sum(-1)
-
     # Levels [N B, M, C, M, 2], in which one node has its choices.
     tried = level.movedim(-1, 0).reshape(-1, 1, 1, num_nodes, 2)
     tried = tried.repeat(1, num_nodes, len(choices), 1, 1)
     tried[:, nodes, :, nodes] = choices
-    reward = worth(tried.view(len(tried), -1, 2 * num_nodes))
-    reward = reward.view(num_bands, batch, num_nodes, len(choices)).permute(1, 2, 0, 3)
-    best = best_choices(worth, choices, num_bands * batch, num_nodes, SWEEPS)
-    return Alternatives(reward.float(), best.view(num_bands, batch, num_nodes).permute(1, 2, 0))
+    moved_bit, succeeds, fails = given.outcome(tried.view(len(tried), -1, 2 * num_nodes))
+    gained = given.weight.unsqueeze(1) * moved_bit + of_success.unsqueeze(1) * succeeds
+    worth = gained.sum(-1) - of_failure.unsqueeze(-1) * fails.sum(-1)
+    return worth.view(num_bands, batch, num_nodes, -1).permute(1, 2, 0, 3).float()

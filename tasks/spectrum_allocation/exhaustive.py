@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.checks import require
+from metagnn.graphs.iab import IabNetworks
 from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.search import (
     Contest,
@@ -29,6 +30,12 @@ def exhaustive_level(state: State, radio: Radio) -> Tensor:
         ValueError: If there are more than 20,000 combinations of levels on a band.
     """
     return by_band(state, radio, differential_backlog_bit(state), exhaustive_search)
+
+
+def num_combinations(networks: IabNetworks, radio: Radio) -> int:
+    """Combinations of levels on a band, where most agents have links; see `MAX_COMBINATIONS`."""
+    num_agents = int(networks.agent_links.any(-1).sum(-1).max())
+    return int((radio.num_levels + 1) ** num_agents)
 
 
 def exhaustive_search(given: Contest) -> Tensor:

@@ -27,6 +27,8 @@ Places = tuple[Tensor, Tensor, Tensor, Tensor | None]
 
 # Nodes keep so much of the side of their square from each other.
 MIN_DISTANCE_SHARE = 0.2
+# Terrains of a city.
+URBAN = ("urban_micro", "urban_macro")
 # Users of real nodes are within so much of one.
 REACH_M = 100.0
 
@@ -101,7 +103,8 @@ class ScenarioFamily:
         num_users: Number of users U.
         network: ``random`` or ``nycmesh``.
         part: Part of New York from which trees are: ``all``, ``west`` or ``east``.
-        terrains: Names of the propagation, each as likely.
+        terrains: Names of the propagation, each as likely. None: all three, in New York the urban
+            two.
         frequency_hz: Carrier [Hz].
         load_mbit_s: Mean load per user of a network; a user's own is half to one and a half times
             that [Mbit/s].
@@ -127,7 +130,7 @@ class ScenarioFamily:
     num_users: int = 10
     network: Network = "random"
     part: Part = "west"
-    terrains: tuple[str, ...] = ("urban_micro", "urban_macro", "rural_macro")
+    terrains: tuple[str, ...] | None = None
     frequency_hz: float = 3.5e9
     load_mbit_s: Range = (4.0, 16.0)
     speed_max_m_s: float = 15.0
@@ -150,8 +153,9 @@ class ScenarioFamily:
         require(self.network in networks, "network", f"be one of {networks}", self.network)
         require(self.part in PARTS, "part", f"be one of {PARTS}", self.part)
         known = [terrain.propagation for terrain in TERRAINS]
-        fits = len(self.terrains) > 0 and set(self.terrains) <= set(known)
-        require(fits, "terrains", f"be some of {known}", self.terrains)
+        if self.terrains is not None:
+            fits = len(self.terrains) > 0 and set(self.terrains) <= set(known)
+            require(fits, "terrains", f"be some of {known}", self.terrains)
         check_positive("frequency_hz", self.frequency_hz)
         low, high = self.load_mbit_s
         check_positive("load_mbit_s", low)
@@ -185,7 +189,7 @@ class ScenarioFamily:
         def uniform(*shape: int) -> Tensor:
             return torch.rand(shape, generator=generator, device=device)
 
-        allowed = [i for i, kind in enumerate(TERRAINS) if kind.propagation in self.terrains]
+        allowed = self._terrains()
         drawn = torch.randint(len(allowed), (batch,), generator=generator, device=device)
         terrain = torch.tensor(allowed, device=device)[drawn]
         places = self._random if self.network == "random" else self._real
@@ -236,6 +240,15 @@ class ScenarioFamily:
                 "incumbents": (incumbent_duty > 0).sum(-1),
             },
         )
+
+    def _terrains(self) -> list[int]:
+        """Places in `TERRAINS` of those that occur."""
+        wanted = self.terrains
+        if wanted is None and self.network == "nycmesh":
+            wanted = URBAN
+        return [
+            i for i, kind in enumerate(TERRAINS) if wanted is None or kind.propagation in wanted
+        ]
 
     def _random(self, terrain: Tensor, generator: torch.Generator) -> Places:
         """Nodes and users anywhere on the squares."""

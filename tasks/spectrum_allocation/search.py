@@ -142,27 +142,6 @@ def levels_of_choices(num_levels: int, device: torch.device | None = None) -> Te
     return torch.cat([one_role.new_zeros(1, 2), one_role, one_role.flip(-1)])
 
 
-def best_choices(
-    worth: Callable[[Tensor], Tensor], levels: Tensor, batch: int, num_nodes: int, sweeps: int
-) -> Tensor:
-    """Choices of the nodes ``[B, M]`` by a search that begins with all off; nodes take turns.
-
-    Args:
-        worth: What levels of C trials ``[B, C, 2 M]`` are worth ``[B, C]``.
-        levels: Levels of a node's choices (`levels_of_choices`).
-        batch: Number of copies B.
-        num_nodes: Number of nodes M.
-        sweeps: Turns of every node.
-    """
-    chosen = torch.zeros(batch, num_nodes, dtype=torch.long, device=levels.device)
-    for _ in range(sweeps):
-        for node in range(num_nodes):
-            tried = levels[chosen].unsqueeze(1).repeat(1, len(levels), 1, 1)
-            tried[:, :, node] = levels
-            chosen[:, node] = worth(tried.flatten(2)).argmax(-1)
-    return chosen
-
-
 def differential_backlog_bit(state: State) -> Tensor:
     """Weights of backpressure ``[B, L]`` [bit], at least 0.
 

@@ -12,7 +12,11 @@ from metagnn.graphs.randomness import generator
 from metagnn.tasks.environment import Step
 from metagnn.tasks.spectrum_allocation.baselines import BASELINES, _conflicts
 from metagnn.tasks.spectrum_allocation.environment import Action, Outcome, SpectrumAllocation
-from metagnn.tasks.spectrum_allocation.exhaustive import exhaustive_search
+from metagnn.tasks.spectrum_allocation.exhaustive import (
+    MAX_COMBINATIONS,
+    exhaustive_search,
+    num_combinations,
+)
 from metagnn.tasks.spectrum_allocation.metrics import episode_metrics
 from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
@@ -177,6 +181,10 @@ def test_too_many_combinations_are_refused() -> None:
     rule = r"`num_nodes` must leave at most 20000 combinations .*, got '21\*\*\d'"
     with pytest.raises(ValueError, match=rule):
         _decide("exhaustive", environment)
+    networks = environment.state.networks
+    assert num_combinations(networks, radio) > MAX_COMBINATIONS
+    # Of three nodes at most five have links: each for users, and two for nodes.
+    assert num_combinations(networks, Radio()) in (5**4, 5**5)
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -76,7 +76,7 @@ def test_failed_is_the_share_of_what_was_sent() -> None:
 
 
 def test_the_reward_of_a_band_by_hand() -> None:
-    environment = SpectrumAllocation(FAMILY, sinr_weight=0.3)
+    environment = SpectrumAllocation(FAMILY, failure_weight=0.3)
     environment.reset(6, generator(1))
     radio = environment.radio
     shared_out, failed, waits = 0, 0, 0

@@ -120,6 +120,16 @@ def test_networks_of_new_york_are_trees_of_real_links() -> None:
     assert bool((networks.user_m.abs().amax((1, 2)) <= 0.5 * drawn.area_m).all())
 
 
+def test_there_is_no_countryside_in_new_york_unless_it_is_asked_for() -> None:
+    def places(**values: Any) -> set[int]:
+        drawn = ScenarioFamily(num_nodes=3, network="nycmesh", **values).draw(60, 2, generator(4))
+        return set(drawn.terrain.tolist())
+
+    assert places() == {0, 1}
+    assert places(terrains=("rural_macro",)) == {2}
+    assert set(FAMILY.draw(60, 2, generator(4)).terrain.tolist()) == {0, 1, 2}
+
+
 def test_parts_of_new_york_have_no_roof_in_common() -> None:
     family = ScenarioFamily(num_nodes=3, network="nycmesh")
     assert family.part == "west"
