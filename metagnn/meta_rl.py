@@ -44,7 +44,7 @@ class InnerSettings:
         ValueError: If a number is not positive or the engine unknown.
     """
 
-    rate: float = 0.1
+    rate: float = 3e-3
     second_order: bool = False
     engine: Engine = "vectorized"
 

@@ -27,13 +27,24 @@ def interquartile_mean(score: Tensor, seed: int = 0) -> Estimate:
         ValueError: If there are no scores or one is not finite.
     """
     scores = _checked("score", score)
+    return _estimate(lambda samples: _middle(samples[0]), [scores], seed)
 
-    def middle(sample: Tensor) -> Tensor:
-        ordered = sample.flatten(1).sort(-1).values
-        left_out = ordered.shape[-1] // 4
-        return ordered[:, left_out : ordered.shape[-1] - left_out].mean(-1)
 
-    return _estimate(lambda samples: middle(samples[0]), [scores], seed)
+def ratio_of_means(score_a: Tensor, score_b: Tensor, seed: int = 0) -> Estimate:
+    """Inter-quartile mean of A over that of B, whose runs are resampled by themselves.
+
+    Args:
+        score_a: Scores ``[S_a, M]`` of A.
+        score_b: Scores ``[S_b, M]`` of B on the same tasks, above 0.
+        seed: Seed of the resamples, which are drawn within each task.
+
+    Raises:
+        ValueError: If there are no scores, one is not finite, one of B is not above 0, or the
+            numbers of tasks differ.
+    """
+    a, b = _both(score_a, score_b)
+    require(float(b.min()) > 0.0, "score_b", "be above 0", float(b.min()))
+    return _estimate(lambda samples: _middle(samples[0]) / _middle(samples[1]), [a, b], seed)
 
 
 def probability_of_improvement(score_a: Tensor, score_b: Tensor, seed: int = 0) -> Estimate:
@@ -52,9 +63,7 @@ def probability_of_improvement(score_a: Tensor, score_b: Tensor, seed: int = 0) 
     Raises:
         ValueError: If there are no scores, one is not finite, or the numbers of tasks differ.
     """
-    a, b = _checked("score_a", score_a), _checked("score_b", score_b)
-    rule = f"be on the {a.shape[1]} tasks of `score_a`"
-    require(a.shape[1] == b.shape[1], "score_b", rule, b.shape[1])
+    a, b = _both(score_a, score_b)
 
     def share(samples: list[Tensor]) -> Tensor:
         first, second = samples[0].unsqueeze(-2), samples[1].unsqueeze(-3)
@@ -67,6 +76,20 @@ def probability_of_improvement(score_a: Tensor, score_b: Tensor, seed: int = 0) 
 def certain(score: Tensor) -> Tensor:
     """Scores ``[1, M]`` that no seed changes, as those of a baseline: resamples are all alike."""
     return score.expand(2, -1)
+
+
+def _middle(sample: Tensor) -> Tensor:
+    """Means of the middle halves of samples ``[R, S, M]``: ``[R]``."""
+    ordered = sample.flatten(1).sort(-1).values
+    left_out = ordered.shape[-1] // 4
+    return ordered[:, left_out : ordered.shape[-1] - left_out].mean(-1)
+
+
+def _both(score_a: Tensor, score_b: Tensor) -> tuple[Tensor, Tensor]:
+    a, b = _checked("score_a", score_a), _checked("score_b", score_b)
+    rule = f"be on the {a.shape[1]} tasks of `score_a`"
+    require(a.shape[1] == b.shape[1], "score_b", rule, b.shape[1])
+    return a, b
 
 
 def _checked(name: str, score: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Comparison of agents and baselines of spectrum allocation in the same unseen scenarios."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,9 @@ class TrainedSpectrum:
         if self.agent == "maml":
             return GradientSteps(self.policy, num_networks, self.inner, self.ppo, self.credit)
         if self.agent == PRETRAINED:
-            return ProximalSteps(self.policy, num_networks, finetuning, self.ppo, self.credit)
+            # Training has ended without a reward of entropy.
+            settings = replace(self.ppo, entropy_weight=0.0)
+            return ProximalSteps(self.policy, num_networks, finetuning, settings, self.credit)
         return Remembering(self.policy)
 
 

@@ -21,7 +21,7 @@ CREDITS: tuple[Credit, ...] = ("counterfactual", "band", "shared")
 
 
 def measured(credit: Credit) -> Credit:
-    """What nodes can measure themselves, where it takes a simulator to know the credit."""
+    """What can be measured without a simulator, which alone knows counterfactual credit."""
     return "band" if credit == "counterfactual" else credit
 
 

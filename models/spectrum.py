@@ -115,10 +115,10 @@ class GraphPolicy(Encoder):
 
     A node is off, or serves its users or its child nodes with one of P powers: 1 + 2 P choices, of
     which those are left out for which nothing waits. Links see themselves and hear over the
-    edges; every link remembers for itself, band by band, and recalls by attention what the mean
-    over the links of its band was. A node decides band by band, by the links that it would serve
-    there and what earlier bands leave of what waits for them. Parameters may carry a leading
-    axis, of networks that come first.
+    edges; every link remembers for itself, band by band, what it adds to what it sees, and recalls
+    by attention what the mean over the links of its band was. A node decides band by band, by the
+    links that it would serve there, what all links know of the band in the mean, and what earlier
+    bands leave of what waits. Parameters may carry a leading axis, of networks that come first.
 
     Args:
         shape: What it looks like.
@@ -142,7 +142,7 @@ class GraphPolicy(Encoder):
         self.attention = (
             HistoryAttention(width, shape.num_heads, shape.window) if with_history else None
         )
-        self.agent = nn.Linear(width + 1, width)
+        self.agent = nn.Linear(2 * width + 1, width)
         self.itself, self.disturbed, self.disturbs = (
             nn.ModuleList(nn.Linear(width, width, bias=own) for _ in range(NUM_CONTESTS))
             for own in (True, False, False)
@@ -151,19 +151,18 @@ class GraphPolicy(Encoder):
         self.off = nn.Linear(width, 1)
         self.value_hidden = nn.Linear(width, width)
         self.value = nn.Linear(width, 1)
-        # The first policy is nearly uniform.
-        for head in (self.powers, self.off):
+        # The first policy is nearly uniform, and values are nearly 0.
+        for head in (self.powers, self.off, self.value):
             nn.init.normal_(head.weight, 0.0, 0.01)
             nn.init.zeros_(head.bias)
 
     def _features(self, seen: Seen, given: Mapping[str, Tensor]) -> Tensor:
-        """What the links make of what they see ``[..., L, N, C]``, ready to be remembered."""
+        """What the links make of what they see ``[..., L, N, C]``."""
         graph = seen.graph
         if self.recurrent is not None:
             feedback = seen.feedback[..., None, None, :].expand(*graph.node.shape[:-1], -1)
             graph = DenseGraph(torch.cat([graph.node, feedback], dim=-1), graph.edge_weight)
-        x = self.encode(graph, given, agents_first=False)
-        return x if self.recurrent is None else self.recurrent.gates(x, given, "recurrent")
+        return self.encode(graph, given, agents_first=False)
 
     def start(self, seen: Seen) -> Memory:
         """Memory of networks ``[B]`` that have seen nothing yet."""
@@ -182,7 +181,7 @@ class GraphPolicy(Encoder):
         if self.recurrent is None:
             return x, memory
         states, state = [], memory.state
-        for gates in x:
+        for gates in self.recurrent.gates(x, given, "recurrent"):
             state = self.recurrent(gates, state, given, "recurrent")
             states.append(state)
         found, history = torch.stack(states), memory.history
@@ -191,7 +190,7 @@ class GraphPolicy(Encoder):
             times = found.mean(-3).permute(1, 2, 0, 3)
             recalled, history = self.attention(times, history, given, "attention")
             found = found + recalled.permute(2, 0, 1, 3).unsqueeze(-3)
-        return found, Memory(state, history)
+        return x + found, Memory(state, history)
 
     def decide(
         self,
@@ -204,12 +203,14 @@ class GraphPolicy(Encoder):
         given = dict(self.named_parameters()) if parameters is None else parameters
         x, offer, left = x[..., bands, :], seen.offer[..., bands], seen.left[..., bands]
         served = torch.take_along_dim(x, offer.clamp(min=0).unsqueeze(-1), dim=-3)
-        served = torch.cat([served, left.unsqueeze(-1)], dim=-1) * (offer >= 0).unsqueeze(-1)
+        of_band = x.mean(-3, keepdim=True)
+        parts = (served, of_band.expand_as(served), left.unsqueeze(-1))
+        served = torch.cat(parts, dim=-1) * (offer >= 0).unsqueeze(-1)
         hidden = functional.leaky_relu(linear(given, "agent", served))
         hidden = self._contest(hidden, seen.graph, offer, given)
         of_node = hidden.unflatten(-3, (-1, 2)).sum(-3)
         powers, off = linear(given, "powers", hidden), linear(given, "off", of_node)
-        of_value = linear(given, "value_hidden", of_node + x.mean(-3, keepdim=True))
+        of_value = linear(given, "value_hidden", of_node + of_band)
         value = linear(given, "value", functional.leaky_relu(of_value))
         return choices(off, powers, offer), value.squeeze(-1)
 

@@ -4,20 +4,28 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
-from study_runs import Row, minutes_of_seeds, read
+from study_runs import Row, read
 from torch import Tensor
 
 from metagnn.commands.compare_spectrum import COLUMNS
 from metagnn.commands.options import interval_cell
 from metagnn.graphs.checks import require
-from metagnn.seed_statistics import certain, interquartile_mean, probability_of_improvement
+from metagnn.seed_statistics import (
+    certain,
+    interquartile_mean,
+    probability_of_improvement,
+    ratio_of_means,
+)
 from metagnn.spectrum_comparison import FROZEN, PRETRAINED, SCRATCH
 from metagnn.tasks.spectrum_allocation.baselines import BASELINES
 
 RESULTS = Path(__file__).parent / "results"
 THROUGHPUT = "throughput_mbit_s"
 META = ("attention", "recurrent", "maml")
-RIVALS = (SCRATCH, PRETRAINED, FROZEN, "maml", "recurrent", "reported max weight", "exhaustive")
+RIVALS = (
+    *(SCRATCH, PRETRAINED, FROZEN, "maml", "recurrent"),
+    *("reported max weight", "proportional fair", "max weight", "exhaustive"),
+)
 # What is set beside what rivals have.
 RATIOS = (THROUGHPUT, "sinr_violation", "latency_violation", "jain")
 VALIDATED = tuple(f"validation_{THROUGHPUT}_{point}" for point in (0, 2))
@@ -43,14 +51,22 @@ def lines_of(stem: str, networks: Iterable[str], points: Sequence[int]) -> list[
         lines += [f"\n## {network}: unseen scenarios"]
         for episodes in points:
             lines += metrics_table(rows, episodes)
-        lines += [f"\nAfter {FEW} episodes, seed by seed. `{SCRATCH}` is the paper's baseline;"]
-        lines += [f"`{PRETRAINED}` (pre-trained) and `{FROZEN}` are the fair ones."]
+        lines += [f"\nAfter {FEW} episodes. `{SCRATCH}` is the paper's baseline; `{PRETRAINED}`"]
+        lines += [f"(pre-trained) and `{FROZEN}` are the fair ones. Intervals are of training"]
+        lines += [
+            "seeds; the scenarios, and the episode in which policies are scored, are the same."
+        ]
         for name in RATIOS:
             lines += against(rows, name, f"{COLUMNS[name][0]}, ratio", ratio)
         lines += against(rows, THROUGHPUT, "probability of more throughput", chance)
         lines += safety(read(RESULTS / f"{stem}_{network}_during.csv"), rows)
     lines += best_on_validation(read(RESULTS / f"{stem}_curves.csv"))
-    return [*lines, f"\nMinutes of one core for all trainings of a seed: {minutes_of_seeds(runs)}."]
+    lines += ["\n## Minutes of one core for each training\n"]
+    of_agents: dict[str, list[float]] = {}
+    for row in runs:
+        of_agents.setdefault(row["run"], []).append(float(row["seconds"]) / 60)
+    found = [[agent, middle(of, 1), f"{max(of):.1f}"] for agent, of in of_agents.items()]
+    return [*lines, *_table(("agent", "minutes", "at most"), found)]
 
 
 def column(rows: Iterable[Row], policy: str, episodes: int, name: str) -> dict[str, float]:
@@ -90,9 +106,10 @@ def metrics_table(rows: list[Row], episodes: int) -> list[str]:
 
 
 def ratio(first: dict[str, float], second: dict[str, float]) -> str:
-    """Ratios seed by seed; a baseline has one value for all."""
-    other = {seed: second.get(seed, second.get("", 0.0)) for seed in first}
-    return middle([value / max(other[seed], 1e-9) for seed, value in first.items()])
+    """Ratio of the inter-quartile means."""
+    if min(second.values()) <= 0.0:
+        return "undefined"
+    return interval_cell(ratio_of_means(_column(first), _column(second)), 3)
 
 
 def chance(first: dict[str, float], second: dict[str, float]) -> str:
@@ -155,6 +172,7 @@ def best_on_validation(curves: Iterable[Row]) -> list[str]:
     for agent in (*META, PRETRAINED):
         values = [value for (run, _), (_, value) in last.items() if run == agent]
         if values:
-            found.append([agent, str(len(values)), middle(values, 2)])
+            name = FROZEN if agent == PRETRAINED else agent
+            found.append([name, str(len(values)), middle(values, 2)])
     titles = ("agent", "seeds", "throughput [Mbit/s]")
     return ["\n## Validation scenarios, after 2 episodes\n", *_table(titles, found)]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from test_spectrum_episode import PLACE, SETTINGS, _episode, _policy
 
+from metagnn.experiment import read_section
 from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings, learners
 from metagnn.spectrum_episode import collect, see
@@ -78,9 +79,14 @@ def test_the_second_order_gradient_by_differences() -> None:
 
 
 def test_a_step_descends_each_networks_own_loss() -> None:
+    """At the advised rate, of a policy that is no longer nearly uniform."""
+    inner = InnerSettings()
+    assert read_section("spectrum_allocation", "model")["init_args"]["inner"]["rate"] == inner.rate
     policy = _policy("none")
+    for head in (policy.powers, policy.off):
+        torch.nn.init.normal_(head.weight, 0.0, 0.5, generator=generator(6))
     learned = lesson(_episode(policy), SETTINGS, "band")
-    networks = learners(policy, BATCH, InnerSettings(0.003), SETTINGS)
+    networks = learners(policy, BATCH, inner, SETTINGS)
     before = losses(policy, learned, SETTINGS)
     networks.step(learned)
     own = networks.parameters()

@@ -5,7 +5,12 @@ import torch
 from scipy.stats import mannwhitneyu, trim_mean
 
 from metagnn.graphs.randomness import generator
-from metagnn.seed_statistics import interquartile_mean, probability_of_improvement
+from metagnn.seed_statistics import (
+    certain,
+    interquartile_mean,
+    probability_of_improvement,
+    ratio_of_means,
+)
 
 
 def test_the_middle_half_is_scipys_trimmed_mean() -> None:
@@ -81,3 +86,24 @@ def test_bad_input() -> None:
         probability_of_improvement(good / 0.0, good)
     with pytest.raises(ValueError, match=r"`score_b` must be on the 2 tasks of `score_a`, got 3"):
         probability_of_improvement(good, torch.zeros(3, 3))
+
+
+def test_ratios_are_of_the_middle_halves_and_hold_what_both_vary() -> None:
+    a = torch.tensor([[8.0], [10.0], [10.0], [13.0]])
+    b = torch.tensor([[3.0], [4.0], [4.0], [5.0]])
+    found = ratio_of_means(a, b)
+    assert found.value == pytest.approx(2.5)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < 2.5 < found.high
+    # Where B is certain, the interval is that of A; where both vary, it is wider.
+    of_a, fixed = interquartile_mean(a), ratio_of_means(a, certain(torch.tensor([[4.0]])))
+    assert of_a.low is not None
+    assert of_a.high is not None
+    assert fixed.low == pytest.approx(of_a.low / 4.0)
+    assert fixed.high == pytest.approx(of_a.high / 4.0)
+    assert found.high > of_a.high / 4.0
+    with pytest.raises(ValueError, match="`score_b` must be above 0, got 0"):
+        ratio_of_means(a, torch.zeros(2, 1))
+    with pytest.raises(ValueError, match="`score_b` must be on the 1 tasks"):
+        ratio_of_means(a, torch.ones(2, 3))

@@ -198,6 +198,18 @@ def test_scratch_begins_with_random_parameters_in_every_scenario() -> None:
     assert float(first[SCRATCH].sum()) > 0.0
 
 
+def test_what_was_trained_goes_on_without_a_reward_of_entropy() -> None:
+    policy = initial_policy(PLACE, SHAPE, 3)
+    one = TrainedSpectrum("ppo", 3, policy, SHAPE, PPO, "band", InnerSettings())
+    calm = replace(one, ppo=replace(PPO, entropy_weight=0.0))
+    assert PPO.entropy_weight > 0.0
+    adapters = [trained.adapter(2, Finetuning(1e-2)) for trained in (one, calm)]
+    for adapter in adapters:
+        adapt_to(adapter, PLACE, _unseen(PLACE, 0, "test"), (0, 1), 0)
+    first, second = (adapter.parameters() for adapter in adapters)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
 def test_scratch_learns_at_a_rate_of_its_own() -> None:
     one = TrainedSpectrum(
         "ppo", 3, initial_policy(PLACE, SHAPE, 3), SHAPE, PPO, "band", InnerSettings()

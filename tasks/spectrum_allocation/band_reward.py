@@ -22,33 +22,35 @@ class Prices:
     Attributes:
         bit: A bit that moves on each link ``[B, L]``.
         success: The first success of each link in a slot ``[B, L]``.
-        failure: A transmission below the floor ``[B]``; it costs this.
+        failure: A transmission below the floor costs this.
     """
 
     bit: Tensor
     success: Tensor
-    failure: Tensor
+    failure: float
 
 
-def prices(state: State, radio: Radio, failure_weight: float) -> Prices:
+def prices(state: State, radio: Radio, failure_weight: float, success_weight: float) -> Prices:
     r"""Prices in a slot.
 
     Bits are worth what backpressure maximises (Tassiulas and Ephremides, 1992), over the mean load
     D of all users in a slot: :math:`\Delta_l / (D \max_l \Delta_l)` with the differential backlog.
-    A failure costs the weight of failures over the number of agents with links, and a success is
-    worth up to as much, the longer its link was not served: at the limit all of it.
+    A failure costs its weight over the number of links, as in the reward of all; the first success
+    of a link in a slot is worth up to its own, the longer the link was not served.
 
     Args:
         state: What the slot begins with.
         radio: Limits.
         failure_weight: Weight of failures.
+        success_weight: Weight of successes where nothing was served up to the limit.
     """
     backlog = differential_backlog_bit(state)
     largest = backlog.amax(-1, keepdim=True).clamp(min=1.0)
     load_bit = state.load_bit.double().sum(-1, keepdim=True)
-    failure = failure_weight / state.networks.agent_links.any(-1).sum(-1)
     urgency = (state.unserved / radio.starvation_limit).clamp(max=1.0)
-    return Prices(backlog / largest / load_bit, failure.unsqueeze(-1) * urgency, failure)
+    links = state.networks.num_links
+    bit, success = backlog / largest / load_bit, success_weight / links * urgency
+    return Prices(bit, success, failure_weight / links)
 
 
 def band_reward(state: State, sent: Transmission, price: Prices) -> Tensor:
@@ -57,7 +59,7 @@ def band_reward(state: State, sent: Transmission, price: Prices) -> Tensor:
     moved_bit = carried.diff(dim=-1, prepend=torch.zeros_like(carried[..., :1]))
     first = sent.served & (sent.served.cumsum(-1) == 1)
     gained = price.bit.unsqueeze(-1) * moved_bit + price.success.unsqueeze(-1) * first
-    return (gained.sum(1) - price.failure.unsqueeze(-1) * sent.failed.sum(1)).float()
+    return (gained.sum(1) - price.failure * sent.failed.sum(1)).float()
 
 
 def alternatives(state: State, radio: Radio, level: Tensor, price: Prices) -> Tensor:
@@ -94,13 +96,11 @@ def alternatives(state: State, radio: Radio, level: Tensor, price: Prices) -> Te
         scheduler.take(band, link, radio.power_w(chosen).flatten(1))
     # All bands at once: [N B, ...].
     given, of_success = side_by_side(contests), torch.cat(successes)
-    of_failure = price.failure.repeat(num_bands)
-
     # Levels [N B, M, C, M, 2], in which one node has its choices.
     tried = level.movedim(-1, 0).reshape(-1, 1, 1, num_nodes, 2)
     tried = tried.repeat(1, num_nodes, len(choices), 1, 1)
     tried[:, nodes, :, nodes] = choices
     moved_bit, succeeds, fails = given.outcome(tried.view(len(tried), -1, 2 * num_nodes))
     gained = given.weight.unsqueeze(1) * moved_bit + of_success.unsqueeze(1) * succeeds
-    worth = gained.sum(-1) - of_failure.unsqueeze(-1) * fails.sum(-1)
+    worth = gained.sum(-1) - price.failure * fails.sum(-1)
     return worth.view(num_bands, batch, num_nodes, -1).permute(1, 2, 0, 3).float()

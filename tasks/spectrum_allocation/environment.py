@@ -10,6 +10,7 @@ from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.units import dbm_to_w
 from metagnn.tasks.environment import Step
 from metagnn.tasks.spectrum_allocation.band_reward import (
+    Prices,
     alternatives,
     band_reward,
     prices,
@@ -117,8 +118,9 @@ class SpectrumAllocation:
         num_steps: Slots of an episode.
         sinr_weight: Weight w_s of violations of the SINR.
         latency_weight: Weight w_l of users in violation of the latency.
-        failure_weight: Weight of failures in the rewards of bands. With a large one it does not
-            pay to try a band on which an incumbent may send, and links starve.
+        failure_weight: What a failure costs in the reward of a band, over the number of links.
+        success_weight: What the first success of a link that has waited up to its limit is worth
+            there, over the number of links: slots of starvation that it saves.
         edges: ``interference``, ``topology`` or ``none`` (see `observation.edge_weight`).
 
     Raises:
@@ -143,17 +145,19 @@ class SpectrumAllocation:
         num_steps: int = 100,
         sinr_weight: float = 0.5,
         latency_weight: float = 0.5,
-        failure_weight: float = 0.05,
+        failure_weight: float = 0.12,
+        success_weight: float = 0.12,
         edges: Edges = "interference",
     ) -> None:
         check_count("num_steps", num_steps)
         check_non_negative("sinr_weight", sinr_weight)
         check_non_negative("latency_weight", latency_weight)
         check_non_negative("failure_weight", failure_weight)
+        check_non_negative("success_weight", success_weight)
         require(edges in EDGES, "edges", f"be one of {EDGES}", edges)
         self.family, self.radio, self.num_steps = family, radio, num_steps
         self.sinr_weight, self.latency_weight = sinr_weight, latency_weight
-        self.failure_weight = failure_weight
+        self.failure_weight, self.success_weight = failure_weight, success_weight
         self.edges: Edges = edges
         self._weighted_gain: Tensor | None = None
 
@@ -236,7 +240,7 @@ class SpectrumAllocation:
             sent.sinr,
             failed.sum(-1) / used.sum(-1).clamp(min=1),
             before.usable & (self._slots_unserved > radio.starvation_limit),
-            band_reward(before, sent, prices(before, radio, self.failure_weight)),
+            band_reward(before, sent, self._prices()),
             (age > radio.latency_limit) | (served.dropped_bit > 0),
             age,
         )
@@ -267,7 +271,7 @@ class SpectrumAllocation:
         )
 
     def observation(self) -> DenseGraph:
-        """What the nodes see now: node ``[B, L, N, 22]``, edge_weight ``[B, L, L]``."""
+        """What the nodes see now: node ``[B, L, N, 21]``, edge_weight ``[B, L, L]``."""
         state, radio = self.state, self.radio
         if self._weighted_gain is not state.mean_gain:
             # Edges change when gains without fading do, which is every so many slots.
@@ -285,8 +289,10 @@ class SpectrumAllocation:
         See `band_reward.alternatives`: ``[B, M, N, 1 + 2 P]``.
         """
         check_action(action, self.state, self.radio)
-        price = prices(self.state, self.radio, self.failure_weight)
-        return alternatives(self.state, self.radio, action.level, price)
+        return alternatives(self.state, self.radio, action.level, self._prices())
+
+    def _prices(self) -> Prices:
+        return prices(self.state, self.radio, self.failure_weight, self.success_weight)
 
     def _reward(self, before: State, outcome: Outcome) -> Tensor:
         delivered = outcome.delivered_bit.sum(-1) / before.load_bit.sum(-1)

@@ -13,9 +13,9 @@ from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State
 Edges = Literal["topology", "interference", "none"]
 EDGES: tuple[Edges, ...] = ("topology", "interference", "none")
 
-NUM_FEATURES = 22
+NUM_FEATURES = 21
 # Of these so many differ between bands, and come first.
-NUM_PER_BAND = 12
+NUM_PER_BAND = 11
 # Turns of the circle that tell bands apart.
 TURNS = (1, 2)
 
@@ -24,17 +24,17 @@ MIDDLE_DB, SLOPE_DB = 10.0, 10.0
 
 
 def features(state: State, radio: Radio) -> Tensor:
-    """Features of all links on all bands ``[B, L, N, 22]``, of order one.
+    """Features of all links on all bands ``[B, L, N, 21]``, of order one.
 
     Of each link and band: the SNR at the largest power in decades; that minus its mean over the
     bands; whether the link was sent on there in the slot before; if so, interference over noise
-    that its receiver reported, in decades, and whether it received above the floor; how often it
-    did not of late (1 - `State.success`); the level of the link's agent there in the slot before, over P;
-    the link's weight in the scheduler over the largest of its agent (the link with 1 is served,
-    if no earlier band takes what waits for it); and the cosine and sine of one and two turns of
-    the circle shared out among the bands, by which what is learned in a scenario can be of a
-    band. What others hear of an agent, and what incumbents do where it does not send, nobody
-    tells.
+    that its receiver reported, in decades, and whether it received above the floor; the level
+    of the link's agent there in the slot before, over P; the link's weight in the scheduler over
+    the largest of its agent (the link with 1 is served, if no earlier band takes what waits for
+    it); and the cosine and sine of one and two turns of the circle shared out among the
+    bands, by which what is learned in a scenario can be of a band. What others hear of an
+    agent, and what incumbents do where it does not send, nobody tells; what happened before the
+    last slot policies have to remember.
 
     Of each link: the logarithm of one plus what waits for it over the mean load of a slot of the
     users behind it; the same of what waits at its receiver for them (0 if that is a user); age
@@ -66,7 +66,6 @@ def features(state: State, radio: Radio) -> Tensor:
         state.sent,
         inr,
         state.served,
-        1.0 - state.success,
         level,
         _wish(state, radio),
         *(code(angle).expand_as(snr) for angle in angles for code in (torch.cos, torch.sin)),

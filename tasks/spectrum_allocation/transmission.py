@@ -90,10 +90,10 @@ class Scheduler:
     """The nodes' own schedulers in one slot, which go through the bands in their order.
 
     On a band that is on, an agent serves the one of its links that has the largest product of what
-    still waits for it and the rate at its SNR with the largest power (max-weight); none if
-    nothing waits. It takes what it would send on a band without interference off what waits before
-    it comes to the next, so bands do not all go to one link. Links with an end that has failed
-    are passed over.
+    still waits for it and the rate at its SNR with the largest power (max-weight), of those whose
+    SNR is not below the floor; none if nothing waits. It takes what it would send on a band
+    without interference off what waits before it comes to the next, so bands do not all go to one
+    link. Links with an end that has failed are passed over.
 
     Args:
         state: What the slot begins with.
@@ -104,7 +104,8 @@ class Scheduler:
         self.radio = radio
         self.left_bit = state.link_queue_bit * state.usable
         self._snr = state.snr(radio)
-        self._rate = radio.efficiency(self._snr)
+        reaches = self._snr >= radio.sinr_min
+        self._rate = torch.where(reaches, radio.efficiency(self._snr), 0.0)
         self._links = state.networks.agent_links
 
     def wish(self, bands: slice = slice(None)) -> Tensor:

@@ -131,10 +131,20 @@ def test_a_node_knows_the_links_that_it_would_serve_and_what_they_hear() -> None
     node = seen.graph.node.clone()
     node[:, 2] += 1.0
     everywhere = [[node, band] for node in range(2) for band in range(3)]
-    for changed, one in (([[0, 0], [0, 1]], silent), (everywhere, seen)):
+    width = policy.agent.out_features
+
+    def changed(one: Seen) -> list[list[int]]:
         other = replace(one, graph=DenseGraph(node, one.graph.edge_weight))
         before, after = (policy(s, policy.start(s))[0].logits[0] for s in (one, other))
-        assert (before != after).any(-1).nonzero().tolist() == changed
+        found: list[list[int]] = (before != after).any(-1).nonzero().tolist()
+        return found
+
+    # All links count in what the band is in the mean; but for that:
+    assert changed(silent) == everywhere
+    with torch.no_grad():
+        policy.agent.weight[:, width : 2 * width] = 0.0
+    assert changed(silent) == [[0, 0], [0, 1]]
+    assert changed(seen) == everywhere
 
 
 @pytest.mark.parametrize("kind", ["graph", "flat"])

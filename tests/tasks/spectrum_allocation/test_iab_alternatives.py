@@ -40,7 +40,7 @@ def test_levels_of_choices_by_hand() -> None:
 def test_alternatives_are_the_rewards_of_bands_when_they_are_tried(num_nodes: int) -> None:
     environment, action = _environment(25, num_nodes)
     state = environment.state
-    price = prices(state, RADIO, environment.failure_weight)
+    price = prices(state, RADIO, environment.failure_weight, environment.success_weight)
     assert float(price.success.max()) > 0.0
     found = environment.alternatives(action)
     assert found.shape == (6, num_nodes, 3, 5)

@@ -175,6 +175,24 @@ def test_of_two_that_disturb_each_other_the_more_successful_sends(doubtful: int)
     assert level[0, :, 0, 0].tolist() == sends
 
 
+@pytest.mark.parametrize(("spoilt", "joins"), [(0, True), (1, False)])
+def test_who_was_served_little_joins_although_it_disturbs(spoilt: int, joins: bool) -> None:
+    # As above. The donor is on first; with node 1 on, it does not get through.
+    radio = Radio(num_bands=1, efficiency_max=99.0)
+    gain = torch.tensor([[[[1e-9, 1e-9, 1e-13], [0.0, 1e-9, 1.1e-9]]]])
+    queue = torch.tensor([[[1e7, 0.0], [0.0, 1e7]]])
+    average_bit = torch.tensor([[5.0, 5.0, 5.0]], dtype=torch.float64)
+    average_bit[0, 1 + spoilt] = 20.0
+    state = state_of(pair(), gain, queue, radio, average_bit=average_bit)
+    level = BASELINES["proportional fair"](state, radio, generator(0)).level
+    assert level[0, :, 0, 0].tolist() == [4, 4 * joins]
+    # What is below a hundredth of the mean load counts as that.
+    loads = torch.full((1, 2), 2e3)
+    state = state_of(pair(), gain, queue, radio, average_bit=average_bit, load_bit=loads)
+    level = BASELINES["proportional fair"](state, radio, generator(0)).level
+    assert level[0, :, 0, 0].tolist() == [4, 0]
+
+
 def test_too_many_combinations_are_refused() -> None:
     radio = Radio(power_levels_dbm=tuple(float(level) for level in range(20)))
     environment = _after(8, radio=radio)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_a_new_episode_keeps_the_scenario() -> None:
     assert bool(environment.state.alive.all())
     assert environment.state.slot == 0
     # Of the past there is nothing; then come codes of the bands.
-    assert float(graph.node[..., 2:8].abs().max()) == 0.0
+    assert float(graph.node[..., 2:7].abs().max()) == 0.0
     assert bool((environment.state.success == 1.0).all())
     assert bool((environment.scheduler().offer() == -1).all())
     first = _run(environment, 25)
@@ -220,6 +221,27 @@ def test_loads_are_those_of_the_scenario() -> None:
     assert float(excess) == pytest.approx(0.25, abs=0.06)
 
 
+def test_averages_follow_what_links_carry_and_receive() -> None:
+    environment = _environment(batch=8)
+    average = torch.zeros(8, 7, dtype=torch.float64)
+    changed = 0
+    for step in _run(environment, 30):
+        average = 0.95 * average + 0.05 * step.info.moved_bit
+    torch.testing.assert_close(environment.state.average_bit, average)
+    for _ in range(20):
+        before = environment.state.success
+        _run(environment, 1)
+        state = environment.state
+        for at in product(range(8), range(7), range(5)):
+            if bool(state.sent[at]):
+                wanted = 0.9 * float(before[at]) + 0.1 * float(state.served[at])
+                changed += wanted != float(before[at])
+            else:
+                wanted = 0.99 * float(before[at]) + 0.01
+            assert float(state.success[at]) == pytest.approx(wanted, abs=1e-6)
+    assert changed > 100
+
+
 def test_observations_are_finite_and_of_order_one() -> None:
     environment = _environment(batch=64, family=ScenarioFamily())
     node = torch.stack([step.observation.node for step in _run(environment, 40)[::4]])
@@ -272,18 +294,19 @@ def test_features_by_hand() -> None:
                 assert bool(found[2]) == bool(state.sent[copy, link, band])
                 assert float(found[3]) == pytest.approx(math.log10(1 + float(inr)), abs=1e-4)
                 assert bool(found[4]) == bool(state.served[copy, link, band])
-                assert float(found[5]) == float(1.0 - state.success[copy, link, band])
-                assert float(found[6]) == int(state.level[copy, sender, role, band]) / 4
+                assert float(found[5]) == int(state.level[copy, sender, role, band]) / 4
                 angle = 2 * math.pi * band / 5
                 code = [f(turn * angle) for turn in (1, 2) for f in (math.cos, math.sin)]
-                assert found[8:12].tolist() == pytest.approx(code, abs=1e-5)
+                assert found[7:11].tolist() == pytest.approx(code, abs=1e-5)
     assert not torch.equal(state.sent, state.served)
     torch.testing.assert_close(node[..., 1], node[..., 0] - node[..., 0].mean(-1, keepdim=True))
     # The heaviest link of each agent that has something to send has weight 1.
     link = environment.link_agent.unsqueeze(-1).expand(-1, -1, 5)
-    heaviest = torch.zeros(16, 6, 5).scatter_reduce(1, link, node[..., 7], "amax")
+    heaviest = torch.zeros(16, 6, 5).scatter_reduce(1, link, node[..., 6], "amax")
     waiting = (state.link_queue_bit * state.usable).unsqueeze(1) * networks.agent_links
-    has = (waiting > 0).any(-1, keepdim=True).expand(-1, -1, 5)
+    reaches = state.snr(radio) >= radio.sinr_min
+    has = ((waiting > 0).unsqueeze(-1) & reaches.unsqueeze(1)).any(2)
+    assert not bool(reaches.all())
     assert torch.equal(heaviest, has.float())
 
 
@@ -359,6 +382,7 @@ def test_other_sizes_and_real_trees(nodes: int) -> None:
         ({"num_steps": 0}, "`num_steps` must be an integer >= 1, got 0"),
         ({"sinr_weight": -1.0}, "`sinr_weight` must be finite and >= 0, got -1.0"),
         ({"failure_weight": -1.0}, "`failure_weight` must be finite and >= 0, got -1.0"),
+        ({"success_weight": -1.0}, "`success_weight` must be finite and >= 0, got -1.0"),
         ({"latency_weight": math.inf}, "`latency_weight` must be finite and >= 0, got inf"),
         ({"edges": "all"}, r"`edges` must be one of \('topology', .*, got 'all'"),
     ],

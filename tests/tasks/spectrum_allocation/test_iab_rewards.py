@@ -76,7 +76,7 @@ def test_failed_is_the_share_of_what_was_sent() -> None:
 
 
 def test_the_reward_of_a_band_by_hand() -> None:
-    environment = SpectrumAllocation(FAMILY, failure_weight=0.3)
+    environment = SpectrumAllocation(FAMILY, failure_weight=0.3, success_weight=0.7)
     environment.reset(6, generator(1))
     radio = environment.radio
     shared_out, failed, waits = 0, 0, 0
@@ -88,7 +88,6 @@ def test_the_reward_of_a_band_by_hand() -> None:
             worth = _worth_by_hand(before, copy)
             left = before.link_queue_bit[copy].tolist()
             load_bit = 0.01 * float(environment.scenarios.load_bit_s[copy].sum())
-            agents = {int(agent) for agent in environment.link_agent[copy]}
             largest = max(1.0, max(worth))
             served: set[int] = set()
             for band in range(5):
@@ -104,11 +103,11 @@ def test_the_reward_of_a_band_by_hand() -> None:
                         gained += worth[link] / largest * moved
                         if link not in served:
                             waited = min(1.0, int(before.unserved[copy, link]) / 20)
-                            gained += 0.3 / len(agents) * waited * load_bit
+                            gained += 0.7 / 7 * waited * load_bit
                             waits += waited > 0
                         served.add(link)
                     below += float(sent.power_w[copy, link, band]) > 0 and sinr < radio.sinr_min
-                wanted = gained / load_bit - 0.3 * below / len(agents)
+                wanted = gained / load_bit - 0.3 * below / 7
                 found = float(outcome.band_reward[copy, band])
                 assert found == pytest.approx(wanted, rel=1e-4, abs=1e-5)
                 failed += below

@@ -175,20 +175,24 @@ def _donor_of(num_users: int) -> IabNetworks:
 
 
 def test_schedulers_serve_the_largest_product_of_queue_and_rate() -> None:
-    # SNRs at 100 mW: 1, 7 and 15, so 1, 3 and 4 bit/s/Hz.
-    gain = torch.tensor([[[[1e-8, 7e-8, 15e-8]]]])
+    # SNRs at 100 mW: 3.3, 7 and 15, so 2.1, 3 and 4 bit/s/Hz.
+    gain = torch.tensor([[[[3.3e-8, 7e-8, 15e-8]]]])
 
     def served(queue: list[float], **changed: Any) -> int:
         state = state_of(_donor_of(3), gain, torch.tensor([[queue]]), **changed)
         return int(Scheduler(state, RADIO).offer_on(0)[0, 0])
 
-    assert served([13e3, 4e3, 3e3]) == 0
-    assert served([11e3, 4.1e3, 3e3]) == 1
-    assert served([11e3, 3.9e3, 3e3]) == 2
+    assert served([6e3, 4e3, 3e3]) == 0
+    assert served([5.5e3, 4.1e3, 3e3]) == 1
+    assert served([5.5e3, 3.9e3, 3e3]) == 2
     assert served([0.0, 0.0, 0.0]) == -1
+    # 5 dB are 3.16: below the floor nothing is received, however much waits.
+    gain[..., 0] = 3.1e-8
+    assert served([1e6, 3.9e3, 3e3]) == 2
+    assert served([1e6, 0.0, 0.0]) == -1
     # Neither what user 2 hears now nor what it reported changes that.
     heard_w = torch.tensor([[[0.0], [0.0], [14.0 * NOISE_W]]])
-    assert served([11e3, 3.9e3, 3e3], incumbent_w=heard_w, reported_w=heard_w) == 2
+    assert served([5.5e3, 3.9e3, 3e3], incumbent_w=heard_w, reported_w=heard_w) == 2
 
 
 def test_a_band_takes_what_it_would_send_without_interference() -> None:
