@@ -93,7 +93,7 @@ Image(png_of(figure))
 # that its base station receives on its channel; it has a tenth of the server. Alone, the least
 # power is the best. Under interference it must transmit louder, or misses its deadline (dotted):
 # **what makes offloading hard is the others**, who want the same channels. Computing everything
-# itself would take a hundred times the energy of sending it on a clear channel.
+# itself would take a hundred times the energy of offloading it on a clear channel.
 
 # %%
 environment = place.environment(20)
@@ -216,8 +216,9 @@ Image(png_of(figure))
 # Base stations know what they measured, and no gains of others. Three ways to learn, each from ten
 # seeds and over 200 episodes: **MA-DRL**, as above; **F-DRL**, which learns from the own users
 # alone and averages the models of all base stations now and then; **IL-DRL**, which does not
-# average. All is scored on a hundred networks that nobody learned on; bands and whiskers are 95 %
-# bootstrap intervals over seeds. First the reward while they learn, with exploration:
+# average. All are scored on a hundred networks that nobody learned on; bands and whiskers are 95 %
+# bootstrap intervals over seeds. First the reward while they learn, with exploration; the thin
+# lines need no training, and are of the test networks:
 
 # %%
 figures = figures_of()
@@ -235,14 +236,15 @@ Image(png_of(figures[6]))
 # %% [markdown]
 # ## Networks that nobody learned on
 #
-# MA-DRL has one graph network for all base stations, so it runs anywhere. Learned on 6 x 10, it
-# runs here as it is on twice the cells, on cells in which every channel is taken, and in Melbourne,
-# beside what was trained there. Deadlines met, and energy per task in mJ:
+# Policies of 6 x 10, as they are, with twice the cells, in cells in which every channel is taken,
+# and in Melbourne; beside them MA-DRL that was trained there (three seeds, in Melbourne two).
+# Deadlines met, and energy per task in mJ:
 
 # %%
 places = {"6 x 10": "6x10", "12 x 10": "12x10", "6 x 16": "6x16", "Melbourne": "melbourne"}
 policies = {
     "maddpg": "MA-DRL of 6 x 10",
+    "federated": "F-DRL of 6 x 10",
     f"maddpg{TRAINED_HERE}": "MA-DRL, trained there",
     "heuristic": "heuristic",
     "coordinated": "coordinated",

@@ -13,7 +13,12 @@ from metagnn.commands.compare_offloading import COLUMNS
 from metagnn.commands.options import interval_cell
 from metagnn.graphs.checks import require
 from metagnn.offloading_comparison import CLAIMED
-from metagnn.seed_statistics import certain, interquartile_mean, probability_of_improvement
+from metagnn.seed_statistics import (
+    certain,
+    interquartile_mean,
+    probability_of_improvement,
+    ratio_of_means,
+)
 
 RESULTS = Path(__file__).parent / "results"
 # What the heuristic trades (see `offloading_heuristic.py`).
@@ -142,7 +147,8 @@ def at_equal_guarantee(rows: list[Row], curve: list[Row]) -> list[str]:
             over.append(column(rows, "maddpg", "energy_j")[seed] / energy)
     lines = []
     if over:
-        lines.append(f"- Energy of maddpg over the heuristic's at equal guarantee: {middle(over)}")
+        what = f"- Energy of {len(over)} runs of maddpg over the heuristic's at equal guarantee"
+        lines.append(f"{what}: {middle(over)}")
     if beyond:
         rest = "the heuristic with any margin and preference"
         lines.append(f"- Runs of maddpg that meet more deadlines than {rest}: {beyond}")
@@ -164,13 +170,13 @@ def heuristic_energy_j(curve: list[Row], met: float) -> float | None:
 
 
 def against_retrained(rows: list[Row]) -> list[str]:
-    """What a policy from elsewhere reaches of one that was trained here, by seed."""
+    """What policies from elsewhere reach of those that were trained here."""
     lines = []
-    for name, title in (("met", "Deadlines met"), ("energy_j", "Energy"), ("reward", "Reward")):
-        here, there = (column(rows, p, name) for p in (f"maddpg{TRAINED_HERE}", "maddpg"))
-        values = [there[seed] / here[seed] for seed in sorted(here.keys() & there.keys())]
-        if values:
-            lines.append(f"- {title} of maddpg over that of maddpg{TRAINED_HERE}: {middle(values)}")
+    for name, title in (("met", "Deadlines met"), ("energy_j", "Energy")):
+        here, there = (_values(rows, p, name) for p in (f"maddpg{TRAINED_HERE}", "maddpg"))
+        if len(here) > 0:
+            ratio = interval_cell(ratio_of_means(there, here), 3)
+            lines.append(f"- {title} of maddpg over that of maddpg{TRAINED_HERE}: {ratio}")
     return lines
 
 
@@ -239,9 +245,10 @@ def lines_of(suffix: str, home: str, elsewhere: Sequence[str]) -> list[str]:
         for name, algorithm, title in beside if network == home else ():
             found = with_ratios(read(_file(f"{name}_{home}")))
             rows += [{**row, "policy": title} for row in found if row["policy"] == algorithm]
-        if not rows:
-            continue
         lines += [f"\n**{network}**{'' if network == home else f', trained on {home}'}\n"]
+        if not rows:
+            lines += ["Not measured."]
+            continue
         lines += [*main_table(rows), ""]
         if network == home:
             lines += [*chances(rows, PAIRS), *ratios(rows)]
@@ -258,7 +265,8 @@ def lines_of(suffix: str, home: str, elsewhere: Sequence[str]) -> list[str]:
         "`melbourne` are one network each, of which ten copies differ in fading, tasks and",
         "processors; all else is scored on 100 random networks. Signalling: what the sites of one",
         "network send in training. On `melbourne` batches and the replay were smaller, so what was",
-        "trained there saw less than what was trained elsewhere.",
+        "trained there saw less than what was trained elsewhere. Intervals and chances are of",
+        "training seeds; the networks, and what happens on them, are the same for all.",
     ]
     lines += collapses(read(_file(f"{suffix}_curves")))
     return [*lines, *minutes(all_runs)]

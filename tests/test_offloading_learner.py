@@ -243,7 +243,6 @@ def test_the_parts_sum_up_to_the_reward() -> None:
 
 
 def test_a_central_critic_moves_an_actor_by_what_others_suffer() -> None:
-    learner = _learner()
     graph = PLACE.environment(1).reset(2, torch.Generator().manual_seed(0))
     edges = torch.full((2, 9, 9), 1e4)
     for algorithm, wanted in (("maddpg", True), ("independent", False)):

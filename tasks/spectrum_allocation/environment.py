@@ -146,7 +146,7 @@ class SpectrumAllocation:
         sinr_weight: float = 0.5,
         latency_weight: float = 0.5,
         failure_weight: float = 0.12,
-        success_weight: float = 0.12,
+        success_weight: float = 1.0,
         edges: Edges = "interference",
     ) -> None:
         check_count("num_steps", num_steps)
