@@ -173,6 +173,16 @@ def test_edges_between_agents_by_hand() -> None:
     assert torch.equal(found[0], wanted)
 
 
+def test_what_is_remembered_adds_to_what_is_seen() -> None:
+    policy, seen = _policy("graph", "recurrent"), _seen(2)
+    assert isinstance(policy, GraphPolicy)
+    start, given = policy.start(seen), dict(policy.named_parameters())
+    x = policy._features(seen, given)
+    thought, after = policy.think(seen, start)
+    torch.testing.assert_close(thought, x + after.state)
+    assert float(after.state.detach().abs().mean()) > 0.05
+
+
 def test_agents_hear_whom_they_meet_in_both_directions() -> None:
     policy, seen = _policy("graph", "none"), _seen(1)
     x = torch.randn(1, LINKS, BANDS, 8, generator=generator(3))
