@@ -42,7 +42,7 @@ class SpectrumLearner(AgentModule):
     """One policy for all scenarios. One Lightning epoch is one batch of scenarios.
 
     ``ppo`` learns to act in all of them alike. ``recurrent`` and ``attention`` (after RL^2, Duan et
-    al., 2016) do so too, but see their last levels and rewards and remember over all episodes of a
+    al., 2016) do so too, but see their last rewards as well and remember over all episodes of a
     scenario, which they learn from as from one long one: they adapt by remembering (with
     counterfactual credit, which is of the slot alone, they learn what to remember, but not to
     explore). ``maml``
