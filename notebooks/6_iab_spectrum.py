@@ -196,7 +196,7 @@ Image(png_of(figure))
 everywhere = SpectrumPlace()
 trained = find_spectrum(Path(folder.name), everywhere)
 names = ["max weight", "reported max weight", "orthogonal", "full reuse", "random"]
-steps = (Finetuning(), Finetuning(rate=2e-2))
+steps = (Finetuning(), Finetuning(rate=1e-2))
 scores = compare_spectrum(trained, everywhere, 8, (0, 1), 1, *steps, names)
 columns = ("throughput_mbit_s", "sinr_violation", "latency_violation", "jain")
 for point in (0, 1):

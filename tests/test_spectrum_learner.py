@@ -122,7 +122,7 @@ def test_agents_are_compared_after_some_episodes(
         assert 0.0 <= metrics["sinr_violation"] <= 1.0
     # How PPO goes on stands in the configuration.
     fast_text = text.replace("    rate: 1.0e-3", "    rate: 0.3")
-    Path("fast.yaml").write_text(fast_text.replace("    rate: 2.0e-2", "    rate: 0.3"))
+    Path("fast.yaml").write_text(fast_text.replace("    rate: 1.0e-2", "    rate: 0.3"))
     capsys.readouterr()
     main([*words[:1], "--config", "fast.yaml", "--networks", "2", "--runs", "runs/ppo", "--json"])
     fast = json.loads(capsys.readouterr().out)["after_episodes"]
@@ -146,7 +146,7 @@ def test_agents_are_compared_after_some_episodes(
     with pytest.raises(SystemExit):
         main(["compare", "--config", "odd.yaml"])
     assert "`compare.finetuning` must have the keys" in capsys.readouterr().err
-    Path("odd.yaml").write_text(text.replace("    rate: 2.0e-2", "    speed: 2.0e-2"))
+    Path("odd.yaml").write_text(text.replace("    rate: 1.0e-2", "    speed: 1.0e-2"))
     with pytest.raises(SystemExit):
         main(["compare", "--config", "odd.yaml"])
     assert "`compare.scratch` must have the keys" in capsys.readouterr().err
