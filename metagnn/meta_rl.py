@@ -8,8 +8,8 @@ descend the mean over networks of the loss on the episode after the last step. W
 Departures from the paper, whose text gives no equations: the inner loss is the objective of PPO
 alone (the policy gradient with generalised advantages), so critic and entropy do not move the
 layers that all share; the outer loss is that of PPO as a whole, and may be of counterfactual
-advantages, while steps learn of what networks can measure; networks learn from one
-episode per step, as they would after deployment; how the shared parameters change which episodes
+advantages, while steps learn of what can be measured; networks learn from one episode per step, as
+they would after deployment; how the shared parameters change which episodes
 the steps learn from is left out, as in most implementations; further passes of an outer update take
 the steps again on the same episodes.
 """
