@@ -110,7 +110,55 @@ class PolicyShape:
         require(self.num_claims <= most, "num_claims", rule, self.num_claims)
 
 
-class GraphPolicy(Encoder):
+class PolicyOverTime(nn.Module):
+    """What policies make of one time, or of many, from what they see, remember and decide."""
+
+    def _features(self, seen: Seen, given: Mapping[str, Tensor]) -> Tensor:
+        raise NotImplementedError
+
+    def _remember(
+        self, x: Tensor, memory: Memory, given: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Memory]:
+        raise NotImplementedError
+
+    def decide(
+        self,
+        x: Tensor,
+        seen: Seen,
+        bands: slice = slice(None),
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Choice, Tensor]:
+        """What nodes do on some of the bands, and its values, from what is known (`think`)."""
+        raise NotImplementedError
+
+    def forward(
+        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
+    ) -> tuple[Choice, Tensor, Memory]:
+        """Policy and value of networks at one time, and what they remember after it."""
+        x, memory = self.think(seen, memory, parameters)
+        return *self.decide(x, seen, parameters=parameters), memory
+
+    def think(
+        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Memory]:
+        """What is known at one time, and remembered after it.
+
+        Of a `GraphPolicy` links know ``[B, L, N, C]``, a flat policy ``[B, 1, C]``.
+        """
+        given = dict(self.named_parameters()) if parameters is None else parameters
+        x, memory = self._remember(self._features(seen, given).unsqueeze(0), memory, given)
+        return x.squeeze(0), memory
+
+    def sequence(
+        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
+    ) -> tuple[Choice, Tensor]:
+        """Policies and values of networks at times ``[T, B, ...]``."""
+        given = dict(self.named_parameters()) if parameters is None else parameters
+        x, _ = self._remember(self._features(seen, given), memory, given)
+        return self.decide(x, seen, parameters=given)
+
+
+class GraphPolicy(PolicyOverTime, Encoder):
     """What every node does on every band, and what that is worth, for networks of any size.
 
     A node is off, or serves its users or its child nodes with one of P powers: 1 + 2 P choices, of
@@ -228,29 +276,6 @@ class GraphPolicy(Encoder):
             mixed = mixed + linear(given, f"disturbs.{number}", felt)
             hidden = functional.leaky_relu(mixed)
         return hidden
-
-    def forward(
-        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
-    ) -> tuple[Choice, Tensor, Memory]:
-        """Policy and value of networks at one time, and what they remember after it."""
-        x, memory = self.think(seen, memory, parameters)
-        return *self.decide(x, seen, parameters=parameters), memory
-
-    def think(
-        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
-    ) -> tuple[Tensor, Memory]:
-        """What links know on each band at one time ``[B, L, N, C]``, and remember after it."""
-        given = dict(self.named_parameters()) if parameters is None else parameters
-        x, memory = self._remember(self._features(seen, given).unsqueeze(0), memory, given)
-        return x.squeeze(0), memory
-
-    def sequence(
-        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
-    ) -> tuple[Choice, Tensor]:
-        """Policies and values of networks at times ``[T, B, ...]``."""
-        given = dict(self.named_parameters()) if parameters is None else parameters
-        x, _ = self._remember(self._features(seen, given), memory, given)
-        return self.decide(x, seen, parameters=given)
 
 
 def between_agents(graph: DenseGraph, offer: Tensor) -> Tensor:

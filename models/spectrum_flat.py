@@ -10,13 +10,13 @@ from metagnn.graphs.checks import require
 from metagnn.models.action_heads import Choice
 from metagnn.models.attention import HistoryAttention
 from metagnn.models.encoder import linear
-from metagnn.models.spectrum import NUM_FEEDBACK, Memory, PolicyShape, Seen, choices
+from metagnn.models.spectrum import NUM_FEEDBACK, Memory, PolicyOverTime, PolicyShape, Seen, choices
 
 # Layers of the LSTM in the paper's code.
 NUM_LAYERS = 2
 
 
-class FlatPolicy(nn.Module):
+class FlatPolicy(PolicyOverTime):
     """A perceptron over all that is seen, then an LSTM and attention where memory is wanted.
 
     Has the methods of `GraphPolicy`, and no edges. Parameters may carry a leading axis, of
@@ -108,26 +108,3 @@ class FlatPolicy(nn.Module):
         )
         offer = seen.offer[..., bands]
         return choices(off.unsqueeze(-1), powers[..., bands, :], offer), value
-
-    def forward(
-        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
-    ) -> tuple[Choice, Tensor, Memory]:
-        """Policy and value of networks at one time, and what they remember after it."""
-        x, memory = self.think(seen, memory, parameters)
-        return *self.decide(x, seen, parameters=parameters), memory
-
-    def think(
-        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
-    ) -> tuple[Tensor, Memory]:
-        """What the network knows at one time ``[B, 1, C]``, and what it remembers after it."""
-        given = dict(self.named_parameters()) if parameters is None else parameters
-        x, memory = self._remember(self._features(seen, given).unsqueeze(0), memory, given)
-        return x.squeeze(0), memory
-
-    def sequence(
-        self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
-    ) -> tuple[Choice, Tensor]:
-        """Policies and values of networks at times ``[T, B, ...]``."""
-        given = dict(self.named_parameters()) if parameters is None else parameters
-        x, _ = self._remember(self._features(seen, given), memory, given)
-        return self.decide(x, seen, parameters=given)
