@@ -201,9 +201,10 @@ def test_scratch_begins_with_random_parameters_in_every_scenario() -> None:
 def test_what_was_trained_goes_on_without_a_reward_of_entropy() -> None:
     policy = initial_policy(PLACE, SHAPE, 3)
     one = TrainedSpectrum("ppo", 3, policy, SHAPE, PPO, "band", InnerSettings())
-    calm = replace(one, ppo=replace(PPO, entropy_weight=0.0))
+    calm = replace(PPO, entropy_weight=0.0)
     assert PPO.entropy_weight > 0.0
-    adapters = [trained.adapter(2, Finetuning(1e-2)) for trained in (one, calm)]
+    wanted = ProximalSteps(policy, 2, Finetuning(1e-2), calm, "band")
+    adapters = [one.adapter(2, Finetuning(1e-2)), wanted]
     for adapter in adapters:
         adapt_to(adapter, PLACE, _unseen(PLACE, 0, "test"), (0, 1), 0)
     first, second = (adapter.parameters() for adapter in adapters)
