@@ -57,7 +57,7 @@ def drop_small_cells(
     batch: int,
     generator: torch.Generator,
     num_cells: int = 6,
-    users_per_cell: int = 10,
+    users_per_cell: int | tuple[int, ...] = 10,
     area_m: tuple[float, float] = (1500.0, 1000.0),
     radius_m: float = 250.0,
 ) -> SmallCells:
@@ -69,19 +69,23 @@ def drop_small_cells(
         batch: Number of networks B.
         generator: Source of randomness; the networks are on its device.
         num_cells: Number of cells M.
-        users_per_cell: Users of each cell; user i belongs to cell ``i // users_per_cell``.
+        users_per_cell: Users of each cell, in the order of which users are numbered; one number
+            for all, or one for each.
         area_m: Sides of the rectangle [m].
         radius_m: Radius of a cell [m].
 
     Raises:
         ValueError: If an argument is out of range.
     """
-    for name, value in {
-        "batch": batch,
-        "num_cells": num_cells,
-        "users_per_cell": users_per_cell,
-    }.items():
+    for name, value in {"batch": batch, "num_cells": num_cells}.items():
         check_count(name, value)
+    counts = users_per_cell
+    if not isinstance(counts, tuple):
+        counts = (counts,) * num_cells
+    for count in counts:
+        check_count("users_per_cell", count)
+    rule = f"hold a number for each of {num_cells} cells"
+    require(len(counts) == num_cells, "users_per_cell", rule, counts)
     check_pair("area_m", area_m, "have two sides")
     for side in area_m:
         check_positive("area_m", side)
@@ -93,13 +97,13 @@ def drop_small_cells(
         return torch.rand(shape, generator=generator, device=device)
 
     site_m = uniform(batch, num_cells, 2) * torch.tensor(area_m, device=device)
-    shape = (batch, num_cells, users_per_cell)
-    squared_m = NEAREST_M**2 + (radius_m**2 - NEAREST_M**2) * uniform(*shape)
-    angle = 2.0 * math.pi * uniform(*shape)
+    cell = torch.arange(num_cells, device=device).repeat_interleave(
+        torch.tensor(counts, device=device)
+    )
+    squared_m = NEAREST_M**2 + (radius_m**2 - NEAREST_M**2) * uniform(batch, len(cell))
+    angle = 2.0 * math.pi * uniform(batch, len(cell))
     from_site_m = squared_m.sqrt().unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], dim=-1)
-    user_m = (site_m.unsqueeze(-2) + from_site_m).flatten(1, 2)
-    cell = torch.arange(num_cells, device=device).repeat_interleave(users_per_cell)
-    return SmallCells(site_m, user_m, cell)
+    return SmallCells(site_m, site_m[:, cell] + from_site_m, cell)
 
 
 def read_small_cells(sites: str | Path, users: str | Path) -> SmallCells:

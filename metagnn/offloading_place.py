@@ -33,7 +33,7 @@ class Place:
         folder: Holds sites.csv and users.csv of a deployment (see `read_small_cells`), which are
             read once, else empty. Runs that learned there need them to be compared.
         num_cells: Number of cells M of random networks.
-        users_per_cell: Users of each of their cells.
+        users_per_cell: Users of each of their cells: one number for all, or one for each.
         area_m: Sides of their rectangle [m].
         radius_m: Radius of their cells [m].
         num_channels: Number of channels K.
@@ -49,7 +49,7 @@ class Place:
     network: Network = "random"
     folder: str = ""
     num_cells: int = 6
-    users_per_cell: int = 10
+    users_per_cell: int | tuple[int, ...] = 10
     area_m: tuple[float, float] = (1500.0, 1000.0)
     radius_m: float = 250.0
     num_channels: int = 16

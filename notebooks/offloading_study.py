@@ -10,8 +10,9 @@ took, of which sources). ``... table`` writes ``offloading.md`` from these. Test
 4000 and are used for no choice. ``--variant own`` is MA-DRL whose sites have actors of their own,
 as those of F-DRL and IL-DRL have, so that they differ in the critic alone; ``--variant rare`` is
 F-DRL that averages every 40 episodes, not every 10; ``--variant discounted`` MA-DRL with values
-that look ahead, and delayed networks; ``--variant paper`` the paper's perceptrons, on one network.
-``offloading_heuristic.py curve`` comes before the table.
+that look ahead, and delayed networks; ``--variant mixed`` MA-DRL that learns in cells of 2 to 16
+users, 60 together as in the paper, for 400 episodes; ``--variant paper`` the paper's perceptrons,
+on one network. ``offloading_heuristic.py curve`` comes before the table.
 """
 
 import argparse
@@ -99,6 +100,14 @@ VARIANTS = {
     "_discounted": Variant(
         algorithms=("maddpg",), elsewhere=(), options=("--model.init_args.maddpg.discount=0.8",)
     ),
+    "_mixed": Variant(
+        algorithms=("maddpg",),
+        elsewhere=("12x10", "6x16", "melbourne"),
+        options=(
+            "--model.init_args.place.users_per_cell=[16,16,14,8,4,2]",
+            "--trainer.max_epochs=400",
+        ),
+    ),
     "_paper": Variant("offloading_paper", "fixed", elsewhere=()),
 }
 
@@ -150,7 +159,8 @@ def score(seeds: list[int], suffix: str) -> None:
     stem = RESULTS / f"offloading{suffix}"
     for network in (variant.home, *variant.elsewhere):
         place, here = PLACES[network], list(trained)
-        own = finished(suffix, seeds, network, "maddpg") if network in variant.elsewhere else []
+        # What was trained elsewhere was so by the main configuration.
+        own = finished("", seeds, network, "maddpg") if network in variant.elsewhere else []
         if own:
             here += [replace(o, algorithm=f"{o.algorithm}{TRAINED_HERE}") for o in find_sites(*own)]
         number = NUM_NETWORKS if place.network == "random" else NUM_COPIES

@@ -278,7 +278,8 @@ def test_runs_are_found_and_their_policies_run_elsewhere(tmp_path: Path) -> None
     assert [one.algorithm for one in sites] == ["federated", "maddpg"]
     assert all(len(one.actors) == 1 for one in sites)
     for one in sites:
-        for place in (PLACE, replace(PLACE, num_cells=5, users_per_cell=2)):
+        unequal = replace(PLACE, users_per_cell=(1, 4, 2))
+        for place in (PLACE, unequal, replace(PLACE, num_cells=5, users_per_cell=2)):
             environment = place.environment(1)
             environment.reset(2, torch.Generator().manual_seed(0))
             decision = one.policy(place)(
@@ -292,6 +293,19 @@ def test_runs_are_found_and_their_policies_run_elsewhere(tmp_path: Path) -> None
     (alone,) = find_sites(tmp_path / "own")
     with pytest.raises(ValueError, match="`network` must fit the models of independent 0"):
         alone.policy(replace(PLACE, num_cells=4))
+
+
+def test_sites_learn_in_cells_of_other_sizes_too(tmp_path: Path) -> None:
+    place = replace(PLACE, users_per_cell=(1, 5, 2))
+    _kept(tmp_path, place=place)
+    (one,) = find_sites(tmp_path)
+    assert one.place == place
+    for elsewhere in (place, PLACE):
+        environment = elsewhere.environment(1)
+        environment.reset(2, torch.Generator().manual_seed(0))
+        source = torch.Generator().manual_seed(0)
+        decision = one.policy(elsewhere)(environment.slot, environment.radio, source)
+        assert environment.step(decision).info.value.shape == (2, elsewhere.cells().num_users)
 
 
 def _kept(folder: Path, epochs: int = 1, **changed: Any) -> None:

@@ -136,6 +136,7 @@ def test_the_environment_has_the_wanted_constants(network: Network) -> None:
         ({"num_channels": 0}, "`num_channels` must be an integer >= 1, got 0"),
         ({"num_cells": 0}, "`num_cells` must be an integer >= 1, got 0"),
         ({"users_per_cell": 0}, "`users_per_cell` must be an integer >= 1, got 0"),
+        ({"users_per_cell": (1, 2)}, "`users_per_cell` must hold a number for each of 6 cells"),
         ({"area_m": (100.0, 0.0)}, "`area_m` must be finite and > 0, got 0.0"),
         ({"radius_m": 10.0}, "`radius_m` must be finite and > 10 m, got 10.0"),
         ({"network": "fixed", "radius_m": 10.0}, "`radius_m` must be finite and > 10 m, got 10.0"),

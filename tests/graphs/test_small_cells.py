@@ -109,6 +109,15 @@ def test_sizes_of_random_networks() -> None:
     assert 9.99 <= float(distance_m.min()) < float(distance_m.max()) <= 11.01
 
 
+def test_random_cells_may_differ_in_size() -> None:
+    cells = drop_small_cells(400, generator(0), 3, (1, 4, 2), radius_m=40.0)
+    assert cells.cell.tolist() == [0, 1, 1, 1, 1, 2, 2]
+    from_site_m = cells.user_m - cells.site_m[:, cells.cell]
+    assert from_site_m.norm(dim=-1).amax(0).tolist() == pytest.approx([40.0] * 7, abs=1.0)
+    same = drop_small_cells(400, generator(0), 3, (2, 2, 2))
+    assert torch.equal(same.user_m, drop_small_cells(400, generator(0), 3, 2).user_m)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -116,6 +125,11 @@ def test_sizes_of_random_networks() -> None:
         ({"num_cells": 0}, "`num_cells` must be an integer >= 1, got 0"),
         ({"num_cells": True}, "`num_cells` must be an integer >= 1, got True"),
         ({"users_per_cell": 2.5}, "`users_per_cell` must be an integer >= 1, got 2.5"),
+        ({"users_per_cell": (2, 0)}, "`users_per_cell` must be an integer >= 1, got 0"),
+        (
+            {"users_per_cell": (2, 3)},
+            r"`users_per_cell` must hold a number for each of 6 cells, got \(2, 3\)",
+        ),
         ({"area_m": (0.0, 1000.0)}, "`area_m` must be finite and > 0, got 0.0"),
         ({"area_m": (1500.0, math.nan)}, "`area_m` must be finite and > 0, got nan"),
         ({"area_m": (1500.0,)}, r"`area_m` must have two sides, got \(1500.0,\)"),
