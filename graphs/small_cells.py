@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metagnn.graphs.checks import check_count, check_pair, check_positive, require
+from metagnn.graphs.checks import check_count, check_each, check_pair, check_positive, require
 from metagnn.graphs.coordinates import MAX_EXTENT_M, number, project_m, read_rows
 from metagnn.graphs.pathloss import okumura_hata_db
 
@@ -25,11 +25,24 @@ class SmallCells:
         site_m: Positions of the sites ``[..., M, 2]`` [m].
         user_m: Positions of the users ``[..., I, 2]`` [m].
         cell: Site that serves each user ``[I]``, 0 to M - 1; a site may serve none.
+
+    Raises:
+        ValueError: If there are no users, a position is not finite, or a site unknown.
     """
 
     site_m: Tensor
     user_m: Tensor
     cell: Tensor
+
+    def __post_init__(self) -> None:
+        require(self.num_users > 0, "user_m", "hold a user", tuple(self.user_m.shape))
+        for name in ("site_m", "user_m"):
+            value = getattr(self, name)
+            check_each(name, value, value.isfinite(), "be finite")
+        rule = f"hold a site of each of {self.num_users} users"
+        require(self.cell.shape == (self.num_users,), "cell", rule, tuple(self.cell.shape))
+        known = (self.cell >= 0) & (self.cell < self.num_cells)
+        check_each("cell", self.cell, known, f"lie in [0, {self.num_cells - 1}]")
 
     @property
     def num_cells(self) -> int:
@@ -125,11 +138,13 @@ def read_small_cells(sites: str | Path, users: str | Path) -> SmallCells:
     found = [_read_degrees(Path(path), noun) for path, noun in ((sites, "site"), (users, "user"))]
     (site_lines, site_deg), (user_lines, user_deg) = found
     first: dict[tuple[float, float], int] = {}
-    for line, point in zip(site_lines, site_deg, strict=True):
+    for line, (latitude, longitude) in zip(site_lines, site_deg, strict=True):
+        # 180 degrees east are 180 degrees west.
+        point = latitude, longitude % 360.0
         if point in first:
             raise ValueError(
                 f"{Path(sites).name}, line {line}: `latitude`, `longitude` must differ between "
-                f"sites, got {point} again (first in line {first[point]})"
+                f"sites, got {(latitude, longitude)} again (first in line {first[point]})"
             )
         first[point] = line
     position_m = project_m(torch.tensor([*site_deg, *user_deg], dtype=torch.float64))

@@ -74,13 +74,6 @@ class AgentModule(pl.LightningModule):
         return 1.0 - self.progress()
 
 
-def plain(value: Any) -> Any:
-    """The same with lists in place of tuples, as a file gives them back."""
-    if isinstance(value, dict):
-        return {name: plain(one) for name, one in value.items()}
-    return [plain(one) for one in value] if isinstance(value, tuple | list) else value
-
-
 def differing(one: Any, other: Any) -> tuple[Any, Any]:
     """Two facts; of those that hold others by name only what differs, where a missing one is None.
 

@@ -10,13 +10,14 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from metagnn.agent_module import AgentModule, plain
+from metagnn.agent_module import AgentModule
 from metagnn.assignment_score import deterministic, score_assignment
 from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.units import dbm_to_w
 from metagnn.models.action_heads import HybridAction, HybridPolicy
 from metagnn.models.actor_critic import ActorCritic, ActorCriticShape
+from metagnn.plain_values import plain
 from metagnn.ppo import (
     Network,
     PPOSettings,

@@ -6,6 +6,7 @@ Departures from the paper, of which the first four are undone by an argument:
   they are those that follow, s': ``target``.
 - By default the value is that of the slot alone, and there are no delayed networks: ``discount``
   (the paper's is 0.9). Then neither ``soft_rate`` nor ``target`` has an effect.
+- Values are those per slot: rewards count times 1 - gamma.
 - A value is the sum of those of the users, each of which is the sum of parts (whether the deadline
   was met, lateness, energies). The critic learns them from the users' own parts of the reward,
   of which Eq. 12 and 23 are the sums: ``credit``.
@@ -17,7 +18,7 @@ Departures from the paper, of which the first four are undone by an argument:
 - Channels are chosen by a straight-through softmax; the paper does not say how its networks choose.
 - A choice counts at others by what they have with and without it, not by the slope of their
   values (`OffloadingCritic`).
-- Numbers at their bounds keep the gradients that lead inwards.
+- Ratios and powers at their bounds keep the gradients that lead inwards.
 """
 
 from collections.abc import Callable, Iterable

@@ -88,7 +88,9 @@ class OffloadingAgents(nn.Module):
         cell: Site that serves each user ``[I]``.
         num_cells: Number of sites M.
         radio: Channels and powers.
-        central: Critics see what all sites see and do; else each its own.
+        central: Critics know what all sites do; else each what its own does. Those of graphs value
+            a user by what it sees itself and by the mean interference of what all others do, those
+            of perceptrons by what all see and do.
         seed: Seed of the initial parameters.
 
     Raises:

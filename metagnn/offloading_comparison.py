@@ -13,6 +13,7 @@ from metagnn.graphs.checks import check_count, require
 from metagnn.offloading_agents import AgentShape, OffloadingAgents
 from metagnn.offloading_place import Place
 from metagnn.offloading_score import OffloadingScore, score_offloading, trained_policy
+from metagnn.plain_values import from_plain
 from metagnn.seed_statistics import certain, interquartile_mean, probability_of_improvement
 from metagnn.tasks.offloading.baselines import BASELINES, Policy
 from metagnn.tasks.power_control.metrics import Estimate, network_average, ratio_of_means
@@ -53,7 +54,9 @@ class TrainedSites:
         """Whether it runs there: models of their own need their sites, perceptrons their users."""
         cells, own = place.cells(), self.place.cells()
         sites = self.shape.shared or cells.num_cells == len(self.actors)
-        users = cells.cell.equal(own.cell) and place.num_channels == self.place.num_channels
+        users = (
+            cells.cell.equal(own.cell) and place.radio.num_channels == self.place.radio.num_channels
+        )
         return sites and (self.shape.kind == "graph" or users)
 
     def policy(self, place: Place) -> Policy:
@@ -97,23 +100,24 @@ def _sites(run: Mapping[str, Any], state: Mapping[str, Tensor]) -> TrainedSites:
             models.setdefault(int(number), {})[rest] = value
     actors = tuple(models[number] for number in sorted(models))
     same = all(bool(m[name].equal(actors[0][name])) for m in actors for name in actors[0])
-    shape = replace(AgentShape(**_tuples(run["shape"])), shared=same)
+    shape = replace(from_plain(AgentShape, run["shape"], "shape"), shared=same)
     return TrainedSites(
         run["algorithm"],
         run["seed"],
         shape,
         actors[:1] if same else actors,
-        Place(**_tuples(run["place"])),
+        from_plain(Place, run["place"], "place"),
         float(state["signalling_bytes"]) / run["num_done"],
     )
 
 
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-
-
 def compare_offloading(
-    trained: Sequence[TrainedSites], place: Place, num_networks: int, num_steps: int, seed: int
+    trained: Sequence[TrainedSites],
+    place: Place,
+    num_networks: int,
+    num_steps: int,
+    seed: int,
+    progress: bool = False,
 ) -> dict[str, dict[int | None, OffloadingScore]]:
     """Scores by policy and seed of training (None for baselines).
 
@@ -123,6 +127,7 @@ def compare_offloading(
         num_networks: Number of test networks.
         num_steps: Slots in each.
         seed: Seed of the test networks.
+        progress: Show a bar.
 
     Raises:
         ValueError: If ``trained`` holds sites, but none that fit.
@@ -134,7 +139,8 @@ def compare_offloading(
     require(bool(fitting) or not trained, "runs", rule, sorted({t.algorithm for t in trained}))
     policies: dict[str, Policy] = dict(BASELINES)
     policies |= {f"{one.algorithm} {one.seed}": one.policy(place) for one in fitting}
-    scores = score_offloading(policies, place.environment(num_steps), num_networks, seed, "test")
+    environment = place.environment(num_steps)
+    scores = score_offloading(policies, environment, num_networks, seed, "test", progress=progress)
     found: dict[str, dict[int | None, OffloadingScore]]
     found = {baseline: {None: scores[baseline]} for baseline in BASELINES}
     for one in fitting:

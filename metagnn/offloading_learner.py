@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from metagnn.agent_module import AgentModule, plain
+from metagnn.agent_module import AgentModule
 from metagnn.federated import Update, federated_round
 from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.randomness import generator
@@ -28,6 +28,7 @@ from metagnn.offloading_agents import AgentShape, OffloadingAgents, met_error, w
 from metagnn.offloading_place import Place
 from metagnn.offloading_score import score_offloading, trained_policy
 from metagnn.offloading_transitions import Seen, as_entry, as_transitions, entries, parts_of
+from metagnn.plain_values import plain
 from metagnn.replay import Replay
 from metagnn.site_clusters import clusters_of_sites
 from metagnn.tasks.offloading.environment import Offloading
@@ -43,9 +44,9 @@ _MOST_SITES = 12
 class OffloadingLearner(AgentModule):
     """Sites that learn to offload. One Lightning epoch is one episode of copies side by side.
 
-    ``maddpg`` (MA-DRL, Algorithm 1): critics see what all sites see and do. ``federated`` (F-DRL,
-    Algorithm 2): each site learns from its own users alone, and models are averaged every so many
-    episodes. ``independent`` (IL-DRL): they are not averaged.
+    ``maddpg`` (MA-DRL, Algorithm 1): critics know what all sites do (see `OffloadingAgents`).
+    ``federated`` (F-DRL, Algorithm 2): each site learns from its own users alone, and models are
+    averaged every so many episodes. ``independent`` (IL-DRL): they are not averaged.
 
     Args:
         place: Where episodes take place.

@@ -16,7 +16,7 @@ from metagnn.graphs.small_cells import (
     read_small_cells,
 )
 from metagnn.tasks.offloading.environment import Networks, Offloading
-from metagnn.tasks.offloading.scenario import Radio
+from metagnn.tasks.offloading.scenario import Computing, Radio
 
 Network = Literal["random", "fixed", "melbourne", "deployment"]
 NETWORKS: tuple[Network, ...] = ("random", "fixed", "melbourne", "deployment")
@@ -36,7 +36,8 @@ class Place:
         users_per_cell: Users of each of their cells: one number for all, or one for each.
         area_m: Sides of their rectangle [m].
         radius_m: Radius of their cells [m].
-        num_channels: Number of channels K.
+        radio: Channels, powers and noise.
+        computing: Tasks and processors.
         network_seed: Seed of the fixed network.
         revenue: What a deadline that is met is worth (beta of Eq. 13) [J].
         patience: Deadlines after which a transmission is given up (see `cost`).
@@ -52,7 +53,8 @@ class Place:
     users_per_cell: int | tuple[int, ...] = 10
     area_m: tuple[float, float] = (1500.0, 1000.0)
     radius_m: float = 250.0
-    num_channels: int = 16
+    radio: Radio = Radio()  # noqa: RUF009 - frozen
+    computing: Computing = Computing()  # noqa: RUF009 - frozen
     network_seed: int = 0
     revenue: float = 0.3
     patience: float = 1.5
@@ -72,7 +74,8 @@ class Place:
         """Environment with episodes of so many slots."""
         return Offloading(
             self.networks(),
-            Radio(num_channels=self.num_channels),
+            self.radio,
+            self.computing,
             num_steps=num_steps,
             revenue=self.revenue,
             patience=self.patience,

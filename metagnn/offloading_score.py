@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from metagnn.graphs.randomness import generator
 from metagnn.offloading_action import as_decision, joint_action
@@ -49,6 +50,7 @@ def score_offloading(
     split: str,
     with_bound: bool = True,
     device: str | torch.device = "cpu",
+    progress: bool = False,
 ) -> dict[str, OffloadingScore]:
     """Run policies for one episode each on the same networks, tasks and channels.
 
@@ -65,10 +67,12 @@ def score_offloading(
         with_bound: Whether the relaxation is wanted, which takes longer than most policies; else
             all deadlines count as allowed and the bound is 0.
         device: Where the networks are.
+        progress: Show a bar.
     """
     found = {}
     bounds: list[Tensor] = []
-    for name, policy in policies.items():
+    shown = tqdm(policies.items(), unit="policy", leave=False, disable=not progress)
+    for name, policy in shown:
         environment.reset(num_networks, generator(seed, "offloading", split, device=device))
         source = generator(seed, "offloading actions", split, name, device=device)
         rows = []

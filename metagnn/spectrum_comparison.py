@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from metagnn.finished_runs import Kind, finished_runs
 from metagnn.graphs.checks import require
 from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings
 from metagnn.models.spectrum import PolicyShape
+from metagnn.plain_values import from_plain
 from metagnn.ppo import PPOSettings
 from metagnn.seed_statistics import certain, interquartile_mean, probability_of_improvement
 from metagnn.spectrum_adaptation import (
@@ -106,14 +108,14 @@ def _policy(
     run: Mapping[str, Any], state: Mapping[str, Tensor], place: SpectrumPlace
 ) -> TrainedSpectrum:
     _check_place(run["place"], place)
-    widths = tuple(run["shape"]["hidden_channels"])
-    shape = PolicyShape(**{**run["shape"], "hidden_channels": widths})
+    shape = from_plain(PolicyShape, run["shape"], "shape")
     policy = place.policy(shape)
     prefix = "policy."
     policy.load_state_dict(
         {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
     )
-    ppo, inner = PPOSettings(**run["ppo"]), InnerSettings(**run["inner"])
+    ppo = from_plain(PPOSettings, run["ppo"], "ppo")
+    inner = from_plain(InnerSettings, run["inner"], "inner")
     return TrainedSpectrum(run["agent"], run["seed"], policy, shape, ppo, run["credit"], inner)
 
 
@@ -136,6 +138,7 @@ def compare_spectrum(
     finetuning: Finetuning,
     scratch: Finetuning,
     baselines: Sequence[str],
+    progress: bool = False,
 ) -> dict[str, dict[int | None, Adaptation]]:
     """Adapt every policy to the same test scenarios and score it after some episodes.
 
@@ -152,12 +155,14 @@ def compare_spectrum(
         scratch: How PPO learns from scratch, which takes a larger rate to get anywhere.
         baselines: Names of baselines. Exhaustive search is left out where it is not possible (see
             `exhaustive.num_combinations`).
+        progress: Show a bar.
     """
     for name in baselines:
         require(name in BASELINES, "baselines", f"be of {list(BASELINES)}", name)
     scenarios = unseen_scenarios(place, num_networks, seed, "test", torch.device("cpu"))
     found: dict[str, dict[int | None, Adaptation]] = {}
-    for one in trained:
+    shown = {"leave": False, "disable": not progress}
+    for one in tqdm(trained, unit="run", **shown):
         adapter = one.adapter(num_networks, finetuning)
         result = adapt_to(adapter, place, scenarios, points, seed)
         found.setdefault(one.agent, {})[one.seed] = result
@@ -170,7 +175,7 @@ def compare_spectrum(
             same = Adaptation(dict.fromkeys(points, still), [])
             found.setdefault(FROZEN, {})[one.seed] = same
     possible = num_combinations(scenarios.networks, place.radio) <= MAX_COMBINATIONS
-    for name in baselines:
+    for name in tqdm(baselines, unit="baseline", **shown):
         if name == "exhaustive" and not possible:
             continue
         metrics = run_baseline(BASELINES[name], place, scenarios, seed)

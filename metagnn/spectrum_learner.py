@@ -9,11 +9,12 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from metagnn.agent_module import AgentModule, plain
+from metagnn.agent_module import AgentModule
 from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings, learners
 from metagnn.models.spectrum import Memory, MemoryKind, PolicyShape
+from metagnn.plain_values import plain
 from metagnn.ppo import PPOSettings
 from metagnn.spectrum_adaptation import (
     Adapter,

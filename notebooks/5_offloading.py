@@ -165,8 +165,8 @@ Image(png_of(slots({name: BASELINES[name] for name in shown})))
 #
 # MA-DRL learns from scratch: 25 episodes, each of ten slots in eight networks of its own, some
 # twenty seconds of one core (the study has 200, over which rates and exploration fall). In training
-# a critic sees what all base stations see and do, and what each user's channel and power mean to
-# the others; afterwards every base station decides alone, by one small graph network that is the
+# a critic knows what all base stations do, and what each user's channel and power mean to the
+# others; afterwards every base station decides alone, by one small graph network that is the
 # same for all.
 
 # %%

@@ -25,6 +25,7 @@ from metagnn.offloading_learner import OffloadingLearner
 from metagnn.offloading_place import Place
 from metagnn.offloading_transitions import Seen
 from metagnn.replay import Replay
+from metagnn.tasks.offloading.scenario import Radio
 
 # Two states, 0 and 1, and two agents. What follows state s is state 1 - s.
 VALUES = torch.tensor([[10.0, 20.0], [30.0, 40.0]])
@@ -203,7 +204,7 @@ class _TwoAgents(OffloadingLearner):
             critic_rate=0.1,
             credit="site",
         )
-        place = Place(num_cells=1, users_per_cell=1, num_channels=1)
+        place = Place(num_cells=1, users_per_cell=1, radio=Radio(num_channels=1))
         super().__init__(place, AgentShape(), settings)
         self.agents: Any = _Pairs()
         self.target: Any = copy.deepcopy(self.agents).requires_grad_(False)

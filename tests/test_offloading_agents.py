@@ -116,7 +116,7 @@ def test_one_model_cell_by_cell_is_the_model_on_all(bidirectional: bool) -> None
 
 
 def test_what_actors_say_is_added_to_the_measured_sinr() -> None:
-    place = Place(num_cells=6, users_per_cell=4, num_channels=6)
+    place = Place(num_cells=6, users_per_cell=4, radio=Radio(num_channels=6))
     environment, radio = place.environment(3), place.environment(3).radio
     environment.reset(2, generator(0, "networks"))
     for _ in range(2):

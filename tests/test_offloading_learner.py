@@ -23,8 +23,9 @@ from metagnn.offloading_learner import OffloadingLearner
 from metagnn.offloading_place import Place
 from metagnn.offloading_score import score_offloading, trained_policy
 from metagnn.offloading_transitions import Seen, as_transitions, parts_of
+from metagnn.tasks.offloading.scenario import Computing, Radio
 
-PLACE = Place(num_cells=3, users_per_cell=3, num_channels=4, revenue=0.3)
+PLACE = Place(num_cells=3, users_per_cell=3, radio=Radio(num_channels=4), revenue=0.3)
 SHAPE = AgentShape(hidden_channels=(8, 8), critic_channels=(16,), num_claims=2)
 PERCEPTRON = AgentShape(
     kind="perceptron",
@@ -169,7 +170,7 @@ def test_sites_without_users_get_the_mean_of_those_that_have_some(tmp_path: Path
     for name, rows in (("sites", sites), ("users", users)):
         text = "\n".join(["latitude,longitude", *rows, ""])
         (tmp_path / f"city/{name}.csv").write_text(text)
-    place = Place("deployment", str(tmp_path / "city"), num_channels=4)
+    place = Place("deployment", str(tmp_path / "city"), radio=Radio(num_channels=4))
     assert place.cells().cell.tolist() == [0, 1, 1]
     learner = _fit(tmp_path, 1, place=place, algorithm="federated", average_every=5)
     # Different models, of which the third learned nothing.
@@ -293,6 +294,14 @@ def test_runs_are_found_and_their_policies_run_elsewhere(tmp_path: Path) -> None
     (alone,) = find_sites(tmp_path / "own")
     with pytest.raises(ValueError, match="`network` must fit the models of independent 0"):
         alone.policy(replace(PLACE, num_cells=4))
+
+
+def test_deadlines_that_nobody_can_meet_leave_finite_numbers(tmp_path: Path) -> None:
+    place = replace(PLACE, computing=Computing(deadline_share=1e-6))
+    learner = _fit(tmp_path, 2, place=place)
+    assert len(learner.replay) > 0
+    assert all(bool(value.isfinite().all()) for value in _state(learner).values())
+    assert float(learner.trainer.logged_metrics["met"]) == 0.0
 
 
 def test_sites_learn_in_cells_of_other_sizes_too(tmp_path: Path) -> None:
@@ -630,7 +639,7 @@ def test_only_a_central_critic_hears_other_cells_change_channels(
 
 @pytest.mark.parametrize(("split", "number", "steps"), [("validation", 3, 5), ("test", 100, 20)])
 def test_what_is_logged_are_the_scores(split: str, number: int, steps: int, tmp_path: Path) -> None:
-    place = Place(num_cells=1, users_per_cell=2, num_channels=1, revenue=0.3)
+    place = Place(num_cells=1, users_per_cell=2, radio=Radio(num_channels=1), revenue=0.3)
     learner = _learner(place=place)
     trainer = _trainer(tmp_path, 1, limit_val_batches=1)
     run = trainer.validate if split == "validation" else trainer.test

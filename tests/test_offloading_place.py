@@ -11,8 +11,9 @@ from metagnn.graphs.randomness import generator
 from metagnn.graphs.small_cells import SmallCells, melbourne_cells
 from metagnn.offloading_place import Network, Place
 from metagnn.tasks.offloading.environment import NUM_FEATURES
+from metagnn.tasks.offloading.scenario import Computing, Radio
 
-SMALL: dict[str, Any] = {"num_cells": 3, "users_per_cell": 2, "num_channels": 4}
+SMALL: dict[str, Any] = {"num_cells": 3, "users_per_cell": 2, "radio": Radio(num_channels=4)}
 
 
 def _drawn(place: Place, batch: int = 2, seed: int = 0) -> SmallCells:
@@ -74,7 +75,7 @@ def test_networks_have_the_wanted_cells(network: Network) -> None:
 
 def test_the_real_network_is_that_of_the_data() -> None:
     # Numbers of random cells do not count.
-    place = Place("melbourne", num_cells=2, users_per_cell=1, num_channels=2)
+    place = Place("melbourne", num_cells=2, users_per_cell=1, radio=Radio(num_channels=2))
     wanted = melbourne_cells()
     for found in (place.cells(), _drawn(place, 3, 5)):
         assert torch.equal(found.site_m, wanted.site_m)
@@ -115,7 +116,7 @@ def test_a_deployment_is_read_from_its_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("network", ["random", "fixed", "melbourne"])
 def test_the_environment_has_the_wanted_constants(network: Network) -> None:
-    place = Place(network, num_channels=5, revenue=0.75, patience=2.5)
+    place = Place(network, radio=Radio(num_channels=5), revenue=0.75, patience=2.5)
     environment = place.environment(7)
     assert environment.radio.num_channels == 5
     assert environment.num_steps == 7
@@ -126,6 +127,19 @@ def test_the_environment_has_the_wanted_constants(network: Network) -> None:
     assert cells.num_cells == found.num_cells
 
 
+def test_tasks_and_processors_are_those_that_are_wanted() -> None:
+    computing = Computing(user_hz=(3e9, 4e9), size_bit=(1e6, 1e6), deadline_share=0.5)
+    radio = Radio(num_channels=4, bandwidth_hz=1e6)
+    environment = Place(num_cells=2, radio=radio, computing=computing).environment(1)
+    environment.reset(5, generator(0))
+    user_hz = environment.slot.devices.user_hz
+    assert 3e9 <= float(user_hz.min()) < float(user_hz.max()) <= 4e9
+    tasks = environment.slot.tasks
+    assert tasks.size_bit.unique().tolist() == [1e6]
+    torch.testing.assert_close(tasks.deadline_s, 0.5 * tasks.cycles / user_hz)
+    assert environment.radio == radio
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -133,7 +147,6 @@ def test_the_environment_has_the_wanted_constants(network: Network) -> None:
         ({"network": "deployment"}, "`folder` must be given with the network deployment, got ''"),
         ({"folder": "city"}, "`folder` must be empty with the network random, got 'city'"),
         ({"network_seed": -1}, "`network_seed` must be an integer >= 0, got -1"),
-        ({"num_channels": 0}, "`num_channels` must be an integer >= 1, got 0"),
         ({"num_cells": 0}, "`num_cells` must be an integer >= 1, got 0"),
         ({"users_per_cell": 0}, "`users_per_cell` must be an integer >= 1, got 0"),
         ({"users_per_cell": (1, 2)}, "`users_per_cell` must hold a number for each of 6 cells"),

@@ -26,7 +26,7 @@ from metagnn.tasks.offloading.cost import (
 from metagnn.tasks.offloading.environment import observe
 from metagnn.tasks.offloading.scenario import Radio
 
-PLACE = Place(num_cells=2, users_per_cell=3, num_channels=4, revenue=0.75)
+PLACE = Place(num_cells=2, users_per_cell=3, radio=Radio(num_channels=4), revenue=0.75)
 NUM_STEPS, NUM_NETWORKS = 2, 3
 FIELDS = [field.name for field in fields(OffloadingScore)]
 

@@ -10,9 +10,10 @@ from metagnn.offloading_action import joint_action
 from metagnn.offloading_agents import interference_edges
 from metagnn.offloading_place import Place
 from metagnn.offloading_transitions import as_entry, as_transitions, entries
+from metagnn.tasks.offloading.scenario import Radio
 
 # Two cells of three users, and two channels: one user of each cell computes locally.
-PLACE = Place(num_cells=2, users_per_cell=3, num_channels=2)
+PLACE = Place(num_cells=2, users_per_cell=3, radio=Radio(num_channels=2))
 
 
 def _randn(name: str, *shape: int) -> Tensor:

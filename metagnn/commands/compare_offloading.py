@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from metagnn.offloading_place import Place
     from metagnn.tasks.power_control.metrics import Estimate
 
-_KEYS = ("task", "num_networks", "num_steps")
+_KEYS = ("task", "num_networks", "num_copies", "num_steps")
 # Titles of the metrics, their digits and factors.
 COLUMNS = {
     "met": ("deadlines met", 4, 1.0),
@@ -60,15 +60,19 @@ def compare(
         check_count(f"compare.{key}", settings[key])
     out = None if arguments.out is None else output_folder(arguments.out)
     place = _place(model, arguments.network)
-    wanted = settings["num_networks"] if arguments.networks is None else arguments.networks
+    drawn, key = "copies of the network", "num_copies"
+    if place.network == "random":
+        drawn, key = "networks", "num_networks"
+    wanted = settings[key] if arguments.networks is None else arguments.networks
     folder = runs_folder(arguments)
     trained = [] if folder is None else find_sites(folder)
     num_steps = settings["num_steps"]
-    scores = compare_offloading(trained, place, wanted, num_steps, arguments.seed)
+    scores = compare_offloading(
+        trained, place, wanted, num_steps, arguments.seed, progress=not arguments.json
+    )
     metrics, better = offloading_metrics(scores), improvements(scores)
     left_out = sorted({one.algorithm for one in trained} - set(scores))
     sent = signalling(trained)
-    drawn = "networks" if place.network == "random" else "copies of the network"
     document = {
         "network": Path(place.folder).name or place.network,
         "num_networks": wanted,
@@ -86,7 +90,7 @@ def compare(
     if put_out(document, arguments, out):
         return
     cells = place.cells()
-    size = f"{cells.num_cells} cells, {cells.num_users} users, {place.num_channels} channels"
+    size = f"{cells.num_cells} cells, {cells.num_users} users, {place.radio.num_channels} channels"
     slots = f"{wanted} {drawn} of {num_steps} slots"
     print(f"{document['network']}: {size}; {slots}; energies per task")
     print(metrics_table(metrics))
@@ -103,13 +107,9 @@ def _place(model: Mapping[str, Any], network: str | None) -> "Place":
     """Networks of the configuration, or others of ``--network``."""
     from metagnn.graphs.checks import require
     from metagnn.offloading_place import Place
+    from metagnn.plain_values import from_plain
 
-    values = dict(model.get("init_args", {}).get("place", {}))
-    known = [field.name for field in fields(Place)]
-    for key in values:
-        require(key in known, "place", f"have keys among {known}", key)
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-    place = Place(**values)
+    place = from_plain(Place, model.get("init_args", {}).get("place", {}), "place")
     if network is None:
         return place
     if network == "melbourne":

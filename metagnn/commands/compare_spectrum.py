@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from metagnn.commands.options import interval_cell, output_folder, text_table, to_json
@@ -66,7 +66,16 @@ def compare(
     points = settings["points"] if trained else [0]
     baselines = settings["baselines"]
     steps = (Finetuning(**settings["finetuning"]), Finetuning(**settings["scratch"]))
-    scores = compare_spectrum(trained, place, wanted, points, arguments.seed, *steps, baselines)
+    scores = compare_spectrum(
+        trained,
+        place,
+        wanted,
+        points,
+        arguments.seed,
+        *steps,
+        baselines,
+        progress=not arguments.json,
+    )
     metrics = {point: spectrum_metrics(scores, point) for point in points}
     better = {point: improvements(scores, point) for point in points}
     learning = while_adapting(scores)
@@ -110,23 +119,14 @@ def compare(
 def _place(model: Mapping[str, Any], network: str | None) -> "SpectrumPlace":
     """Scenarios of the configuration, or trees of ``--network nycmesh``."""
     from metagnn.graphs.checks import require
+    from metagnn.plain_values import from_plain
     from metagnn.spectrum_place import SpectrumPlace
-    from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 
-    values = dict(model.get("init_args", {}).get("place", {}))
-    of_family = dict(values.pop("family", {}))
-    for name, given, kind in (
-        ("place", values, SpectrumPlace),
-        ("family", of_family, ScenarioFamily),
-    ):
-        known = [field.name for field in fields(kind)]
-        for key in given:
-            require(key in known, name, f"have keys among {known}", key)
-    of_family = {key: tuple(v) if isinstance(v, list) else v for key, v in of_family.items()}
-    if network is not None:
-        require(network == "nycmesh", "--network", "be nycmesh", network)
-        of_family["network"] = network
-    return SpectrumPlace(ScenarioFamily(**of_family), **values)
+    place = from_plain(SpectrumPlace, model.get("init_args", {}).get("place", {}), "place")
+    if network is None:
+        return place
+    require(network == "nycmesh", "--network", "be nycmesh", network)
+    return replace(place, family=replace(place.family, network="nycmesh"))
 
 
 def _table(metrics: Mapping[str, Mapping[str, "Estimate"]]) -> str:

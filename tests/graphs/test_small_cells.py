@@ -144,6 +144,24 @@ def test_random_networks_that_are_refused(changed: dict[str, Any], message: str)
         drop_small_cells(**{"batch": 1, "generator": generator(0), **changed})
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"user_m": torch.zeros(0, 2), "cell": torch.zeros(0)}, "`user_m` must hold a user"),
+        ({"user_m": torch.tensor([[0.0, math.nan]] * 2)}, "`user_m` must be finite, got nan"),
+        ({"site_m": torch.tensor([[math.inf, 0.0]])}, "`site_m` must be finite, got inf"),
+        ({"cell": torch.tensor([0])}, r"`cell` must hold a site of each of 2 users, got \(1,\)"),
+        ({"cell": torch.tensor([0, 1])}, r"`cell` must lie in \[0, 0\], got 1"),
+        ({"cell": torch.tensor([-1, 0])}, r"`cell` must lie in \[0, 0\], got -1"),
+    ],
+)
+def test_cells_that_are_refused(changed: dict[str, Any], message: str) -> None:
+    cells = {"site_m": torch.zeros(1, 2), "user_m": torch.ones(2, 2), "cell": torch.tensor([0, 0])}
+    SmallCells(**cells)
+    with pytest.raises(ValueError, match=message):
+        SmallCells(**{**cells, **changed})
+
+
 def test_users_are_served_by_the_nearest_site(tmp_path: Path) -> None:
     # On the equator: 0.001 degrees are 111.195 m.
     cells = _read(
@@ -228,6 +246,8 @@ def test_sites_at_the_same_place_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=message):
         _read(tmp_path, ["1,2", "1,2.01", "", "1.0,2.00"], ["1,2"])
+    with pytest.raises(ValueError, match=r"got \(0\.0, -180\.0\) again \(first in line 2\)"):
+        _read(tmp_path, ["0,180", "0,-180"], ["0,180"])
 
 
 def test_missing_files_and_too_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """Delays, energies and interference of offloading by hand and by loops, and what is refused."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -496,3 +496,23 @@ def test_tasks_that_are_refused(name: str, value: float) -> None:
     numbers[name][1, 2] = value
     with pytest.raises(ValueError, match=f"`{name}` must be finite and > 0, got {value}"):
         Tasks(**numbers)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        *((name, v, "> 0") for name in ("user_hz", "server_hz") for v in (0.0, -1.0, math.nan)),
+        *(
+            (name, v, ">= 0")
+            for name in ("user_j_per_cycle", "server_j_per_cycle")
+            for v in (-1.0, math.nan, math.inf)
+        ),
+    ],
+)
+def test_processors_that_are_refused(name: str, value: float, rule: str) -> None:
+    numbers = {field.name: torch.ones(2, 3) for field in fields(Devices)}
+    numbers |= {"user_j_per_cycle": torch.zeros(2, 3), "server_j_per_cycle": torch.zeros(2, 3)}
+    Devices(**numbers)
+    numbers[name][1, 2] = value
+    with pytest.raises(ValueError, match=f"`{name}` must be finite and {rule}, got {value}"):
+        Devices(**numbers)
