@@ -73,6 +73,32 @@ def probability_of_improvement(score_a: Tensor, score_b: Tensor, seed: int = 0) 
     return _estimate(share, [a, b], seed)
 
 
+def mean_difference(score_a: Tensor, score_b: Tensor, seed: int = 0) -> Estimate:
+    """Mean of A less that of B on the same tasks, for other seeds and other tasks alike.
+
+    Runs of A, runs of B and the tasks, which are those of both, are resampled 2000 times.
+
+    Args:
+        score_a: Scores ``[S_a, M]`` of A.
+        score_b: Scores ``[S_b, M]`` of B on the same tasks.
+        seed: Seed of the resamples.
+
+    Raises:
+        ValueError: If there are no scores, one is not finite, or the numbers of tasks differ.
+    """
+    both = _both(score_a, score_b)
+    value = float(both[0].mean() - both[1].mean())
+    if both[0].shape[1] == 1:
+        return Estimate(value, None, None)
+    source = generator(seed, "seed statistics")
+    means = []
+    for scores in both:
+        runs = torch.randint(len(scores), (NUM_RESAMPLES, len(scores)), generator=source)
+        means.append(scores[runs].mean(1))
+    tasks = torch.randint(both[0].shape[1], means[0].shape, generator=source)
+    return _interval(value, (means[0] - means[1]).gather(1, tasks).mean(1))
+
+
 def certain(score: Tensor) -> Tensor:
     """Scores ``[1, M]`` that no seed changes, as those of a baseline: resamples are all alike."""
     return score.expand(2, -1)
@@ -113,6 +139,10 @@ def _estimate(
     for s in scores:
         drawn = torch.randint(len(s), (NUM_RESAMPLES, *s.shape), generator=source)
         samples.append(s.expand(NUM_RESAMPLES, *s.shape).gather(1, drawn))
+    return _interval(value, statistic(samples))
+
+
+def _interval(value: float, resampled: Tensor) -> Estimate:
     tail = 0.5 * (1.0 - CONFIDENCE)
-    ends = torch.quantile(statistic(samples), torch.tensor([tail, 1.0 - tail]).double())
+    ends = torch.quantile(resampled, torch.tensor([tail, 1.0 - tail]).double())
     return Estimate(value, *ends.tolist())

@@ -5,14 +5,21 @@ and seed under ``runs/offloading``, two at a time, and goes on where it stopped;
 12x10, 6x16 or melbourne MA-DRL alone, to be compared with what was trained on 6x10 and runs there
 as it is. ``... score --seeds 20 21`` scores what is finished, and adds it to the files in
 ``notebooks/results``: ``offloading_6x10.csv`` and so on (means over the networks per policy and
-seed), ``offloading_curves.csv`` (what the runs logged), ``offloading_runs.csv`` (how long they
-took, of which sources). ``... table`` writes ``offloading.md`` from these. Test networks have seed
-4000 and are used for no choice. ``--variant own`` is MA-DRL whose sites have actors of their own,
-as those of F-DRL and IL-DRL have, so that they differ in the critic alone; ``--variant rare`` is
-F-DRL that averages every 40 episodes, not every 10; ``--variant discounted`` MA-DRL with values
-that look ahead, and delayed networks; ``--variant mixed`` MA-DRL that learns in cells of 2 to 16
-users, 60 together as in the paper, for 400 episodes; ``--variant paper`` the paper's perceptrons,
-on one network. ``offloading_heuristic.py curve`` comes before the table.
+seed), ``offloading_networks.csv`` (6x10 network by network), ``offloading_curves.csv`` (what the
+runs logged), ``offloading_runs.csv`` (how long they took, of which sources). ``... table`` writes
+``offloading.md`` from these. ``offloading_heuristic.py curve`` comes before the table.
+
+Test networks have seed 4000, and are used for no choice but one: ``mixed`` was tried because 6x10
+does badly on 6x16, and has test networks of its own. Variants (``--variant``):
+
+- ``own``: MA-DRL whose sites have actors of their own, as those of F-DRL and IL-DRL have, so that
+  they differ in the critic alone;
+- ``rare``: F-DRL that averages every 40 episodes, not every 10;
+- ``discounted``: MA-DRL with values that look ahead, and delayed networks;
+- ``unguided``: MA-DRL without the prior;
+- ``mixed``: MA-DRL that learns in cells of 2 to 16 users, 60 together as in the paper, for 400
+  episodes;
+- ``paper``: the paper's perceptrons, on one network.
 """
 
 import argparse
@@ -24,12 +31,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
-from offloading_table import BYTES, RESULTS, TRAINED_HERE, lines_of
+from offloading_table import BY_NETWORK, BYTES, RESULTS, TRAINED_HERE, lines_of
 from study_runs import add, add_curves, fit
 
 from metagnn.files import write_atomically
 from metagnn.graphs.checks import require
-from metagnn.offloading_comparison import compare_offloading, find_sites
+from metagnn.offloading_comparison import Scores, compare_offloading, find_sites
 from metagnn.offloading_place import Place
 from metagnn.offloading_score import OffloadingScore, summary
 
@@ -80,6 +87,7 @@ class Variant:
         algorithms: These.
         elsewhere: Networks on which they are scored too.
         options: Options of all runs.
+        test_seed: Seed of the test networks.
     """
 
     config: str = "offloading"
@@ -87,6 +95,7 @@ class Variant:
     algorithms: tuple[str, ...] = ALGORITHMS
     elsewhere: tuple[str, ...] = ("fixed", "12x10", "6x16", "melbourne", "patient")
     options: tuple[str, ...] = ()
+    test_seed: int = TEST_SEED
 
 
 VARIANTS = {
@@ -107,6 +116,10 @@ VARIANTS = {
             "--model.init_args.place.users_per_cell=[16,16,14,8,4,2]",
             "--trainer.max_epochs=400",
         ),
+        test_seed=5000,
+    ),
+    "_unguided": Variant(
+        algorithms=("maddpg",), elsewhere=(), options=("--model.init_args.shape.prior=0",)
     ),
     "_paper": Variant("offloading_paper", "fixed", elsewhere=()),
 }
@@ -165,7 +178,7 @@ def score(seeds: list[int], suffix: str) -> None:
             here += [replace(o, algorithm=f"{o.algorithm}{TRAINED_HERE}") for o in find_sites(*own)]
         number = NUM_NETWORKS if place.network == "random" else NUM_COPIES
         sent = {(one.algorithm, one.seed): f"{one.signalling_bytes:.0f}" for one in here}
-        scores = compare_offloading(here, place, number, NUM_STEPS, TEST_SEED)
+        scores = compare_offloading(here, place, number, NUM_STEPS, variant.test_seed)
         rows: list[Sequence[object]] = []
         for policy, of_seeds in scores.items():
             for seed, one in of_seeds.items():
@@ -176,8 +189,23 @@ def score(seeds: list[int], suffix: str) -> None:
         path = stem.with_name(f"{stem.name}_{network}.csv")
         add(path, ("policy", "seed", *names, BYTES), rows)
         print(path, flush=True)
+        if network == variant.home:
+            path = stem.with_name(f"{stem.name}_networks.csv")
+            add(path, ("policy", "seed", "network", *BY_NETWORK), _by_network(scores))
     for seed in seeds:
         add_curves(stem, folder_of(suffix, seed), seed, LOGGED, VALIDATED, EVERY)
+
+
+def _by_network(scores: Scores) -> list[Sequence[object]]:
+    """Rows of each network by itself."""
+    rows: list[Sequence[object]] = []
+    for policy, of_seeds in scores.items():
+        for seed, one in of_seeds.items():
+            columns = [getattr(one, name).tolist() for name in BY_NETWORK]
+            for network, values in enumerate(zip(*columns, strict=True)):
+                key = (policy, "" if seed is None else seed, network)
+                rows.append((*key, *(f"{value:.5g}" for value in values)))
+    return rows
 
 
 def main() -> None:

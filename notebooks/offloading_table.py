@@ -16,6 +16,7 @@ from metagnn.offloading_comparison import CLAIMED
 from metagnn.seed_statistics import (
     certain,
     interquartile_mean,
+    mean_difference,
     probability_of_improvement,
     ratio_of_means,
 )
@@ -25,13 +26,16 @@ RESULTS = Path(__file__).parent / "results"
 HEURISTIC = RESULTS / "offloading_heuristic.csv"
 BYTES = "signalling_bytes"
 TRAINED_HERE = ", trained here"
+# What is kept of each network by itself.
+BY_NETWORK = ("met", "energy_j")
 OWN_ACTORS, RARE = "maddpg, own actors", "federated, averaged every 40 episodes"
-LOOKING_AHEAD = "maddpg, discount 0.8"
+LOOKING_AHEAD, UNGUIDED = "maddpg, discount 0.8", "maddpg, no prior"
 # What stands beside the main study: suffix of the files, algorithm, name in the table.
 BESIDE = (
     ("_own", "maddpg", OWN_ACTORS),
     ("_rare", "federated", RARE),
     ("_discounted", "maddpg", LOOKING_AHEAD),
+    ("_unguided", "maddpg", UNGUIDED),
 )
 # Of own actors: what sharing the actor gives, and what the central critic alone gives.
 PAIRS = (
@@ -39,6 +43,7 @@ PAIRS = (
     ("maddpg", "coordinated"),
     ("maddpg", OWN_ACTORS),
     ("maddpg", LOOKING_AHEAD),
+    ("maddpg", UNGUIDED),
     (OWN_ACTORS, "independent"),
     (OWN_ACTORS, "federated"),
     (RARE, "independent"),
@@ -135,6 +140,27 @@ def ratios(rows: list[Row]) -> list[str]:
             if values:
                 found.append(f"- {title.format(policy)}: {middle(values)}")
     return found
+
+
+def over_networks(rows: list[Row], better: str, worse: str) -> list[str]:
+    """How far two policies are apart, for other seeds and other networks alike."""
+    titles = {"met": ("more deadlines met", 4, 1.0), "energy_j": ("more energy [mJ]", 2, 1e3)}
+    found = []
+    for name, (title, digits, scale) in titles.items():
+        pair = [_of_networks(rows, policy, name) for policy in (better, worse)]
+        if all(len(scores) > 0 for scores in pair):
+            found.append(f"{title}: {interval_cell(mean_difference(*pair), digits, scale)}")
+    what = f"- {better} less {worse}, for other seeds and networks alike"
+    return [f"{what}: {'; '.join(found)}"] if found else []
+
+
+def _of_networks(rows: list[Row], policy: str, name: str) -> Tensor:
+    """Scores ``[S, M]`` of the seeds on M networks."""
+    of_seeds: dict[str, list[float]] = {}
+    for row in rows:
+        if row["policy"] == policy:
+            of_seeds.setdefault(row["seed"], []).append(float(row[name]))
+    return torch.tensor(list(of_seeds.values()), dtype=torch.float64)
 
 
 def at_equal_guarantee(rows: list[Row], curve: list[Row]) -> list[str]:
@@ -252,6 +278,9 @@ def lines_of(suffix: str, home: str, elsewhere: Sequence[str]) -> list[str]:
         lines += [*main_table(rows), ""]
         if network == home:
             lines += [*chances(rows, PAIRS), *ratios(rows)]
+            alone = read(_file(f"{suffix}_networks"))
+            for worse in ("heuristic", "independent", "full offloading"):
+                lines += over_networks(alone, "maddpg", worse)
             if suffix == "":
                 curve = read(HEURISTIC)
                 require(len(curve) > 0, "heuristic", f"be measured first ({HEURISTIC.name})", 0)

@@ -8,6 +8,7 @@ from metagnn.graphs.randomness import generator
 from metagnn.seed_statistics import (
     certain,
     interquartile_mean,
+    mean_difference,
     probability_of_improvement,
     ratio_of_means,
 )
@@ -107,3 +108,34 @@ def test_ratios_are_of_the_middle_halves_and_hold_what_both_vary() -> None:
         ratio_of_means(a, torch.zeros(2, 1))
     with pytest.raises(ValueError, match="`score_b` must be on the 1 tasks"):
         ratio_of_means(a, torch.ones(2, 3))
+
+
+def _plain_difference(a: torch.Tensor, b: torch.Tensor, source: torch.Generator) -> list[float]:
+    """Differences of means over resampled runs and tasks, one by one."""
+    found = []
+    for _ in range(2000):
+        tasks = [int(torch.randint(a.shape[1], (1,), generator=source)) for _ in range(a.shape[1])]
+        means = []
+        for scores in (a, b):
+            runs = [int(torch.randint(len(scores), (1,), generator=source)) for _ in scores]
+            means.append(sum(float(scores[r, t]) for r in runs for t in tasks) / len(runs))
+        found.append((means[0] - means[1]) / len(tasks))
+    return sorted(found)
+
+
+def test_differences_hold_what_seeds_and_tasks_vary() -> None:
+    source = torch.Generator().manual_seed(0)
+    tasks = 3.0 * torch.randn(1, 12, generator=source)
+    a = tasks + torch.randn(4, 1, generator=source) + 0.5
+    b = (tasks + 0.3 * torch.randn(1, 12, generator=source)).expand(3, -1)
+    found = mean_difference(a, b)
+    assert found.value == pytest.approx(float(a.mean() - b.mean()))
+    wanted = _plain_difference(a, b, source)
+    assert found.low == pytest.approx(wanted[50], abs=0.1)
+    assert found.high == pytest.approx(wanted[-51], abs=0.1)
+    # What the tasks do to both alike does not count; what they do to one does.
+    same = mean_difference(tasks + 2.0, tasks)
+    assert (same.low, same.high) == (pytest.approx(2.0), pytest.approx(2.0))
+    assert mean_difference(a[:, :1], b[:, :1]).low is None
+    with pytest.raises(ValueError, match="`score_b` must be on the 12 tasks of `score_a`, got 3"):
+        mean_difference(a, b[:, :3])
