@@ -33,8 +33,9 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from offloading_figures import figures_of
-from offloading_table import RESULTS, TRAINED_HERE, column, middle
+from offloading_table import RESULTS, TRAINED_HERE, column
 from study_runs import read
+from study_tables import middle
 from torch import Tensor
 
 from metagnn.cli import main

@@ -40,21 +40,34 @@ ENERGIES = {
 
 
 def convergence(curves: list[Row], scores: list[Row], home: str) -> Figure:
-    """Figure 4: reward of the whole system, with exploration, and what needs no training."""
-    figure, (axis,) = figure_of(5.5, 3.6, 1)
+    """Figure 4: reward of the whole system, with exploration, and what needs no training.
+
+    Beside it the deadlines that are met without exploration, on validation networks.
+    """
+    figure, axes = figure_of(11.0, 3.6, 2)
     for algorithm in ALGORITHMS:
+        run, style = f"{home}-{algorithm}", STYLES[algorithm]
         rows = [
             {**row, "value": str(USERS * float(row["value"]))}
-            for row in logged(curves, f"{home}-{algorithm}", "reward")
+            for row in logged(curves, run, "reward")
         ]
-        over_seeds(axis, rows, "episode", "value", STYLES[algorithm])
+        over_seeds(axes[0], rows, "episode", "value", style)
+        rows = [
+            {**row, "value": str(100.0 * float(row["value"]))}
+            for row in logged(curves, run, "validation_met")
+        ]
+        over_seeds(axes[1], rows, "episode", "value", style)
     for policy in ("heuristic", "full offloading"):
         label, colour, dashes, _ = STYLES[policy]
         (reward,) = column(scores, policy, "reward").values()
-        axis.axhline(USERS * reward, color=colour, linestyle=dashes, label=label, linewidth=1)
-    axis.set_xlabel("episode")
-    axis.set_ylabel("system reward per slot [J]")
-    axis.legend(fontsize=8, frameon=False)
+        axes[0].axhline(USERS * reward, color=colour, linestyle=dashes, label=label, linewidth=1)
+    for axis in axes:
+        axis.set_xlabel("episode")
+    axes[0].set_ylabel("system reward per slot [J]")
+    axes[1].set_ylabel("latency guaranteed [%]")
+    axes[0].set_title("in training, with exploration", fontsize=10)
+    axes[1].set_title("on validation networks, without", fontsize=10)
+    axes[0].legend(fontsize=8, frameon=False)
     return figure
 
 

@@ -7,6 +7,7 @@ from statistics import median
 
 import torch
 from study_runs import Row, read
+from study_tables import middle
 from torch import Tensor
 
 from metagnn.commands.compare_offloading import COLUMNS
@@ -15,7 +16,6 @@ from metagnn.graphs.checks import require
 from metagnn.offloading_comparison import CLAIMED
 from metagnn.seed_statistics import (
     certain,
-    interquartile_mean,
     mean_difference,
     probability_of_improvement,
     ratio_of_means,
@@ -69,12 +69,6 @@ def with_ratios(rows: Iterable[Row]) -> list[Row]:
 def column(rows: Iterable[Row], policy: str, name: str) -> dict[str, float]:
     """Values of a policy by seed."""
     return {row["seed"]: float(row[name]) for row in rows if row["policy"] == policy}
-
-
-def middle(values: Iterable[float], digits: int = 3, scale: float = 1.0) -> str:
-    """Inter-quartile mean over seeds with its interval."""
-    found = interquartile_mean(torch.tensor(list(values), dtype=torch.float64).unsqueeze(-1))
-    return interval_cell(found, digits, scale)
 
 
 def main_table(rows: list[Row]) -> list[str]:

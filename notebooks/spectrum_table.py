@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from study_runs import Row, read
+from study_tables import middle
 from torch import Tensor
 
 from metagnn.commands.compare_spectrum import COLUMNS
@@ -12,7 +13,6 @@ from metagnn.commands.options import interval_cell
 from metagnn.graphs.checks import require
 from metagnn.seed_statistics import (
     certain,
-    interquartile_mean,
     probability_of_improvement,
     ratio_of_means,
 )
@@ -76,12 +76,6 @@ def column(rows: Iterable[Row], policy: str, episodes: int, name: str) -> dict[s
         for row in rows
         if row["policy"] == policy and int(row["episodes"]) == episodes
     }
-
-
-def middle(values: Iterable[float], digits: int = 3) -> str:
-    """Inter-quartile mean over seeds with its interval."""
-    found = torch.tensor(list(values), dtype=torch.float64).unsqueeze(-1)
-    return interval_cell(interquartile_mean(found), digits)
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
