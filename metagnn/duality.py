@@ -12,13 +12,16 @@ from metagnn.graphs.checks import check_count, require
 from metagnn.graphs.neighbours import Gain
 from metagnn.graphs.rates import rate
 from metagnn.tasks.power_control.problem import resilient_objective, smallest_slack
-from metagnn.tasks.power_control.relaxation import TightestBound, tightest_bound
-from metagnn.tasks.power_control.weighted_bound import WeightedBound, weighted_bound
+from metagnn.tasks.power_control.relaxation import EXACT, TightestBound, tightest_bound
+from metagnn.tasks.power_control.weighted_bound import weighted_bound
 
 # Effort for powers and a bound between two refinements of the multipliers.
 _ROUGH_TOLERANCE = 1e-2
 _ROUGH_BOXES = 200
 ROUGH = "branch_and_bound"
+# Shares of the refined multipliers that are tried too where the bound is loose: the looser, the
+# smaller are the multipliers at which it is smallest.
+_SHARES = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def dual_function(
     _check_gain(gain)
     num_links = gain.shape[-1]
     mu = check_multipliers(mu, num_links)
-    required = _minimum_rates(minimum_rate, num_links)
+    required = check_minimum_rates(minimum_rate, num_links)
     weight = (1.0 + mu).expand(len(gain), num_links)
     bound = tightest_bound(
         gain, problem.power_max_w, problem.noise_w, weight, tolerance, max_boxes, initial_power_w
@@ -181,7 +184,8 @@ def duality_interval(
     they were computed from, are one feasible point (`primal_value`); every multiplier gives an
     upper bound (`dual_value`, `tightest_bound`). The bounds are computed at the multipliers given,
     then at those that `refined_multipliers` finds on all powers met so far, ``num_refinements``
-    times with few boxes and at last with all; the smallest counts. With S samples the optimum
+    times with few boxes and at last with all. Where that is not exact, so are shares of them with
+    few boxes, and the best share with all; the smallest bound counts. With S samples the optimum
     itself lies up to O(K / S) below the smallest bound, as the problem is convex only in the
     limit (Assumption 1).
 
@@ -205,8 +209,8 @@ def duality_interval(
     _check_gain(gain)
     check_count("num_refinements", num_refinements, minimum=0)
     num_links = gain.shape[-1]
-    wide, power = gain.double(), _check_powers(power_w, gain, problem)
-    required = _minimum_rates(minimum_rate, num_links)
+    wide, power = gain.double(), check_powers(power_w, gain, problem)
+    required = check_minimum_rates(minimum_rate, num_links)
     rates = rate(wide, power, problem.noise_w).unsqueeze(1)
     powers = power.unsqueeze(1)
     of_policy = rates.mean((0, 1))
@@ -217,25 +221,37 @@ def duality_interval(
 
     constants = (problem.power_max_w, problem.noise_w)
     every = torch.arange(len(wide), device=wide.device)
+    rough = (max(tolerance, _ROUGH_TOLERANCE), min(max_boxes, _ROUGH_BOXES))
     bounds: list[tuple[float, str, float, Tensor]] = []
-    for left in range(num_refinements, -1, -1):
-        if bounds:
-            mu = refined_multipliers(rates, required, problem.alpha, mu)
+
+    def add(mu: Tensor, tolerance: float, max_boxes: int, is_last: bool) -> float:
+        """Bound at some multipliers, whose powers are kept."""
+        nonlocal powers, rates
         start = powers[every, torch.matmul(rates, 1.0 + mu).argmax(-1)]
-        found: WeightedBound
-        if left > 0:
-            weight = (1.0 + mu).expand_as(power)
-            effort = (max(tolerance, _ROUGH_TOLERANCE), min(max_boxes, _ROUGH_BOXES))
-            found, name = weighted_bound(wide, *constants, weight, *effort, start), ROUGH
-        else:
-            bound = dual_function(wide, problem, required, mu, tolerance, max_boxes, start).bound
-            found, name = bound, bound.name
+        weight = (1.0 + mu).expand_as(power)
+        search = tightest_bound if is_last else weighted_bound
+        found = search(wide, *constants, weight, tolerance, max_boxes, start)
+        name = found.name if isinstance(found, TightestBound) else ROUGH
         mean = found.upper.mean()
-        upper = dual_value(mean, mu, required, problem.alpha)
-        bounds.append((float(upper), name, float(mean), mu))
+        upper = float(dual_value(mean, mu, required, problem.alpha))
+        bounds.append((upper, name, float(mean), mu))
         powers = torch.cat([powers, found.power_w.unsqueeze(1)], 1)
         here = rate(wide, found.power_w, problem.noise_w)
         rates = torch.cat([rates, here.unsqueeze(1)], 1)
+        return upper
+
+    for left in range(num_refinements, -1, -1):
+        if bounds:
+            mu = refined_multipliers(rates, required, problem.alpha, mu)
+        if left > 0:
+            add(mu, *rough, is_last=False)
+        else:
+            add(mu, tolerance, max_boxes, is_last=True)
+    if bounds[-1][1] != EXACT:
+        tried = {share: add(share * mu, *rough, is_last=True) for share in (*_SHARES, 1.0)}
+        share = min(tried, key=lambda each: tried[each])
+        if share < 1.0:
+            add(share * mu, tolerance, max_boxes, is_last=True)
     dual, name, weighted_upper, mu = min(bounds, key=lambda each: each[0])
     choice = torch.matmul(rates, 1.0 + mu).argmax(-1)
     choice = best_selection(rates, required, problem.alpha, choice)
@@ -292,7 +308,12 @@ def _check_gain(gain: Gain) -> None:
     require(fits, "gain", "have the shape [S, K, K] with S >= 1", tuple(gain.shape))
 
 
-def _check_powers(power_w: Tensor, gain: Tensor, problem: Problem) -> Tensor:
+def check_powers(power_w: Tensor, gain: Tensor, problem: Problem) -> Tensor:
+    """Powers ``[S, K]`` [W] in float64, without history.
+
+    Raises:
+        ValueError: If the shape is not that of the gains, or one is not in ``[0, power_max_w]``.
+    """
     shape = tuple(gain.shape[:-1])
     require(power_w.shape == shape, "power_w", f"have the shape {shape}", tuple(power_w.shape))
     power = power_w.detach().to(gain.device, torch.float64)
@@ -304,7 +325,12 @@ def _check_powers(power_w: Tensor, gain: Tensor, problem: Problem) -> Tensor:
     return power.clamp(max=problem.power_max_w)
 
 
-def _minimum_rates(minimum_rate: Tensor | float, num_links: int) -> Tensor:
+def check_minimum_rates(minimum_rate: Tensor | float, num_links: int) -> Tensor:
+    """Minimum rates ``[K]`` [bit/s/Hz] in float64, without history.
+
+    Raises:
+        ValueError: If there is neither one nor one per link, or one is negative or not finite.
+    """
     value = torch.as_tensor(minimum_rate, dtype=torch.float64).detach()
     fits = value.dim() == 0 or value.shape in ((1,), (num_links,))
     rule = f"be one number or have the shape ({num_links},)"

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from metagnn.adaptation_task import Problem
-from metagnn.duality import check_multipliers, dual_function, dual_value, primal_value
+from metagnn.duality import (
+    check_minimum_rates,
+    check_multipliers,
+    check_powers,
+    dual_function,
+    dual_value,
+    primal_value,
+)
 from metagnn.graphs.checks import require
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import rate
@@ -82,8 +89,10 @@ def ergodic_interval(
     require(0.0 < confidence < 1.0, "confidence", "lie between 0 and 1", confidence)
     require(len(gain) >= 2, "gain", "hold at least 2 samples", len(gain))
     mu = check_multipliers(mu, gain.shape[-1])
-    found = dual_function(gain, problem, minimum_rate, mu, tolerance, max_boxes, power_w)
-    got = rate(gain.double(), power_w.double(), problem.noise_w)
+    required = check_minimum_rates(minimum_rate, gain.shape[-1])
+    power = check_powers(power_w, gain, problem)
+    found = dual_function(gain, problem, required, mu, tolerance, max_boxes, power)
+    got = rate(gain.double(), power, problem.noise_w)
 
     num_samples = len(gain)
     source = generator(seed, "ergodic interval")
@@ -91,8 +100,6 @@ def ergodic_interval(
     share = torch.zeros(NUM_RESAMPLES, num_samples, dtype=torch.float64)
     share = share.scatter_add_(1, drawn, torch.ones_like(share)) / num_samples
     share = share.to(gain.device)
-    required = torch.as_tensor(minimum_rate, dtype=torch.float64).detach()
-    required = required.expand(gain.shape[-1])
     primal = primal_value(share @ got, required.expand(NUM_RESAMPLES, -1), problem.alpha)
     dual = dual_value(share @ found.bound.upper, mu, required, problem.alpha)
     tail = 0.5 * (1.0 - confidence)

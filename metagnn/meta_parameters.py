@@ -80,6 +80,9 @@ def load_meta_parameters(name_or_path: str) -> MetaParameters:
         }
     try:
         loaded = from_settings(settings)
+        for name in loaded.networks.shape.names:
+            missing = not any(key.startswith(f"{name}.") for key in state)
+            require(not missing, "weights", f"hold the network `{name}`", sorted(state)[:3])
         loaded.networks.load_state_dict(dict(state))
         require(_finite(state), "weights", "be finite", "NaN or infinity")
     except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:

@@ -1,11 +1,9 @@
-"""Intervals that hold the optimum, for a page: from gap.json, or of the duality study."""
+"""Intervals that hold the optimum, for a page: from gap.json."""
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from metagnn.report_files import entry, is_number, read_json, read_text, refuse_unless
+from metagnn.report_files import entry, is_number, read_json, refuse_unless
 
 
 @dataclass(frozen=True)
@@ -32,43 +30,28 @@ class Gap:
 
 
 def read_gaps(folder: Path) -> list[Gap]:
-    """Intervals of ``gap.json`` (`metagnn.gap_file.write_gaps`), else of ``duality_K.csv``.
+    """Intervals of ``gap.json`` (`metagnn.gap_file.write_gaps`), none if it is not there.
 
     Raises:
-        ValueError: If a file is malformed.
+        ValueError: If the file is malformed.
     """
     path = folder / "gap.json"
-    if path.exists():
-        document = read_json(path)
-        policy = str(entry(path, "", document, "policy"))
-        rows = entry(path, "", document, "networks")
-        refuse_unless(isinstance(rows, list), path, "hold a list in networks", type(rows).__name__)
-        return [_gap(path, row, policy, "primal") for row in rows]
-    found = []
-    files = [path for path in folder.glob("duality_*.csv") if path.stem[8:].isdigit()]
-    for path in sorted(files, key=lambda file: int(file.stem[8:])):
-        for row in csv.DictReader(io.StringIO(read_text(path))):
-            values = {key: _plain(value) for key, value in row.items() if key is not None}
-            found.append(_gap(path, values, "metagnn", "metagnn"))
-    return found
+    if not path.exists():
+        return []
+    document = read_json(path)
+    policy = str(entry(path, "", document, "policy"))
+    rows = entry(path, "", document, "networks")
+    refuse_unless(isinstance(rows, list), path, "hold a list in networks", type(rows).__name__)
+    return [_gap(path, row, policy) for row in rows]
 
 
-def _plain(value: str | None) -> object:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return value
-    return int(number) if number.is_integer() else number
-
-
-def _gap(path: Path, row: object, policy: str, primal: str) -> Gap:
-    names = ("network", "num_links", primal, "best_known", "dual")
+def _gap(path: Path, row: object, policy: str) -> Gap:
+    names = ("network", "num_links", "primal", "best_known", "dual")
     values = [entry(path, "networks", row, name) for name in names]
     refuse_unless(all(map(is_number, values)), path, f"hold numbers as {names}", values)
     network, num_links, *ends = values
     low, best, high = map(float, ends)
-    # The study writes six digits after the point.
-    ordered = low <= best + 1e-6 and best <= high + 1e-6
-    refuse_unless(ordered, path, f"hold {primal} <= best_known <= dual", ends)
+    ordered = low <= best <= high + 1e-9 * abs(high)
+    refuse_unless(ordered, path, "hold primal <= best_known <= dual", ends)
     bound = str(entry(path, "networks", row, "bound"))
     return Gap(int(network), int(num_links), policy, low, best, high, bound)

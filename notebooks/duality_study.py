@@ -3,30 +3,38 @@
 Run ``python notebooks/duality_study.py measure --num-links K --networks N`` for every K; a network
 is a row of ``notebooks/results/duality_K.csv``, and a run goes on where the last one stopped.
 ``python notebooks/duality_study.py table`` writes ``notebooks/results/duality.md`` from these.
-Networks are those of `power_control_study` (seed 3000, used for no choice).
+Networks are those of `power_control_study` (seed 3000, used for no choice). The samples' optimum is
+bracketed on the first half of the samples, that of the distribution on the second, at the
+multipliers of the first. `duality_violations.py` asks whether a bound is ever violated.
 """
 
 import argparse
-import csv
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from study_runs import Row, read
 from torch import Tensor
 
 from metagnn.adaptation import WARM_UP_STEPS, adapt, learned_rollout, warmed_up_rollout
 from metagnn.adaptation_task import Problem
 from metagnn.duality import duality_interval, primal_value
+from metagnn.ergodic_interval import ergodic_interval
 from metagnn.files import write_atomically, write_csv
 from metagnn.graphs.channel import ChannelFamily
+from metagnn.graphs.checks import require
 from metagnn.graphs.dataset import draw_network
 from metagnn.graphs.neighbours import Gain
+from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import rate
 from metagnn.kkt import kkt_residuals
 from metagnn.meta_parameters import MetaParameters, load_meta_parameters
 from metagnn.rollout import Policy
 from metagnn.tasks.power_control.itlinq import itlinq
+from metagnn.tasks.power_control.metrics import NUM_RESAMPLES
+from metagnn.tasks.power_control.relaxation import EXACT
 from metagnn.tasks.power_control.wmmse import wmmse
 
 RESULTS = Path(__file__).parent / "results"
@@ -40,6 +48,8 @@ HEADER = [
     "best_known",
     "dual",
     "bound",
+    "ergodic_low",
+    "ergodic_high",
     "sum_rate",
     "inner_gap",
     "complementary",
@@ -50,7 +60,8 @@ HEADER = [
 ]
 # Tolerance of the inner maximum, and boxes per sample, by the largest number of links.
 EFFORT = {4: (1e-4, 4000), 8: (1e-3, 6000), 12: (1e-2, 20_000)}
-EFFORT_BEYOND = (1e-2, 20_000)
+# More boxes would not make it tight.
+EFFORT_BEYOND = (1e-2, 2000)
 # Relative rounding of values that are compared across policies.
 ROUNDING = 1e-9
 
@@ -58,16 +69,23 @@ ROUNDING = 1e-9
 def measure(
     parameters: MetaParameters, num_links: int, num_networks: int, first: int, num_samples: int
 ) -> None:
-    """Append the rows of networks that the file does not have yet."""
+    """Append the rows of networks that the file does not have yet.
+
+    Raises:
+        ValueError: If the file holds rows of another number of samples.
+    """
     path = RESULTS / f"duality_{num_links}.csv"
-    rows = [tuple(row.values()) for row in read(path)]
-    done = {int(str(row[1])) for row in rows}
     for index in range(first, first + num_networks):
-        if index in done:
+        rows = read(path)
+        for row in rows:
+            rule = f"hold {num_samples} samples of each network"
+            require(row["num_samples"] == str(num_samples), path.name, rule, row["num_samples"])
+        if any(row["network"] == str(index) for row in rows):
             continue
-        rows.append(network_row(parameters, num_links, index, num_samples))
-        write_csv(path, HEADER, rows)
-        print(dict(zip(HEADER, rows[-1], strict=True)), flush=True)
+        values = network_row(parameters, num_links, index, num_samples)
+        # Others may have added rows meanwhile.
+        write_csv(path, HEADER, [*(tuple(row.values()) for row in read(path)), values])
+        print(dict(zip(HEADER, values, strict=True)), flush=True)
 
 
 def network_row(
@@ -76,8 +94,12 @@ def network_row(
     """Values of all policies on one network's scored samples, and the bound they share."""
     problem = parameters.problem
     network = draw_network(ChannelFamily(), num_links, SEED, "test", index)
-    past, gain = network.gain, network.test_gain[:num_samples]
-    assert isinstance(gain, Tensor)
+    past, scored = network.gain, network.test_gain
+    assert isinstance(past, Tensor)
+    assert isinstance(scored, Tensor)
+    require(2 <= num_samples <= len(scored), "samples", f"lie in [2, {len(scored)}]", num_samples)
+    half = num_samples // 2
+    gain, others = scored[:half], scored[half:num_samples]
     began = time.process_time()
     adapted = adapt(
         parameters.networks,
@@ -114,6 +136,16 @@ def network_row(
         max_boxes=max_boxes,
     )
     bound_seconds = time.process_time() - began
+    run = learned_rollout(adapted.learner, torch.cat([past, gain]), others, problem)
+    ergodic = ergodic_interval(
+        run.power_w.squeeze(1),
+        others,
+        problem,
+        adapted.minimum_rate,
+        interval.mu,
+        tolerance,
+        max_boxes,
+    )
     parts = kkt_residuals(
         interval.rate,
         interval.slack,
@@ -125,11 +157,13 @@ def network_row(
     return (
         num_links,
         index,
-        len(gain),
+        num_samples,
         *(f"{values[name]:.6f}" for name in POLICIES),
         f"{interval.best_known:.6f}",
         f"{interval.dual:.6f}",
         interval.name,
+        f"{ergodic.low:.6f}",
+        f"{ergodic.high:.6f}",
         f"{float(interval.rate.sum()):.6f}",
         f"{parts.inner_gap:.6f}",
         f"{parts.complementary_part:.6f}",
@@ -158,63 +192,97 @@ def baseline_powers(past: Gain, gain: Tensor, problem: Problem) -> dict[str, Ten
     }
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file, none if it is not there."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def quantiles(values: Sequence[float], scale: float = 1.0, digits: int = 2) -> str:
-    """Median with the 10th and 90th percentile."""
+    """Median with the 10th and 90th percentile, each the next one that is among the values."""
     at = torch.tensor([0.5, 0.1, 0.9], dtype=torch.float64)
-    middle, low, high = (torch.tensor(values).double() * scale).quantile(at).tolist()
+    score = torch.tensor(values).double() * scale
+    middle, low, high = score.quantile(at, interpolation="higher").tolist()
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def table() -> None:
-    """Medians, quantiles and violations of all files."""
+def median(values: Sequence[float], digits: int = 2) -> str:
+    """Median in percent, with a 95 % bootstrap interval over networks."""
+    score = 100.0 * torch.tensor(values).double()
+    drawn = torch.randint(
+        len(score), (NUM_RESAMPLES, len(score)), generator=generator(0, "median of gaps")
+    )
+    medians = score[drawn].quantile(0.5, dim=1, interpolation="higher")
+    at = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    low, high = medians.quantile(at, interpolation="higher").tolist()
+    value = float(score.quantile(0.5, interpolation="higher"))
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def relative(row: Row, over: str, upper: str = "dual") -> float:
+    """How far an upper bound lies above a value, over it; infinite where that is not positive."""
+    value = float(row[over])
+    return float(row[upper]) / value - 1.0 if value > 0.0 else math.inf
+
+
+TITLES = {
+    "(D - P) / P, MetaGNN [%]": ("metagnn", "dual"),
+    "(D - B) / B [%]": ("best_known", "dual"),
+    "ITLinQ [%]": ("itlinq", "dual"),
+    "WMMSE [%]": ("wmmse", "dual"),
+    "full power [%]": ("full_power", "dual"),
+    "distribution [%]": ("ergodic_low", "ergodic_high"),
+}
+
+
+def lines_of(of_sizes: Mapping[int, list[Row]]) -> list[str]:
+    """Medians, quantiles and violations by number of links."""
     lines = [
         "# Certified duality gaps",
         "",
-        "From `duality_K.csv` (`python notebooks/duality_study.py table`): medians with the 10th",
-        "and 90th percentile over networks. D is the certified bound, P the value of a policy with",
-        "its smallest slack, B that of the best powers found. *Violations* counts networks on",
-        "which any policy's value, or B, exceeds D. On some large networks values are not",
-        "positive: a gap over P is over the networks where P > 0, whose number stands behind it.",
+        "From `duality_K.csv` (`python notebooks/duality_study.py table`): medians with 95 %",
+        "bootstrap intervals over networks. D is the certified bound, P the value of a policy with",
+        "its smallest slack, B that of the best powers found. A gap over a value that is not",
+        "positive counts as infinite. Columns of baselines are (D - P) / P of theirs. The last gap",
+        "is that of the distribution: of both ends of `ergodic_interval`, at 95 % confidence.",
         "",
-        "| K | networks | (D - P) / P, MetaGNN [%] | (D - B) / B [%] | (D - P) / sum rate [%] "
-        "| (D - P) / P, ITLinQ [%] | (D - P) / P, WMMSE [%] | exact | violations | CPU s |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| K | networks | samples | {' | '.join(TITLES)} | exact | above D | P <= 0 |",
+        "|---" * (len(TITLES) + 6) + "|",
     ]
-    files = sorted(RESULTS.glob("duality_[0-9]*.csv"), key=lambda path: int(path.stem[8:]))
-    for path in files:
-        rows = read(path)
-        dual = [float(row["dual"]) for row in rows]
-
-        def over(name: str, rows: list[dict[str, str]] = rows) -> str:
-            found = [
-                float(row["dual"]) / float(row[name]) - 1.0 for row in rows if float(row[name]) > 0
-            ]
-            return f"{quantiles(found, 100.0)}, {len(found)}" if found else "-"
-
+    for size, rows in of_sizes.items():
+        gaps = [median([relative(row, *pair) for row in rows]) for pair in TITLES.values()]
+        samples = sorted({int(row["num_samples"]) for row in rows})
+        exact = sum(row["bound"] == EXACT for row in rows)
+        nothing = sum(float(row["metagnn"]) <= 0.0 for row in rows)
+        cells = [size, len(rows), *samples, *gaps, exact, sum(map(is_above, rows)), nothing]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    lines += [
+        "",
+        "Spread over networks: median with the 10th and 90th percentile.",
+        "",
+        "| K | (D - P) / P [%] | (D - P) / sum rate [%] | CPU s to adapt | CPU s to bound |",
+        "|---|---|---|---|---|",
+    ]
+    for size, rows in of_sizes.items():
+        gap = [relative(row, "metagnn") for row in rows]
         width = [
-            (d - float(row["metagnn"])) / float(row["sum_rate"])
-            for d, row in zip(dual, rows, strict=True)
+            (float(row["dual"]) - float(row["metagnn"])) / float(row["sum_rate"]) for row in rows
         ]
-        violated = sum(
-            any(float(row[name]) > d + ROUNDING * abs(d) for name in (*POLICIES, "best_known"))
-            for d, row in zip(dual, rows, strict=True)
-        )
-        exact = sum(row["bound"] == "exact" for row in rows)
-        seconds = quantiles([float(row["bound_seconds"]) for row in rows], digits=1)
-        lines.append(
-            f"| {path.stem[8:]} | {len(rows)} | {over('metagnn')} | {over('best_known')} "
-            f"| {quantiles(width, 100.0)} | {over('itlinq')} | {over('wmmse')} | {exact} "
-            f"| {violated} | {seconds} |"
-        )
+        spent = [[float(row[f"{name}_seconds"]) for row in rows] for name in ("adapt", "bound")]
+        cells = [quantiles(gap, 100.0), quantiles(width, 100.0)]
+        cells += [quantiles(seconds, digits=1) for seconds in spent]
+        lines.append(f"| {size} | {' | '.join(cells)} |")
+    return lines
+
+
+def is_above(row: Row) -> bool:
+    """Whether a policy, or the best powers found, has a value above the bound."""
+    dual = float(row["dual"])
+    values = [float(row[name]) for name in (*POLICIES, "best_known")]
+    return max(values) > dual + ROUNDING * abs(dual)
+
+
+def table() -> None:
+    """Write the lines of all files."""
+    files = sorted(RESULTS.glob("duality_[0-9]*.csv"), key=lambda path: int(path.stem[8:]))
+    require(len(files) > 0, "files", f"be in {RESULTS.name} (`measure` writes them)", 0)
+    lines = lines_of({int(path.stem[8:]): read(path) for path in files})
     write_atomically(RESULTS / "duality.md", ("\n".join(lines) + "\n").encode())
+    print("\n".join(lines))
 
 
 def main() -> None:
@@ -224,7 +292,7 @@ def main() -> None:
     parser.add_argument("--num-links", type=int, nargs="+", default=[4, 8, 12, 16, 20])
     parser.add_argument("--networks", type=int, default=50)
     parser.add_argument("--first", type=int, default=0, help="number of the first network")
-    parser.add_argument("--samples", type=int, default=256, help="scored samples of a network")
+    parser.add_argument("--samples", type=int, default=128, help="scored samples of a network")
     parser.add_argument("--checkpoint", default="power_control")
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from metagnn import duality
 from metagnn.adaptation_task import Problem
 from metagnn.duality import (
     Interval,
@@ -141,6 +142,19 @@ def test_many_links_have_an_interval_too() -> None:
     assert found.primal <= found.best_known <= found.dual
     assert found.relative_gap == pytest.approx(found.dual / found.primal - 1)
     assert found.relative_to_rate == pytest.approx(found.width / float(found.rate.sum()))
+
+
+def test_loose_bounds_are_smallest_at_smaller_multipliers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gain = _gain(4, 9, seed=5)
+    arguments = (wmmse(gain, 1.0, 1.0), gain, PROBLEM, 3.0)
+    found = duality_interval(*arguments, max_boxes=21, num_refinements=2)
+    monkeypatch.setattr(duality, "_SHARES", ())
+    without = duality_interval(*arguments, max_boxes=21, num_refinements=2)
+    assert found.primal == without.primal
+    assert found.best_known <= found.dual < without.dual
+    assert float(found.mu.sum()) < float(without.mu.sum())
 
 
 def test_relative_gap_has_no_meaning_for_values_that_are_not_positive() -> None:

@@ -41,3 +41,11 @@ def test_errors() -> None:
         ergodic_interval(full[:1], gain[:1], PROBLEM, 4.0, mu)
     with pytest.raises(ValueError, match=r"`mu` must be finite and >= 0 everywhere"):
         ergodic_interval(full, gain, PROBLEM, 4.0, mu - 1.0)
+    with pytest.raises(ValueError, match=r"`power_w` must lie in \[0, 1.0\], got 1000.0"):
+        ergodic_interval(1000.0 * full, gain, PROBLEM, 4.0, mu)
+    with pytest.raises(ValueError, match=r"`power_w` must lie in \[0, 1.0\], got -1.0"):
+        ergodic_interval(-full, gain, PROBLEM, 4.0, mu)
+    with pytest.raises(ValueError, match=r"`power_w` must have the shape \(3, 2\), got \(2,\)"):
+        ergodic_interval(full[0], gain, PROBLEM, 4.0, mu)
+    with pytest.raises(ValueError, match=r"`minimum_rate` must be finite and >= 0, got -4.0"):
+        ergodic_interval(full, gain, PROBLEM, -4.0, mu)

@@ -46,6 +46,16 @@ def test_an_adaptation_of_other_networks_is_refused(tmp_path: Path) -> None:
         MetaParameters(other, parameters.problem, parameters.adaptation)
 
 
+def test_files_without_multipliers_are_refused(tmp_path: Path) -> None:
+    parameters = load_meta_parameters("power_control")
+    state = parameters.networks.state_dict()
+    state = {name: value for name, value in state.items() if not name.startswith("mu.")}
+    save_weights(tmp_path / "a.safetensors", state, parameters.settings())
+    rule = r"`checkpoint` must hold .*`weights` must hold the network `mu`"
+    with pytest.raises(ValueError, match=rule):
+        load_meta_parameters(str(tmp_path / "a.safetensors"))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(value: float, tmp_path: Path) -> None:
     key = "power.stack.readout.bias"

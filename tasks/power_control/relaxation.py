@@ -19,6 +19,10 @@ _GROUP_TOLERANCE = 5e-3
 GROUP_SIZES = (2, 4, 8)
 
 
+# Name of a bound whose search has reached its tolerance on all samples.
+EXACT = "exact"
+
+
 @dataclass(frozen=True)
 class TightestBound(WeightedBound):
     """`WeightedBound` by the tightest of several valid relaxations.
@@ -175,11 +179,8 @@ def tightest_bound(
     mean = {name: float(value.mean()) for name, value in bounds.items()}
     name = min(mean, key=lambda each: mean[each])
     if bool((found.gap <= tolerance * (1.0 + 1e-6)).all()):
-        name = "exact"
-    found = replace(found, upper=upper)
-    return TightestBound(
-        found.upper, found.value, found.power_w, found.num_boxes, name=name, mean_upper=mean
-    )
+        name = EXACT
+    return TightestBound(**vars(replace(found, upper=upper)), name=name, mean_upper=mean)
 
 
 @torch.no_grad()

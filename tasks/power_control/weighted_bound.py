@@ -36,12 +36,15 @@ class WeightedBound:
         value: Weighted sum rate of ``power_w`` ``[...]``.
         power_w: Best powers found ``[..., K]`` [W].
         num_boxes: Boxes whose bound was computed ``[...]``.
+        proven: Highest bound of the boxes ``[...]``, which the powers have no part in: it is
+            ``upper`` but for rounding, where it lies below ``value``.
     """
 
     upper: Tensor
     value: Tensor
     power_w: Tensor
     num_boxes: Tensor
+    proven: Tensor
 
     @property
     def gap(self) -> Tensor:
@@ -133,6 +136,7 @@ def weighted_bound(
         (torch.cat([s.value for s in searches]) * scale).reshape(shape),
         (torch.cat([s.best for s in searches]).exp() * power_max_w).reshape(gain.shape[:-1]),
         torch.cat([s.num_boxes for s in searches]).reshape(shape),
+        (torch.cat([s.proven() for s in searches]) * scale).reshape(shape),
     )
 
 
@@ -181,9 +185,13 @@ class _Search:
         self._used = torch.ones_like(every)
         self.num_boxes = torch.ones_like(every)
 
+    def proven(self) -> Tensor:
+        """Highest bound of the boxes left ``[A]``."""
+        return self._bound.amax(-1)
+
     def upper(self) -> Tensor:
-        """Highest bound of the boxes left, or the best value found where all lie below ``[A]``."""
-        return torch.maximum(self._bound.amax(-1), self.value)
+        """The same, or the best value found where all boxes lie below ``[A]``."""
+        return torch.maximum(self.proven(), self.value)
 
     def run(self) -> None:
         """Split boxes until every sample's gap or number of boxes is reached."""

@@ -37,6 +37,8 @@ def test_no_point_of_a_fine_grid_exceeds_the_bound(
         ]
     )
     assert (found.upper >= brute).all()
+    # Powers that were found do not cover up for a bound that is too low.
+    assert (found.proven >= brute * (1.0 - 1e-9)).all()
     # Not by much, so that neither a bound of infinity nor powers above the largest pass.
     assert (found.upper <= brute * 1.05).all()
     assert (found.value >= brute * (1 - 1e-3)).all()
@@ -177,4 +179,13 @@ def test_errors_name_argument_rule_and_value(changes: dict[str, object], match: 
 
 def test_gap_is_relative() -> None:
     two, one = torch.tensor([2.0]), torch.tensor([1.0])
-    assert float(WeightedBound(two, one, one, one).gap) == 1.0
+    assert float(WeightedBound(two, one, one, one, two).gap) == 1.0
+
+
+def test_boxes_prove_the_bound_without_the_powers() -> None:
+    gain, weight = _instances(50, 4, seed=0)
+    best = weighted_bound(gain, 1.0, 1.0, weight, tolerance=1e-4).value
+    for max_boxes in (1, 20, 400):
+        found = weighted_bound(gain, 1.0, 1.0, weight, tolerance=0.05, max_boxes=max_boxes)
+        assert (found.proven >= best * (1.0 - 1e-9)).all()
+        assert torch.equal(found.upper, torch.maximum(found.proven, found.value))
