@@ -9,6 +9,8 @@ from torch import Tensor
 
 from metagnn.adaptation import adapt, learned_rollout, warmed_up_rollout
 from metagnn.adaptation_task import Problem
+from metagnn.duality import Interval, duality_interval
+from metagnn.graphs.checks import require
 from metagnn.graphs.neighbours import Gain, NeighbourGain
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import rate
@@ -80,11 +82,13 @@ class Outcome:
         rate: Ergodic rates ``[K]`` [bit/s/Hz].
         power_w: Mean transmit powers ``[K]`` [W].
         dual: Slacks and multipliers; None for baselines, which have none.
+        interval: What holds the optimum of the samples, where it is wanted.
     """
 
     rate: Tensor
     power_w: Tensor
     dual: Dual | None = None
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,12 @@ class Comparison:
         """Ergodic rates: per policy a list of ``[K]`` per network [bit/s/Hz]."""
         return {name: [one.rate for one in found] for name, found in self.outcomes.items()}
 
+    @property
+    def intervals(self) -> dict[int, Interval]:
+        """What holds the optimum of each network's samples, by the network's number."""
+        found = enumerate(self.outcomes.get("metagnn", []))
+        return {number: one.interval for number, one in found if one.interval is not None}
+
     def metrics(self, seed: int = 0) -> dict[str, dict[str, Estimate]]:
         """Metrics of each policy with 95 % intervals over networks."""
         return {name: summarize(rates, self.target, seed) for name, rates in self.rates.items()}
@@ -117,6 +127,7 @@ def compare(
     seed: int = 0,
     on_network: Callable[[], None] | None = None,
     bf16: bool = False,
+    gap: bool = False,
 ) -> Comparison:
     """Score policies on the same samples of the same networks.
 
@@ -132,10 +143,12 @@ def compare(
         seed: Seed of the ``random`` policy.
         on_network: Called after each network.
         bf16: Run the learned policy's networks in bfloat16.
+        gap: Bracket the optimum of each network by ``metagnn`` (`duality_interval`).
 
     Raises:
-        ValueError: If there is no network, a policy is unknown or named twice, or ``exact``
-            meets a network of too many links.
+        ValueError: If there is no network, a policy is unknown or named twice, ``exact`` meets a
+            network of too many links, or the gap is wanted without ``metagnn`` or of gains on
+            neighbour lists.
     """
     for name in policies:
         if name not in POLICIES:
@@ -149,13 +162,18 @@ def compare(
         raise ValueError(
             f"`policies` must leave out 'exact' above {MAX_LINKS} links, got {largest} links"
         )
+    if gap:
+        require("metagnn" in policies, "policies", "hold 'metagnn' for its gap", list(policies))
+        dense = all(isinstance(scenario.gain, Tensor) for scenario in scenarios)
+        require(dense, "gain", "be dense for the gap, without neighbour lists", "lists")
     outcomes: dict[str, list[Outcome]] = {name: [] for name in policies}
     for index, scenario in enumerate(scenarios):
         for name in policies:
             if name in LEARNED:
                 epochs = num_epochs if name == "metagnn" and scenario.past_gain is not None else 0
                 with torch.autocast(scenario.gain.device.type, torch.bfloat16, enabled=bf16):
-                    outcome = _learned_outcome(scenario, parameters, epochs)
+                    wanted = gap and name == "metagnn"
+                    outcome = _learned_outcome(scenario, parameters, epochs, wanted)
             elif name == "itlinq":
                 outcome = _itlinq_outcome(scenario, parameters.problem)
             else:
@@ -171,7 +189,9 @@ def compare(
     return Comparison(outcomes, targets or None)
 
 
-def _learned_outcome(scenario: Scenario, parameters: MetaParameters, num_epochs: int) -> Outcome:
+def _learned_outcome(
+    scenario: Scenario, parameters: MetaParameters, num_epochs: int, gap: bool
+) -> Outcome:
     problem = parameters.problem
     # Without a past, r~(0) and f_min can only come from the first scored sample.
     known = scenario.gain[:1] if scenario.past_gain is None else scenario.past_gain
@@ -184,7 +204,15 @@ def _learned_outcome(scenario: Scenario, parameters: MetaParameters, num_epochs:
     )
     run = learned_rollout(adapted.learner, scenario.past_gain, scenario.gain, problem)
     dual = Dual(adapted.minimum_rate, adapted.slack.cpu(), adapted.mu.cpu(), adapted.lagrangian)
-    return _outcome(run, dual)
+    outcome = _outcome(run, dual)
+    if not gap:
+        return outcome
+    assert isinstance(scenario.gain, Tensor)
+    with torch.autocast(scenario.gain.device.type, enabled=False):
+        interval = duality_interval(
+            run.power_w.squeeze(1), scenario.gain, problem, adapted.minimum_rate, adapted.mu
+        )
+    return replace(outcome, interval=interval)
 
 
 def _itlinq_outcome(scenario: Scenario, problem: Problem) -> Outcome:

@@ -7,6 +7,21 @@ from metagnn.duality import Interval
 from metagnn.files import write_json
 
 
+def gap_rows(intervals: Mapping[int, Interval]) -> list[dict[str, object]]:
+    """Intervals as plain values, by the numbers of their networks."""
+    return [
+        {
+            "network": number,
+            "num_links": len(interval.rate),
+            "primal": interval.primal,
+            "best_known": interval.best_known,
+            "dual": interval.dual,
+            "bound": interval.name,
+        }
+        for number, interval in sorted(intervals.items())
+    ]
+
+
 def write_gaps(folder: str | Path, intervals: Mapping[int, Interval], policy: str) -> None:
     """Write gap.json, which `metagnn report` shows, into the folder of a comparison.
 
@@ -22,15 +37,5 @@ def write_gaps(folder: str | Path, intervals: Mapping[int, Interval], policy: st
     Raises:
         ValueError: If the folder is missing or cannot be written.
     """
-    networks = [
-        {
-            "network": number,
-            "num_links": len(interval.rate),
-            "primal": interval.primal,
-            "best_known": interval.best_known,
-            "dual": interval.dual,
-            "bound": interval.name,
-        }
-        for number, interval in sorted(intervals.items())
-    ]
-    write_json(Path(folder) / "gap.json", {"policy": policy, "networks": networks})
+    document = {"policy": policy, "networks": gap_rows(intervals)}
+    write_json(Path(folder) / "gap.json", document)

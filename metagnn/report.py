@@ -95,6 +95,9 @@ def collect(folder: str | Path) -> Report:
 def _comparison(folder: Path) -> Report:
     path = folder / "comparison.json"
     document = read_json(path)
+    if isinstance(document, dict) and "num_seeds" in document:
+        rule = "be of a comparison of power control, which alone has a page"
+        refuse_unless(False, path, rule, "one of trained agents")
     policies = entry(path, "", document, "policies")
     are_there = isinstance(policies, dict) and bool(policies)
     refuse_unless(are_there, path, "hold an object of policies", repr(policies)[:60])

@@ -235,6 +235,31 @@ def test_compare_refuses_unknown_policies_and_sources(
     assert "`config` must be a path or one of" in _error(capsys, "compare", "--config", "nothing")
 
 
+def test_compare_brackets_the_optimum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    past, scored = (_npz(tmp_path / f"{name}.npz", _gain()) for name in "ab")
+    words = ["compare", scored, "--adapt-to", past, "--steps", "1", "--gap"]
+    main([*words, "--policies", "metagnn", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    (row,) = document["gap"]
+    assert (row["network"], row["num_links"], row["bound"]) == (0, 3, "exact")
+    assert row["primal"] <= row["best_known"] <= row["dual"]
+    assert row["dual"] <= 1.01 * row["best_known"]
+    out = tmp_path / "out"
+    main([*words, "--policies", "metagnn,itlinq", "--out", str(out)])
+    text = capsys.readouterr().out
+    assert f"{100 * (row['dual'] / row['primal'] - 1):.2f}" in text
+    assert "comparison.png, gap.json" in text
+    assert json.loads((out / "gap.json").read_text())["networks"] == [row]
+    main(["report", str(out)])
+    capsys.readouterr()
+    error = _error(capsys, *words, "--policies", "itlinq")
+    assert "`policies` must hold 'metagnn' for its gap, got ['itlinq']" in error
+    error = _error(capsys, *words, "--num-neighbours", "2")
+    assert "`gain` must be dense for the gap" in error
+    error = _error(capsys, "compare", "--config", "offloading", "--gap")
+    assert "`--gap` must be left out with this configuration" in error
+
+
 def test_options_without_effect_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -284,6 +284,6 @@ def test_other_folders_are_refused_and_runs_inside_named(tmp_path: Path) -> None
 
 
 def test_a_comparison_of_other_tasks_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "comparison.json").write_text('{"num_cells": 2, "scenarios": {}}')
-    with pytest.raises(ValueError, match="must hold `policies`"):
+    (tmp_path / "comparison.json").write_text('{"num_cells": 2, "num_seeds": {}}')
+    with pytest.raises(ValueError, match="must be of a comparison of power control"):
         collect(tmp_path)

@@ -20,7 +20,12 @@ def refuse_for_agents(arguments: argparse.Namespace, *others: str) -> None:
     """
     options = ("--policies", "--steps", "--power_max_dbm", "--noise_dbm", "--adapt-to")
     refuse(arguments, (*options, "--num-neighbours", *others), "with this configuration")
-    for option, default in (("bf16", False), ("device", "cpu"), ("checkpoint", "power_control")):
+    for option, default in (
+        ("gap", False),
+        ("bf16", False),
+        ("device", "cpu"),
+        ("checkpoint", "power_control"),
+    ):
         value = getattr(arguments, option)
         require(value == default, f"--{option}", "be left out with this configuration", value)
 

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from metagnn.commands.options import (
     add_policy_options,
@@ -14,8 +15,12 @@ from metagnn.commands.options import (
     read_scenario,
     refuse,
     table,
+    text_table,
     to_json,
 )
+
+if TYPE_CHECKING:
+    from metagnn.duality import Interval
 
 
 def main(words: Sequence[str]) -> None:
@@ -28,6 +33,7 @@ def main(words: Sequence[str]) -> None:
     from metagnn.comparison import DEFAULT_POLICIES, Scenario, compare
     from metagnn.comparison_files import write_comparison
     from metagnn.experiment import has_section, read_section
+    from metagnn.gap_file import gap_rows, write_gaps
     from metagnn.graphs.checks import check_count
     from metagnn.versions import versions
 
@@ -97,6 +103,7 @@ def main(words: Sequence[str]) -> None:
         arguments.seed,
         progress.step,
         arguments.bf16,
+        arguments.gap,
     )
     progress.close()
     metrics = result.metrics()
@@ -111,10 +118,13 @@ def main(words: Sequence[str]) -> None:
         "seed": arguments.seed,
         **neglected_inr([s.large_scale_gain for s in scenarios], *powers),
         "policies": to_json(metrics),
+        **({"gap": gap_rows(result.intervals)} if arguments.gap else {}),
         "versions": versions(),
     }
     if out is not None:
         write_comparison(out, document, result, metrics, scenarios, parameters.problem)
+        if arguments.gap:
+            write_gaps(out, result.intervals, "metagnn")
     if arguments.json:
         import json
 
@@ -122,10 +132,14 @@ def main(words: Sequence[str]) -> None:
         print()
         return
     print(table(metrics))
+    if arguments.gap:
+        print(gap_table(result.intervals))
     if note := neglected_note(document):
         print(note)
     if out is not None:
-        print(f"\nIn {out}: comparison.json, rates.csv, networks.json, comparison.png")
+        files = ["comparison.json", "rates.csv", "networks.json", "comparison.png"]
+        files += ["gap.json"] if arguments.gap else []
+        print(f"\nIn {out}: {', '.join(files)}")
         print(f"A page of it: metagnn report {out}")
 
 
@@ -176,5 +190,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="GAIN",
         help="samples .npz before those of GAIN, to adapt to; without it metagnn does not adapt",
     )
+    parser.add_argument(
+        "--gap",
+        action="store_true",
+        help="bracket the optimum of each network; seconds per network, close up to about 12 links",
+    )
     add_policy_options(parser)
     return parser
+
+
+def gap_table(intervals: Mapping[int, "Interval"]) -> str:
+    """What holds the optimum of each network, and how far apart both ends are."""
+    rows = [["network", "links", "metagnn", "best known", "bound", "gap [%]", "found by"]]
+    for number, one in intervals.items():
+        values = [f"{value:.2f}" for value in (one.primal, one.best_known, one.dual)]
+        gap = f"{100.0 * one.relative_gap:.2f}"
+        rows.append([str(number), str(len(one.rate)), *values, gap, one.name])
+    title = "The optimum lies between metagnn and the bound [bit/s/Hz, less the cost of the slack]:"
+    return f"\n{title}\n{text_table(rows)}"
