@@ -127,10 +127,11 @@ class Theorem1:
         )
 
     def power_error_w(self, gap: float) -> float:
-        r"""The :math:`\epsilon_p` [W] at which the theorem says as much as a certified gap.
+        r"""The :math:`\epsilon_p` [W] at which the theorem's bound is as large as a certified gap.
 
-        Only for a parameterisation known to come closer than this to every power function (where
-        r and s are eliminated) would the theorem promise a smaller gap than the one certified.
+        The two are of different gaps, of the dual problem's (:math:`P^* - D_\theta^*`) and of a
+        policy's (:math:`D - P_\theta`): this is a scale, of how close a parameterisation has to
+        come to every power function (where r and s are eliminated) for the theorem to matter.
         """
         check_non_negative("gap", gap)
         return gap / (self.lipschitz * self.multiplier_norm)

@@ -5,10 +5,11 @@ seed under ``runs/spectrum_allocation``, two at a time, and goes on where it sto
 --seeds 2 3 4`` lets what is finished adapt to the test scenarios, and adds it to the files in
 ``notebooks/results``: ``spectrum_random.csv`` and ``spectrum_nycmesh.csv`` (means over the
 scenarios per policy, seed and number of episodes before), ``..._during.csv`` (the episodes of
-which policies learned), ``spectrum_curves.csv`` (what the runs logged), ``spectrum_runs.csv`` (how
-long they took, of which sources). ``... table`` writes ``spectrum.md`` from these. Test scenarios
-have seed 3000 and are used for no choice. ``--variant flat`` are the paper's networks, with the
-rates of its code.
+which policies learned), ``..._scenarios.csv`` (each scenario by itself, after five episodes),
+``spectrum_curves.csv`` (what the runs logged), ``spectrum_runs.csv`` (how long they took, of which
+sources). Baselines are scored with the first seed. ``... table`` writes ``spectrum.md`` from these.
+Test scenarios have seed 3000 and are used for no choice. ``--variant flat`` are the paper's
+networks.
 """
 
 import argparse
@@ -19,8 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from spectrum_table import RESULTS, THROUGHPUT, VALIDATED, lines_of
-from study_runs import add, add_curves, fit
+from spectrum_table import BY_SCENARIO, FEW, RESULTS, THROUGHPUT, VALIDATED, lines_of
+from study_runs import add, add_curves, fit, read
 
 from metagnn.experiment import read_section
 from metagnn.files import write_atomically
@@ -35,12 +36,13 @@ RUNS = Path("runs/spectrum_allocation")
 # Seeds 0 and 1 take part in the choice of the configuration.
 SEEDS = list(range(2, 12))
 TEST_SEED, NUM_SCENARIOS = 3000, 100
-POINTS = (0, 1, 2, 5, 10)
 # Where policies are scored, in the east of New York too; all learn in random networks.
 PLACES = {
     "random": SpectrumPlace(),
     "nycmesh": SpectrumPlace(ScenarioFamily(network="nycmesh")),
 }
+# Episodes after which they are.
+POINTS = {"random": (0, 1, 2, 5, 10), "nycmesh": (0, 5)}
 EVERY = 10
 LOGGED = ("reward", THROUGHPUT, "entropy", "explained_variance")
 
@@ -74,19 +76,28 @@ def score(seed: int, suffix: str) -> None:
     for network, place in PLACES.items():
         here = place if suffix == "" else replace(place, edges="none")
         trained = find_spectrum(folder_of(suffix, seed), here)
+        path = stem.with_name(f"{stem.name}_{network}.csv")
+        known = {row["policy"] for row in read(path)}
+        baselines = [] if known & set(settings["baselines"]) else settings["baselines"]
         scores = compare_spectrum(
-            trained, here, NUM_SCENARIOS, POINTS, TEST_SEED, *steps, settings["baselines"]
+            trained, here, NUM_SCENARIOS, POINTS[network], TEST_SEED, *steps, baselines
         )
         after: list[Sequence[object]] = []
         during: list[Sequence[object]] = []
+        alone: list[Sequence[object]] = []
         for policy, of_seeds in scores.items():
             for number, one in of_seeds.items():
                 key = (policy, "" if number is None else number)
                 after += [(*key, point, *_means(m)) for point, m in one.after.items()]
                 during += [(*key, n, *_means(m)) for n, m in enumerate(one.during, start=1)]
+                columns = [getattr(one.after[FEW], name).tolist() for name in BY_SCENARIO]
+                for scenario, values in enumerate(zip(*columns, strict=True)):
+                    alone.append((*key, scenario, *(f"{value:.5g}" for value in values)))
         header = ("policy", "seed", "episodes", *METRICS)
-        add(stem.with_name(f"{stem.name}_{network}.csv"), header, after)
-        add(stem.with_name(f"{stem.name}_{network}_during.csv"), header, during)
+        add(path, header, after)
+        add(path.with_stem(f"{path.stem}_during"), header, during)
+        header = ("policy", "seed", "scenario", *BY_SCENARIO)
+        add(path.with_stem(f"{path.stem}_scenarios"), header, alone)
     add_curves(stem, folder_of(suffix, seed), seed, LOGGED, VALIDATED, EVERY)
 
 
@@ -109,7 +120,7 @@ def main() -> None:
         for seed in arguments.seeds:
             score(seed, suffix)
     else:
-        text = "\n".join([*lines_of(f"spectrum{suffix}", PLACES, POINTS), ""])
+        text = "\n".join([*lines_of(f"spectrum{suffix}", POINTS), ""])
         write_atomically(RESULTS / f"spectrum{suffix}.md", text.encode(), name="results")
         print(text)
 

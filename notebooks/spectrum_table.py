@@ -1,6 +1,6 @@
 """Tables of paper C from the CSV files of `spectrum_study.py`."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from metagnn.commands.options import interval_cell
 from metagnn.graphs.checks import require
 from metagnn.seed_statistics import (
     certain,
+    mean_difference,
     probability_of_improvement,
     ratio_of_means,
 )
@@ -31,13 +32,21 @@ RATIOS = (THROUGHPUT, "sinr_violation", "latency_violation", "jain")
 VALIDATED = tuple(f"validation_{THROUGHPUT}_{point}" for point in (0, 2))
 # Episodes after which policies are compared.
 FEW = 5
+# What is kept of each scenario by itself.
+BY_SCENARIO = (THROUGHPUT, "sinr_violation", "latency_violation")
+# What learns nothing, beside what learns: how much there is to gain over other policies.
+BESIDE = (FROZEN, "reported max weight", "max weight")
 
 # A cell from the values of two policies by seed.
 Compared = Callable[[dict[str, float], dict[str, float]], str]
 
 
-def lines_of(stem: str, networks: Iterable[str], points: Sequence[int]) -> list[str]:
+def lines_of(stem: str, points: Mapping[str, Sequence[int]]) -> list[str]:
     """Lines of the tables of a variant, whose files begin with ``stem``.
+
+    Args:
+        stem: How their names begin.
+        points: Numbers of episodes after which policies were scored, by network.
 
     Raises:
         ValueError: If its runs were of different sources.
@@ -46,10 +55,10 @@ def lines_of(stem: str, networks: Iterable[str], points: Sequence[int]) -> list[
     sources = {row["sources"] for row in runs}
     require(len(sources) <= 1, "runs", "be of the same sources", sorted(sources))
     lines = ["# Spectrum allocation (paper C)"]
-    for network in networks:
+    for network, numbers in points.items():
         rows = read(RESULTS / f"{stem}_{network}.csv")
         lines += [f"\n## {network}: unseen scenarios"]
-        for episodes in points:
+        for episodes in numbers:
             lines += metrics_table(rows, episodes)
         lines += [f"\nAfter {FEW} episodes. `{SCRATCH}` is the paper's baseline; `{PRETRAINED}`"]
         lines += [f"(pre-trained) and `{FROZEN}` are the fair ones. Intervals are of training"]
@@ -59,6 +68,7 @@ def lines_of(stem: str, networks: Iterable[str], points: Sequence[int]) -> list[
         for name in RATIOS:
             lines += against(rows, name, f"{COLUMNS[name][0]}, ratio", ratio)
         lines += against(rows, THROUGHPUT, "probability of more throughput", chance)
+        lines += differences(read(RESULTS / f"{stem}_{network}_scenarios.csv"))
         lines += safety(read(RESULTS / f"{stem}_{network}_during.csv"), rows)
     lines += best_on_validation(read(RESULTS / f"{stem}_curves.csv"))
     lines += ["\n## Minutes of one core for each training\n"]
@@ -121,7 +131,7 @@ def against(rows: list[Row], name: str, title: str, compared: Compared) -> list[
     found = []
     here = {row["policy"] for row in rows}
     rivals = [rival for rival in RIVALS if rival in here]
-    for policy in (p for p in (*META, PRETRAINED) if p in here):
+    for policy in (p for p in (*META, PRETRAINED, *BESIDE) if p in here):
         of_policy = column(rows, policy, FEW, name)
         cells = [
             "" if rival == policy else compared(of_policy, column(rows, rival, FEW, name))
@@ -129,6 +139,32 @@ def against(rows: list[Row], name: str, title: str, compared: Compared) -> list[
         ]
         found.append([policy, *cells])
     return ["", *_table([title, *(f"over {rival}" for rival in rivals)], found)]
+
+
+def differences(rows: list[Row]) -> list[str]:
+    """Throughputs less those of rivals, for other seeds and other scenarios alike."""
+    here = list(dict.fromkeys(row["policy"] for row in rows))
+    rivals = [rival for rival in RIVALS if rival in here]
+    found = []
+    for policy in (p for p in (*META, PRETRAINED) if p in here):
+        cells = [
+            ""
+            if rival == policy
+            else interval_cell(mean_difference(_alone(rows, policy), _alone(rows, rival)), 2)
+            for rival in rivals
+        ]
+        found.append([policy, *cells])
+    title = "throughput [Mbit/s], for other seeds and scenarios"
+    return ["", *_table([title, *(f"less {rival}" for rival in rivals)], found)]
+
+
+def _alone(rows: Iterable[Row], policy: str) -> Tensor:
+    """Throughputs ``[S, M]`` of the seeds in M scenarios."""
+    of_seeds: dict[str, list[float]] = {}
+    for row in rows:
+        if row["policy"] == policy:
+            of_seeds.setdefault(row["seed"], []).append(float(row[THROUGHPUT]))
+    return torch.tensor(list(of_seeds.values()), dtype=torch.float64)
 
 
 def safety(during: list[Row], rows: list[Row]) -> list[str]:

@@ -280,13 +280,14 @@ def _spectrum_study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of a study of spectrum, with known throughputs that episodes do not change."""
     for module in (spectrum_table, spectrum_figures):
         monkeypatch.setattr(module, "RESULTS", folder)
-    after, during, runs, curves = [], [], [], []
+    after, during, runs, curves, alone = [], [], [], [], []
     for policy, of_seeds in THROUGHPUTS.items():
         for seed, value in of_seeds.items():
             values = dict.fromkeys(METRICS, 0.4 if policy == SCRATCH else 0.2)
             values |= {"throughput_mbit_s": value, "jain": 0.9}
             cells = tuple(values.values())
             after += [(policy, seed, point, *cells) for point in (0, 5)]
+            alone += [(policy, seed, n, value + 10 * n) for n in range(4)]
             if seed and policy != FROZEN:
                 # More failures while it learns, and many after the first five episodes.
                 values |= {"sinr_violation": 0.3}
@@ -299,6 +300,8 @@ def _spectrum_study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     header = ("policy", "seed", "episodes", *METRICS)
     write_csv(folder / "spectrum_random.csv", header, after)
     write_csv(folder / "spectrum_random_during.csv", header, during)
+    columns = ("policy", "seed", "scenario", "throughput_mbit_s")
+    write_csv(folder / "spectrum_random_scenarios.csv", columns, alone)
     write_csv(folder / "spectrum_runs.csv", ("run", "seed", "seconds", "sources"), runs)
     header = ("run", "seed", "logged", "episode", "value")
     write_csv(folder / "spectrum_curves.csv", header, curves)
@@ -308,7 +311,7 @@ def test_the_table_of_spectrum_says_what_its_files_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _spectrum_study(tmp_path, monkeypatch)
-    lines = spectrum_table.lines_of("spectrum", ["random"], (0, 5))
+    lines = spectrum_table.lines_of("spectrum", {"random": (0, 5)})
     cells = [line.strip("| ").split(" | ") for line in lines]
 
     def rows(title: str) -> dict[str, dict[str, str]]:
@@ -324,7 +327,8 @@ def test_the_table_of_spectrum_says_what_its_files_say(
     best = [row[0] for row in cells if len(row) == 10][1:5]
     assert best == ["exhaustive", "reported max weight", "attention", "recurrent"]
     ratios = rows("throughput [Mbit/s], ratio")
-    assert list(ratios) == ["attention", "recurrent", "maml", "ppo"]
+    assert list(ratios) == ["attention", "recurrent", "maml", "ppo", FROZEN, "reported max weight"]
+    assert ratios["reported max weight"][f"over {SCRATCH}"].startswith("4.762 [")
     # Of two seeds the inter-quartile mean is the mean: 42, 41 and 10.5.
     assert ratios["attention"][f"over {SCRATCH}"].startswith("4.000 [")
     assert ratios["recurrent"][f"over {SCRATCH}"].startswith("3.905 [")
@@ -335,6 +339,8 @@ def test_the_table_of_spectrum_says_what_its_files_say(
     assert chances["attention"]["over maml"].startswith("1.00")
     assert chances["attention"]["over recurrent"].startswith("0.62")
     assert chances["attention"]["over reported max weight"].startswith("0.00")
+    apart = rows("throughput [Mbit/s], for other seeds and scenarios")
+    assert apart["attention"]["less reported max weight"] == "-8.00 [-10.00, -6.00]"
     adapting = {row[0]: row for row in cells if len(row) == 9}
     assert adapting["attention"][2].startswith("0.300")
     assert adapting[f"{FROZEN} (learns nothing)"][2].startswith("0.200")
@@ -348,7 +354,7 @@ def test_the_table_of_spectrum_says_what_its_files_say(
     runs = tmp_path / "spectrum_runs.csv"
     runs.write_text(runs.read_text().replace("same", "other", 1))
     with pytest.raises(ValueError, match="`runs` must be of the same sources"):
-        spectrum_table.lines_of("spectrum", ["random"], (0, 5))
+        spectrum_table.lines_of("spectrum", {"random": (0, 5)})
 
 
 def test_figures_of_spectrum_have_a_line_for_all_that_learns(
