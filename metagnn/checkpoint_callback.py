@@ -13,5 +13,7 @@ class EndCheckpoint(ModelCheckpoint):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save ``last.ckpt`` unless the last epoch is in it."""
-        if not self._should_skip_saving_checkpoint(trainer):
+        # Lightning takes a run of agents without a single update for one that is saved.
+        never = not self.last_model_path and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        if never or not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))

@@ -12,6 +12,7 @@ from torch import Tensor
 from trainers import quiet_trainer
 
 from metagnn.checkpoint import write_checkpoint
+from metagnn.checkpoint_callback import EndCheckpoint
 from metagnn.graphs.interference import DenseGraph
 from metagnn.graphs.randomness import generator
 from metagnn.maddpg import MADDPGSettings, deviance
@@ -321,6 +322,15 @@ def _kept(folder: Path, epochs: int = 1, **changed: Any) -> None:
     trainer = _trainer(folder, epochs)
     trainer.fit(_learner(**changed))
     trainer.save_checkpoint(folder / "last.ckpt")
+
+
+def test_a_run_that_ends_before_its_first_update_is_saved(tmp_path: Path) -> None:
+    learner = _learner(maddpg=replace(SETTINGS, warm_up=20))
+    saved = EndCheckpoint(tmp_path, every_n_epochs=50, save_last=True)
+    trainer = _trainer(tmp_path, 1, callbacks=[saved], enable_checkpointing=True)
+    trainer.fit(learner)
+    assert trainer.global_step == 0
+    assert [one.seed for one in find_sites(tmp_path)] == [0]
 
 
 def test_runs_that_are_refused(tmp_path: Path) -> None:
