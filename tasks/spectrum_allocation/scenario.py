@@ -88,6 +88,10 @@ class Scenarios:
         return torch.tensor(values, device=self.terrain.device)[self.terrain]
 
 
+# Far beyond what all bands carry; numbers of packets stay whole.
+MAX_LOAD_MBIT_S = 1e6
+
+
 @dataclass(frozen=True)
 class ScenarioFamily:
     """A distribution of scenarios, all of the same numbers of nodes and users.
@@ -161,6 +165,8 @@ class ScenarioFamily:
         check_positive("load_mbit_s", low)
         check_positive("load_mbit_s", high)
         require(low <= high, "load_mbit_s", "be a range (smallest, largest)", self.load_mbit_s)
+        rule = f"be at most {MAX_LOAD_MBIT_S:g} Mbit/s"
+        require(high <= MAX_LOAD_MBIT_S, "load_mbit_s", rule, high)
         check_non_negative("speed_max_m_s", self.speed_max_m_s)
         shares = ("load_swing", "load_switch", "failure_share", "failure_max", "incumbent_share")
         for name in shares:

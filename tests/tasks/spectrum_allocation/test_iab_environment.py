@@ -18,8 +18,9 @@ from metagnn.tasks.spectrum_allocation.environment import (
     Outcome,
     SpectrumAllocation,
 )
+from metagnn.tasks.spectrum_allocation.metrics import episode_metrics
 from metagnn.tasks.spectrum_allocation.radio import Radio
-from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
+from metagnn.tasks.spectrum_allocation.scenario import MAX_LOAD_MBIT_S, ScenarioFamily
 
 FAMILY = ScenarioFamily(num_users=5)
 
@@ -171,13 +172,18 @@ def test_levels_of_roles_without_links_are_ignored() -> None:
         assert torch.equal(one.info.sinr, other.info.sinr)
 
 
-def test_an_overload_is_bounded_and_said() -> None:
-    family = replace(FAMILY, load_mbit_s=(200.0, 400.0))
+@pytest.mark.parametrize("load_mbit_s", [200.0, MAX_LOAD_MBIT_S])
+def test_an_overload_is_bounded_and_said(load_mbit_s: float) -> None:
+    family = replace(FAMILY, load_mbit_s=(load_mbit_s, load_mbit_s))
     environment = _environment(family=family, num_steps=40)
     steps = _run(environment, 40)
     assert float(environment.state.queue_bit.max()) <= family.buffer_bit
     assert bool((steps[-1].info.dropped_bit.sum(-1) > 0).all())
     assert bool(steps[-1].observation.node.isfinite().all())
+    found = episode_metrics(steps, environment.radio.slot_s)
+    assert all(bool(column.isfinite().all()) for column in vars(found).values())
+    # What found no room is late.
+    assert float(found.latency_violation.min()) > 0.5
 
 
 def test_a_node_fails_and_returns() -> None:

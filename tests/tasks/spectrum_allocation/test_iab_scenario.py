@@ -214,6 +214,7 @@ def test_incumbents_are_heard_with_the_receivers_antennas_alone() -> None:
         ({"terrains": ()}, r"`terrains` must be some of .*, got \(\)"),
         ({"frequency_hz": 0.0}, "`frequency_hz` must be finite and > 0, got 0.0"),
         ({"load_mbit_s": (3.0, 2.0)}, r"`load_mbit_s` must be a range .*, got \(3.0, 2.0\)"),
+        ({"load_mbit_s": (1.0, 1e20)}, r"`load_mbit_s` must be at most 1e\+06 Mbit/s, got 1e\+20"),
         ({"load_mbit_s": (0.0, 2.0)}, "`load_mbit_s` must be finite and > 0, got 0.0"),
         ({"speed_max_m_s": -1.0}, "`speed_max_m_s` must be finite and >= 0, got -1.0"),
         ({"load_swing": 1.5}, r"`load_swing` must be in \[0, 1\], got 1.5"),
