@@ -11,8 +11,13 @@ from metagnn.graphs.interference import DenseGraph
 from metagnn.models.action_heads import Choice
 from metagnn.models.spectrum import Memory, Seen
 from metagnn.tasks.environment import Step
+from metagnn.tasks.spectrum_allocation.advice import told, told_worth
 from metagnn.tasks.spectrum_allocation.environment import Action, Outcome, SpectrumAllocation
-from metagnn.tasks.spectrum_allocation.search import levels_of_choices
+from metagnn.tasks.spectrum_allocation.search import (
+    contest,
+    differential_backlog_bit,
+    levels_of_choices,
+)
 
 Parameters = Mapping[str, Tensor]
 
@@ -118,7 +123,7 @@ def joined(seen: Sequence[Seen], join: Callable[[list[Tensor]], Tensor]) -> Seen
     graph = DenseGraph(
         join([one.graph.node for one in seen]), join([one.graph.edge_weight for one in seen])
     )
-    names = ("offer", "left", "sender", "feedback")
+    names = ("offer", "left", "sender", "feedback", "worth")
     return Seen(graph, *(join([getattr(one, name) for one in seen]) for name in names))
 
 
@@ -134,7 +139,9 @@ def see(environment: SpectrumAllocation, graph: DenseGraph, reward: Tensor, begi
     feedback = torch.stack([reward, torch.full_like(reward, float(begins))], dim=-1)
     offer = environment.scheduler().offer()
     left = torch.ones_like(offer, dtype=graph.node.dtype)
-    return Seen(graph, offer, left, environment.link_agent, feedback)
+    choices = 1 + 2 * environment.radio.num_levels
+    worth = left.new_zeros(len(left), left.shape[1] // 2, left.shape[2], choices)
+    return Seen(graph, offer, left, environment.link_agent, feedback, worth)
 
 
 def action_of(choice: Tensor, num_powers: int) -> Action:
@@ -210,13 +217,24 @@ def decide(
     """
     scheduler, radio = environment.scheduler(), environment.radio
     waiting_bit = scheduler.left_bit.clamp(min=1.0)
-    offers, lefts, drawn = [], [], []
+    known = told(environment.state, radio)
+    weight = differential_backlog_bit(known)
+    offers, lefts, worths, drawn = [], [], [], []
     for band in range(radio.num_bands):
         link = scheduler.offer_on(band)
         left = (scheduler.left_bit / waiting_bit).gather(1, link.clamp(min=0))
         offers.append(link)
         lefts.append(left.to(seen.left))
-        seen = replace(seen, offer=torch.stack(offers, -1), left=torch.stack(lefts, -1))
+        given = contest(known, radio, band, link, scheduler.left_bit, weight)
+        # Without edges of interference nobody is told what nodes hear of each other.
+        is_told = environment.edges == "interference"
+        worths.append(told_worth(given) if is_told else seen.worth[..., 0, :])
+        seen = replace(
+            seen,
+            offer=torch.stack(offers, -1),
+            left=torch.stack(lefts, -1),
+            worth=torch.stack(worths, -2),
+        )
         choices, value = policy.decide(x, seen, slice(band, band + 1), parameters)
         choice = choices.sample(generator)
         level = action_of(choice, radio.num_levels).level

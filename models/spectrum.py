@@ -23,6 +23,8 @@ NUM_FEEDBACK = 2
 NUM_CONTESTS = 2
 # Score of what is left out; a number, so that entropies are.
 NEVER = -1e9
+# Worths, which are at most 1, count so many times what a policy trusts them.
+TRUST = 10.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Seen:
         left: What earlier bands leave of what waits for that link, as a share ``[..., A, N]``.
         sender: Agent of each link ``[..., L]``.
         feedback: The last reward, and whether an episode has just begun ``[..., 2]``.
+        worth: What nodes reckon from what they are told that their choices are worth on each band,
+            0 before they come to it ``[..., M, N, 1 + 2 P]``.
     """
 
     graph: DenseGraph
@@ -43,11 +47,12 @@ class Seen:
     left: Tensor
     sender: Tensor
     feedback: Tensor
+    worth: Tensor
 
     def __getitem__(self, index: object) -> "Seen":
         """Some of the networks or times."""
         graph = DenseGraph(self.graph.node[index], self.graph.edge_weight[index])  # type: ignore[index]
-        rest = (self.offer, self.left, self.sender, self.feedback)
+        rest = (self.offer, self.left, self.sender, self.feedback, self.worth)
         return Seen(graph, *(value[index] for value in rest))  # type: ignore[index]
 
 
@@ -166,7 +171,9 @@ class GraphPolicy(PolicyOverTime, Encoder):
     edges; every link remembers for itself, band by band, what it adds to what it sees, and recalls
     by attention what the mean over the links of its band was. A node decides band by band, by the
     links that it would serve there, what all links know of the band in the mean, and what earlier
-    bands leave of what waits. Parameters may carry a leading axis, of networks that come first.
+    bands leave of what waits; to its scores it adds what its choices are worth by what it is told,
+    as much as it trusts that, at first not at all. Parameters may carry a leading axis, of networks
+    that come first.
 
     Args:
         shape: What it looks like.
@@ -197,10 +204,11 @@ class GraphPolicy(PolicyOverTime, Encoder):
         )
         self.powers = nn.Linear(width, num_powers)
         self.off = nn.Linear(width, 1)
+        self.trust = nn.Linear(width, 1)
         self.value_hidden = nn.Linear(width, width)
         self.value = nn.Linear(width, 1)
-        # The first policy is nearly uniform, and values are nearly 0.
-        for head in (self.powers, self.off, self.value):
+        # The first policy is nearly uniform, trusts nothing, and values are nearly 0.
+        for head in (self.powers, self.off, self.trust, self.value):
             nn.init.normal_(head.weight, 0.0, 0.01)
             nn.init.zeros_(head.bias)
 
@@ -260,7 +268,10 @@ class GraphPolicy(PolicyOverTime, Encoder):
         powers, off = linear(given, "powers", hidden), linear(given, "off", of_node)
         of_value = linear(given, "value_hidden", of_node + of_band)
         value = linear(given, "value", functional.leaky_relu(of_value))
-        return choices(off, powers, offer), value.squeeze(-1)
+        found = choices(off, powers, offer)
+        trust = TRUST * linear(given, "trust", of_node)
+        worth = seen.worth[..., bands, :]
+        return Choice(found.logits + trust * worth), value.squeeze(-1)
 
     def _contest(
         self, hidden: Tensor, graph: DenseGraph, offer: Tensor, given: Mapping[str, Tensor]

@@ -1,5 +1,6 @@
 """Episodes of spectrum allocation and what is learned of them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ from metagnn.models.spectrum import PolicyShape
 from metagnn.ppo import PPOSettings
 from metagnn.spectrum_episode import Episode, action_of, collect, see
 from metagnn.spectrum_place import SpectrumPlace
+from metagnn.tasks.spectrum_allocation.advice import told, told_worth
 from metagnn.tasks.spectrum_allocation.environment import Action
+from metagnn.tasks.spectrum_allocation.observation import Edges
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
+from metagnn.tasks.spectrum_allocation.search import contest, differential_backlog_bit
 
 SETTINGS = PPOSettings(discount=0.9, gae_lambda=0.8, entropy_weight=0.03)
 PLACE = SpectrumPlace(ScenarioFamily(num_nodes=3, num_users=4), num_bands=2, num_steps=5)
@@ -74,6 +78,18 @@ def test_actions_of_choices_by_hand() -> None:
     assert level[0].tolist() == [[[0, 1, 2], [0, 0, 0]], [[0, 0, 0], [1, 2, 0]]]
 
 
+@pytest.mark.parametrize(("edges", "is_told"), [("interference", True), ("topology", False)])
+def test_worths_follow_from_gains_that_are_told(edges: Edges, is_told: bool) -> None:
+    place = replace(PLACE, edges=edges)
+    environment = place.environment()
+    graph = environment.reset(3, generator(0))
+    seen = see(environment, graph, torch.zeros(3), True)
+    assert not bool(seen.worth.any())
+    policy = _policy("none")
+    found, _ = collect(policy, environment, seen, policy.start(seen), generator(1))
+    assert bool((found.seen.worth > 0.0).any()) == is_told
+
+
 @pytest.mark.parametrize("memory", ["none", "recurrent", "attention"])
 def test_an_episode_is_what_happens_step_by_step(memory: str) -> None:
     policy = _policy(memory)
@@ -86,12 +102,17 @@ def test_an_episode_is_what_happens_step_by_step(memory: str) -> None:
         before, (x, held) = held, policy.think(seen, held)
         scheduler, drawn = environment.scheduler(), []
         waiting = scheduler.left_bit.clamp(min=1.0)
+        known = told(environment.state, environment.radio)
+        backlog = differential_backlog_bit(environment.state)
         for band in range(2):
             # The scheduler has taken off what earlier bands would send.
             link = scheduler.offer_on(band)
             assert torch.equal(found.seen.offer[time, ..., band], link)
             left = (scheduler.left_bit / waiting).gather(1, link.clamp(min=0)).float()
             torch.testing.assert_close(found.seen.left[time, ..., band], left)
+            place = (known, environment.radio, band, link, scheduler.left_bit, backlog)
+            worth = told_worth(contest(*place))
+            assert torch.equal(found.seen.worth[time, ..., band, :], worth)
             here = slice(band, band + 1)
             choice, _ = policy.decide(x, found.seen[time], here)
             chosen = choice.sample(levels)

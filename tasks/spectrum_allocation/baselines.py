@@ -1,11 +1,11 @@
 """Baselines of spectrum allocation, from what a slot begins with to an action."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from metagnn.tasks.spectrum_allocation.advice import told
 from metagnn.tasks.spectrum_allocation.environment import Action
 from metagnn.tasks.spectrum_allocation.exhaustive import exhaustive_level
 from metagnn.tasks.spectrum_allocation.radio import Radio
@@ -91,13 +91,9 @@ def reported_max_weight(state: State, radio: Radio, generator: torch.Generator) 
     where more was received than not of late (`State.success`), the more readily the more, so
     that it leaves bands to incumbents and tries again after a while.
     """
-    sender = state.networks.transmitter[:, None, None].expand(-1, radio.num_bands, -1, -1)
-    known = state.mean_gain.unsqueeze(1).expand_as(state.gain)
-    known = known.scatter(2, sender, state.own_gain.mT.unsqueeze(2))
-    told = replace(state, gain=known, incumbent_w=torch.zeros_like(state.incumbent_w))
     trusted = (2.0 * state.success - 1.0).clamp(min=0.0)
     weight = differential_backlog_bit(state).unsqueeze(-1) * trusted
-    return Action(_backpressure(told, radio, weight))
+    return Action(_backpressure(told(state, radio), radio, weight))
 
 
 def _backpressure(state: State, radio: Radio, weight: Tensor) -> Tensor:

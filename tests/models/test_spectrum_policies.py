@@ -15,6 +15,7 @@ from metagnn.models.attention import HistoryAttention
 from metagnn.models.recurrent import Recurrent
 from metagnn.models.spectrum import (
     NEVER,
+    TRUST,
     GraphPolicy,
     Memory,
     PolicyShape,
@@ -39,7 +40,8 @@ def _seen(*leading: int, seed: int = 0) -> Seen:
     sender = SENDER.expand(*leading, LINKS)
     left = torch.rand(*leading, AGENTS, BANDS, generator=source)
     feedback = torch.randn(*leading, 2, generator=source)
-    return Seen(DenseGraph(node, weight), offer, left, sender, feedback)
+    worth = torch.rand(*leading, AGENTS // 2, BANDS, 1 + 2 * POWERS, generator=source)
+    return Seen(DenseGraph(node, weight), offer, left, sender, feedback, worth)
 
 
 def _policy(kind: str, memory: str, **changed: object) -> GraphPolicy | FlatPolicy:
@@ -53,6 +55,8 @@ def _policy(kind: str, memory: str, **changed: object) -> GraphPolicy | FlatPoli
     # The first policy is nearly uniform, so that differences would hardly show.
     for head in (policy.powers, policy.off):
         nn.init.normal_(head.weight)
+    if isinstance(policy, GraphPolicy):
+        nn.init.normal_(policy.trust.weight, 0.0, 0.1)
     return policy
 
 
@@ -116,7 +120,8 @@ def test_the_order_of_links_and_bands_does_not_matter(memory: str) -> None:
     # Where links went.
     offer = torch.where(seen.offer >= 0, links.argsort()[seen.offer], -1)[..., bands]
     left, sender = seen.left[..., bands], seen.sender[..., links]
-    moved = Seen(DenseGraph(node, weight), offer, left, sender, seen.feedback)
+    worth = seen.worth[..., bands, :]
+    moved = Seen(DenseGraph(node, weight), offer, left, sender, seen.feedback, worth)
     wanted, value = policy.sequence(seen, policy.start(seen[0]))
     found, moved_value = policy.sequence(moved, policy.start(moved[0]))
     torch.testing.assert_close(found.logits, wanted.logits[..., bands, :], atol=1e-5, rtol=1e-5)
@@ -207,6 +212,21 @@ def test_what_is_left_counts_where_a_link_would_be_served() -> None:
     other.left[:, 1, 2] += 0.5
     after = policy(other, policy.start(other))[0].logits[0]
     assert torch.equal(before, after)
+
+
+def test_worths_count_as_much_as_they_are_trusted() -> None:
+    policy = GraphPolicy(PolicyShape(), FEATURES, POWERS)
+    assert isinstance(policy, GraphPolicy)
+    seen = _seen(2)
+    nothing = replace(seen, worth=torch.zeros_like(seen.worth))
+    with torch.no_grad():
+        policy.trust.weight.zero_()
+        policy.trust.bias.fill_(0.3)
+        found, plain = (policy(one, policy.start(one))[0].logits for one in (seen, nothing))
+    offered = plain > 0.5 * NEVER
+    wanted = (0.3 * TRUST * seen.worth)[offered]
+    torch.testing.assert_close((found - plain)[offered], wanted, atol=1e-5, rtol=1e-5)
+    assert bool((found[~offered] < 0.5 * NEVER).all())
 
 
 @pytest.mark.parametrize("kind", ["graph", "flat"])

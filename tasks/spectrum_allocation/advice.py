@@ -1,0 +1,43 @@
+"""What nodes can reckon of a band from what they are told, as if nobody else sent there."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from metagnn.tasks.spectrum_allocation.radio import Radio
+from metagnn.tasks.spectrum_allocation.search import (
+    Contest,
+    coordinate_search,
+    levels_of_choices,
+)
+from metagnn.tasks.spectrum_allocation.transmission import State
+
+
+def told(state: State, radio: Radio) -> State:
+    """What nodes are told of a slot: gains between links without fading, and no incumbents."""
+    sender = state.networks.transmitter[:, None, None].expand(-1, radio.num_bands, -1, -1)
+    known = state.mean_gain.unsqueeze(1).expand_as(state.gain)
+    known = known.scatter(2, sender, state.own_gain.mT.unsqueeze(2))
+    return replace(state, gain=known, incumbent_w=torch.zeros_like(state.incumbent_w))
+
+
+def told_worth(given: Contest) -> Tensor:
+    """Worths of the choices of each node ``[B, M, 1 + 2 P]``, of `levels_of_choices`.
+
+    They are weighted sums of bits over the largest of the band, while the other nodes do what three
+    sweeps of coordinate search find for all together.
+
+    Args:
+        given: A contest of what nodes are told (`told`).
+    """
+    num_levels = given.radio.num_levels
+    best = coordinate_search(tuple(range(num_levels + 1)), sweeps=3)(given)
+    choices = levels_of_choices(num_levels, best.device)
+    batch, num_nodes = len(best), best.shape[1] // 2
+    nodes = torch.arange(num_nodes, device=best.device)
+    tried = best.view(batch, 1, 1, num_nodes, 2).repeat(1, num_nodes, len(choices), 1, 1)
+    tried[:, nodes, :, nodes] = choices
+    worth = given.value(tried.view(batch, -1, 2 * num_nodes)).view(batch, num_nodes, -1)
+    largest = worth.amax((1, 2), keepdim=True)
+    return torch.where(largest > 0, worth / largest, 0.0).float()
