@@ -111,7 +111,7 @@ VARIANTS = {
     ),
     "_mixed": Variant(
         algorithms=("maddpg",),
-        elsewhere=("12x10", "6x16", "melbourne"),
+        elsewhere=("12x10", "6x16"),
         options=(
             "--model.init_args.place.users_per_cell=[16,16,14,8,4,2]",
             "--trainer.max_epochs=400",

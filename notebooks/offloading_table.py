@@ -26,6 +26,8 @@ RESULTS = Path(__file__).parent / "results"
 HEURISTIC = RESULTS / "offloading_heuristic.csv"
 BYTES = "signalling_bytes"
 TRAINED_HERE = ", trained here"
+# Where a variant learned, if not on the network on which it is at home.
+LEARNED_IN = {"_mixed": "6 cells of 2 to 16 users"}
 # What is kept of each network by itself.
 BY_NETWORK = ("met", "energy_j")
 OWN_ACTORS, RARE = "maddpg, own actors", "federated, averaged every 40 episodes"
@@ -265,7 +267,10 @@ def lines_of(suffix: str, home: str, elsewhere: Sequence[str]) -> list[str]:
         for name, algorithm, title in beside if network == home else ():
             found = with_ratios(read(_file(f"{name}_{home}")))
             rows += [{**row, "policy": title} for row in found if row["policy"] == algorithm]
-        lines += [f"\n**{network}**{'' if network == home else f', trained on {home}'}\n"]
+        learned_in = LEARNED_IN.get(suffix, home)
+        lines += [
+            f"\n**{network}**{'' if network == learned_in else f', trained on {learned_in}'}\n"
+        ]
         if not rows:
             lines += ["Not measured."]
             continue
