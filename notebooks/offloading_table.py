@@ -232,9 +232,9 @@ def collapses(curves: list[Row]) -> list[str]:
 
 
 def minutes(runs: list[Row]) -> list[str]:
-    """Minutes of one core that a training took, over seeds."""
+    """Minutes that a training took, over seeds."""
     lines = [
-        "\n**Minutes of one core, per training**\n",
+        "\n**Minutes of a training, two to four of them side by side on two cores**\n",
         "| run | median | longest |",
         "|---|---|---|",
     ]
@@ -297,4 +297,4 @@ def lines_of(suffix: str, home: str, elsewhere: Sequence[str]) -> list[str]:
         "training seeds; the networks, and what happens on them, are the same for all.",
     ]
     lines += collapses(read(_file(f"{suffix}_curves")))
-    return [*lines, *minutes(all_runs)]
+    return [*lines, *minutes(runs)]
