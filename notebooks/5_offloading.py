@@ -279,11 +279,9 @@ elsewhere(places, {**policies, "maddpg": "MA-DRL of cells of 2 to 16"}, "_mixed"
 # ## The paper's perceptrons
 #
 # Actors and critics of one hidden layer, with the paper's rates, on the one network that stays (one
-# seed). They do not learn here: rewards of the sites swing by thousands, as a site that gives a
-# user a millionth of its server makes it late by hours.
-
-# %%
-Image(png_of(figures_of("_paper")[5]))
+# seed). They do not learn here: rewards of the sites swing by thousands
+# ([Figure 5](results/offloading_paper_5.png)), as a site that gives a user a millionth of its
+# server makes it late by hours.
 
 # %% [markdown]
 # ## Further
