@@ -219,6 +219,9 @@ def decide(
     waiting_bit = scheduler.left_bit.clamp(min=1.0)
     known = told(environment.state, radio)
     weight = differential_backlog_bit(known)
+    # Without edges of interference nobody is told what nodes hear of each other.
+    is_told = environment.edges == "interference"
+    nothing = seen.worth[..., 0, :]
     offers, lefts, worths, drawn = [], [], [], []
     for band in range(radio.num_bands):
         link = scheduler.offer_on(band)
@@ -226,9 +229,7 @@ def decide(
         offers.append(link)
         lefts.append(left.to(seen.left))
         given = contest(known, radio, band, link, scheduler.left_bit, weight)
-        # Without edges of interference nobody is told what nodes hear of each other.
-        is_told = environment.edges == "interference"
-        worths.append(told_worth(given) if is_told else seen.worth[..., 0, :])
+        worths.append(told_worth(given) if is_told else nothing)
         seen = replace(
             seen,
             offer=torch.stack(offers, -1),

@@ -1,5 +1,6 @@
 """Policies of spectrum allocation: graph networks, without memory, recurrent, or with attention."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -115,17 +116,20 @@ class PolicyShape:
         require(self.num_claims <= most, "num_claims", rule, self.num_claims)
 
 
-class PolicyOverTime(nn.Module):
+class PolicyOverTime(nn.Module, ABC):
     """What policies make of one time, or of many, from what they see, remember and decide."""
 
+    @abstractmethod
     def _features(self, seen: Seen, given: Mapping[str, Tensor]) -> Tensor:
-        raise NotImplementedError
+        """What is made of what is seen."""
 
+    @abstractmethod
     def _remember(
         self, x: Tensor, memory: Memory, given: Mapping[str, Tensor]
     ) -> tuple[Tensor, Memory]:
-        raise NotImplementedError
+        """What is known after times ``[T, B, ...]``, and the memory after the last."""
 
+    @abstractmethod
     def decide(
         self,
         x: Tensor,
@@ -134,7 +138,6 @@ class PolicyOverTime(nn.Module):
         parameters: Mapping[str, Tensor] | None = None,
     ) -> tuple[Choice, Tensor]:
         """What nodes do on some of the bands, and its values, from what is known (`think`)."""
-        raise NotImplementedError
 
     def forward(
         self, seen: Seen, memory: Memory, parameters: Mapping[str, Tensor] | None = None
