@@ -11,6 +11,7 @@ from torch import Tensor
 from metagnn.adaptation_task import Problem
 from metagnn.comparison import Comparison, Outcome, Scenario
 from metagnn.files import write_csv, write_json, written_together
+from metagnn.gap_file import write_gaps
 from metagnn.graphs.neighbours import Gain
 from metagnn.report_files import RATES_HEADER
 from metagnn.tasks.power_control.metrics import Estimate
@@ -27,6 +28,8 @@ def write_comparison(
     problem: Problem,
 ) -> None:
     """Write comparison.json, rates.csv, networks.json and comparison.png, all of them or none.
+
+    Where gaps are known there is a gap.json too, else none is left there.
 
     Args:
         out: The folder, which is made.
@@ -48,7 +51,12 @@ def write_comparison(
         write_json(folder / "comparison.json", document)
         write_csv(folder / "rates.csv", RATES_HEADER, rows)
         write_json(folder / "networks.json", networks_document(result, scenarios, problem))
+        if result.intervals:
+            write_gaps(folder, result.intervals, "metagnn")
         save_comparison(folder / "comparison.png", result.rates, metrics)
+    if not result.intervals:
+        # Gaps of an earlier comparison in this folder are not those of this one.
+        (out / "gap.json").unlink(missing_ok=True)
 
 
 def networks_document(

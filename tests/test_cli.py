@@ -251,6 +251,9 @@ def test_compare_brackets_the_optimum(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "comparison.png, gap.json" in text
     assert json.loads((out / "gap.json").read_text())["networks"] == [row]
     main(["report", str(out)])
+    # Gaps of what was compared before are not those of what is compared now.
+    main([*words[:-1], "--policies", "metagnn,itlinq", "--out", str(out)])
+    assert not (out / "gap.json").exists()
     capsys.readouterr()
     error = _error(capsys, *words, "--policies", "itlinq")
     assert "`policies` must hold 'metagnn' for its gap, got ['itlinq']" in error

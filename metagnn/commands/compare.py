@@ -33,7 +33,7 @@ def main(words: Sequence[str]) -> None:
     from metagnn.comparison import DEFAULT_POLICIES, Scenario, compare
     from metagnn.comparison_files import write_comparison
     from metagnn.experiment import has_section, read_section
-    from metagnn.gap_file import gap_rows, write_gaps
+    from metagnn.gap_file import gap_rows
     from metagnn.graphs.checks import check_count
     from metagnn.versions import versions
 
@@ -123,8 +123,6 @@ def main(words: Sequence[str]) -> None:
     }
     if out is not None:
         write_comparison(out, document, result, metrics, scenarios, parameters.problem)
-        if arguments.gap:
-            write_gaps(out, result.intervals, "metagnn")
     if arguments.json:
         import json
 
