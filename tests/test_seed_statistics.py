@@ -136,6 +136,10 @@ def test_differences_hold_what_seeds_and_tasks_vary() -> None:
     # What the tasks do to both alike does not count; what they do to one does.
     same = mean_difference(tasks + 2.0, tasks)
     assert (same.low, same.high) == (pytest.approx(2.0), pytest.approx(2.0))
+    alone = mean_difference(tasks, torch.zeros(1, 12))
+    assert alone.low is not None
+    half = 1.96 * float(tasks.std(unbiased=False)) / 12**0.5
+    assert alone.value - alone.low == pytest.approx(half, rel=0.15)
     assert mean_difference(a[:, :1], b[:, :1]).low is None
     with pytest.raises(ValueError, match="`score_b` must be on the 12 tasks of `score_a`, got 3"):
         mean_difference(a, b[:, :3])
