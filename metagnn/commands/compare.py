@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--gap",
         action="store_true",
-        help="bracket the optimum of each network; seconds per network, close up to about 12 links",
+        help="bracket the optimum of each network; seconds per network, close up to about 8 links",
     )
     add_policy_options(parser)
     return parser
