@@ -3,11 +3,12 @@
 ``python notebooks/offloading_study.py train --seeds 20 21`` runs `metagnn fit` for every algorithm
 and seed under ``runs/offloading``, two at a time, and goes on where it stopped; with ``--network``
 12x10, 6x16 or melbourne MA-DRL alone, to be compared with what was trained on 6x10 and runs there
-as it is. ``... score --seeds 20 21`` scores what is finished, and adds it to the files in
-``notebooks/results``: ``offloading_6x10.csv`` and so on (means over the networks per policy and
-seed), ``offloading_networks.csv`` (6x10 network by network), ``offloading_curves.csv`` (what the
-runs logged), ``offloading_runs.csv`` (how long they took, of which sources). ``... table`` writes
-``offloading.md`` from these. ``offloading_heuristic.py curve`` comes before the table.
+as it is. ``... score --seeds 20 21`` scores what is finished (with ``--network`` what learned on
+that one alone), and adds it to the files in ``notebooks/results``: ``offloading_6x10.csv`` and so
+on (means over the networks per policy and seed), ``offloading_networks.csv`` (6x10 network by
+network), ``offloading_curves.csv`` (what the runs logged), ``offloading_runs.csv`` (how long they
+took, of which sources). ``... table`` writes ``offloading.md`` from these.
+``offloading_heuristic.py curve`` comes before the table.
 
 Test networks have seed 4000, and are used for no choice but one: ``mixed`` was tried because 6x10
 does badly on 6x16, and has test networks of its own. Variants (``--variant``):
@@ -36,7 +37,12 @@ from study_runs import add, add_curves, fit
 
 from metagnn.files import write_atomically
 from metagnn.graphs.checks import require
-from metagnn.offloading_comparison import Scores, compare_offloading, find_sites
+from metagnn.offloading_comparison import (
+    Scores,
+    TrainedSites,
+    compare_offloading,
+    find_sites,
+)
 from metagnn.offloading_place import Place
 from metagnn.offloading_score import OffloadingScore, summary
 
@@ -73,6 +79,8 @@ OPTIONS = {
 }
 # Episodes over which the curves are averaged.
 EVERY = 10
+SCORED = [field.name for field in fields(OffloadingScore)]
+HEADER = ("policy", "seed", *SCORED, BYTES)
 LOGGED = ("reward", "met", "energy_mj", *(f"site_reward_{site}" for site in range(6)))
 VALIDATED = ("validation_met", "validation_energy_mj")
 
@@ -168,32 +176,59 @@ def score(seeds: list[int], suffix: str) -> None:
         require(len(of_algorithm) == len(seeds), "--seeds", rule, seeds)
         folders += of_algorithm
     trained = find_sites(*folders)
-    names = [field.name for field in fields(OffloadingScore)]
     stem = RESULTS / f"offloading{suffix}"
     for network in (variant.home, *variant.elsewhere):
         place, here = PLACES[network], list(trained)
-        # What was trained elsewhere was so by the main configuration.
-        own = finished("", seeds, network, "maddpg") if network in variant.elsewhere else []
-        if own:
-            here += [replace(o, algorithm=f"{o.algorithm}{TRAINED_HERE}") for o in find_sites(*own)]
+        here += trained_on(network, seeds) if network in variant.elsewhere else []
         number = NUM_NETWORKS if place.network == "random" else NUM_COPIES
-        sent = {(one.algorithm, one.seed): f"{one.signalling_bytes:.0f}" for one in here}
         scores = compare_offloading(here, place, number, NUM_STEPS, variant.test_seed)
-        rows: list[Sequence[object]] = []
-        for policy, of_seeds in scores.items():
-            for seed, one in of_seeds.items():
-                means = summary(one)
-                key = (policy, "" if seed is None else seed)
-                values = (f"{means[name]:.6g}" for name in names)
-                rows.append((*key, *values, sent.get(key, "")))
         path = stem.with_name(f"{stem.name}_{network}.csv")
-        add(path, ("policy", "seed", *names, BYTES), rows)
+        add(path, HEADER, _by_seed(scores, here))
         print(path, flush=True)
         if network == variant.home:
             path = stem.with_name(f"{stem.name}_networks.csv")
             add(path, ("policy", "seed", "network", *BY_NETWORK), _by_network(scores))
     for seed in seeds:
         add_curves(stem, folder_of(suffix, seed), seed, LOGGED, VALIDATED, EVERY)
+
+
+def trained_on(network: str, seeds: list[int]) -> list[TrainedSites]:
+    """What learned there, which it did by the main configuration."""
+    own = finished("", seeds, network, "maddpg")
+    found = find_sites(*own) if own else []
+    return [replace(one, algorithm=f"{one.algorithm}{TRAINED_HERE}") for one in found]
+
+
+def score_there(seeds: list[int], suffix: str, network: str) -> None:
+    """Add what learned on a network, beside what is scored there already."""
+    variant = VARIANTS[suffix]
+    rule = f"be one of {variant.elsewhere}"
+    require(network in variant.elsewhere, "--network", rule, network)
+    here = trained_on(network, seeds)
+    rule = f"be of finished runs of maddpg on {network}"
+    require(len(here) == len(seeds), "--seeds", rule, seeds)
+    place = PLACES[network]
+    number = NUM_NETWORKS if place.network == "random" else NUM_COPIES
+    scores = compare_offloading(here, place, number, NUM_STEPS, variant.test_seed)
+    path = RESULTS / f"offloading{suffix}_{network}.csv"
+    names = {one.algorithm for one in here}
+    add(path, HEADER, [row for row in _by_seed(scores, here) if row[0] in names])
+    for seed in seeds:
+        add_curves(RESULTS / "offloading", folder_of("", seed), seed, LOGGED, VALIDATED, EVERY)
+    print(path, flush=True)
+
+
+def _by_seed(scores: Scores, trained: list[TrainedSites]) -> list[Sequence[object]]:
+    """Rows of each policy and seed."""
+    sent = {(one.algorithm, one.seed): f"{one.signalling_bytes:.0f}" for one in trained}
+    rows: list[Sequence[object]] = []
+    for policy, of_seeds in scores.items():
+        for seed, one in of_seeds.items():
+            means = summary(one)
+            key = (policy, "" if seed is None else seed)
+            values = (f"{means[name]:.6g}" for name in SCORED)
+            rows.append((*key, *values, sent.get(key, "")))
+    return rows
 
 
 def _by_network(scores: Scores) -> list[Sequence[object]]:
@@ -221,8 +256,10 @@ def main() -> None:
     suffix = "" if arguments.variant is None else f"_{arguments.variant}"
     if arguments.step == "train":
         train(arguments.seeds, arguments.jobs, suffix, arguments.network)
-    elif arguments.step == "score":
+    elif arguments.step == "score" and arguments.network is None:
         score(arguments.seeds, suffix)
+    elif arguments.step == "score":
+        score_there(arguments.seeds, suffix, arguments.network)
     else:
         lines = lines_of(suffix, VARIANTS[suffix].home, VARIANTS[suffix].elsewhere)
         path = RESULTS / f"offloading{suffix}.md"

@@ -31,10 +31,11 @@ def read(path: Path) -> list[Row]:
 
 
 def add(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Add rows to a file, in place of those that it holds of the same seeds."""
+    """Add rows to a file, in place of those that agree in the columns up to the seed."""
+    keys = header[: header.index("seed") + 1]
     new = [dict(zip(header, map(str, row), strict=True)) for row in rows]
-    fresh = {row["seed"] for row in new}
-    kept = [row for row in read(path) if row["seed"] not in fresh]
+    fresh = {tuple(row[name] for name in keys) for row in new}
+    kept = [row for row in read(path) if tuple(row[name] for name in keys) not in fresh]
     ordered = sorted(kept + new, key=lambda row: int(row["seed"] or -1))
     write_csv(path, header, [[row[name] for name in header] for row in ordered])
 
