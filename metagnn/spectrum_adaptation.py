@@ -179,7 +179,7 @@ def unseen_scenarios(
     """
     family = replace(place.family, part="east" if split == "test" else "west")
     source = generator(seed, "scenarios", split, device=device)
-    return family.draw(num_networks, place.num_bands, source)
+    return family.draw(num_networks, place.radio.num_bands, source)
 
 
 def adapt_to(

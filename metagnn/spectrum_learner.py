@@ -254,8 +254,8 @@ class SpectrumLearner(AgentModule):
         return Remembering(self.policy)
 
     def validation_step(self, batch: int, batch_index: int) -> None:
-        """Log metrics on validation scenarios, before and after two episodes of adaptation."""
-        self._score("validation", self.num_validation_networks, (0, 2))
+        """Log metrics on validation scenarios, before and after five episodes of adaptation."""
+        self._score("validation", self.num_validation_networks, (0, 5))
 
     def test_step(self, batch: int, batch_index: int) -> None:
         """Log metrics on test scenarios, after 0, 1, 2, 5 and 10 episodes of adaptation."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from metagnn.graphs.checks import check_count
 from metagnn.models.spectrum import GraphPolicy, PolicyShape
 from metagnn.models.spectrum_flat import FlatPolicy
 from metagnn.tasks.spectrum_allocation.environment import NUM_FEATURES, SpectrumAllocation
@@ -19,7 +18,7 @@ class SpectrumPlace:
 
     Attributes:
         family: Scenarios.
-        num_bands: Bands N.
+        radio: Bands, powers and limits.
         num_steps: Slots of an episode.
         edges: What may be exchanged (see `SpectrumAllocation`).
 
@@ -28,18 +27,12 @@ class SpectrumPlace:
     """
 
     family: ScenarioFamily = field(default_factory=ScenarioFamily)
-    num_bands: int = 5
+    radio: Radio = Radio()  # noqa: RUF009 - frozen
     num_steps: int = 100
     edges: Edges = "interference"
 
     def __post_init__(self) -> None:
-        check_count("num_bands", self.num_bands)
         self.environment()
-
-    @property
-    def radio(self) -> Radio:
-        """Bands and powers."""
-        return Radio(num_bands=self.num_bands)
 
     def environment(self) -> SpectrumAllocation:
         """Environment of the scenarios."""
@@ -51,5 +44,5 @@ class SpectrumPlace:
         if shape.kind == "graph":
             return GraphPolicy(shape, NUM_FEATURES, powers)
         links = family.num_nodes - 1 + family.num_users
-        sizes = (links, self.num_bands, 2 * family.num_nodes)
+        sizes = (links, self.radio.num_bands, 2 * family.num_nodes)
         return FlatPolicy(shape, NUM_FEATURES, powers, sizes)

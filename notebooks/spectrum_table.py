@@ -29,9 +29,9 @@ RIVALS = (
 )
 # What is set beside what rivals have.
 RATIOS = (THROUGHPUT, "sinr_violation", "latency_violation", "jain")
-VALIDATED = tuple(f"validation_{THROUGHPUT}_{point}" for point in (0, 2))
 # Episodes after which policies are compared.
 FEW = 5
+VALIDATED = tuple(f"validation_{THROUGHPUT}_{point}" for point in (0, FEW))
 # What is kept of each scenario by itself.
 BY_SCENARIO = (THROUGHPUT, "sinr_violation", "latency_violation")
 # What learns nothing, beside what learns: how much there is to gain over other policies.
@@ -205,4 +205,4 @@ def best_on_validation(curves: Iterable[Row]) -> list[str]:
             name = FROZEN if agent == PRETRAINED else agent
             found.append([name, str(len(values)), middle(values, 2)])
     titles = ("agent", "seeds", "throughput [Mbit/s]")
-    return ["\n## Validation scenarios, after 2 episodes\n", *_table(titles, found)]
+    return [f"\n## Validation scenarios, after {FEW} episodes\n", *_table(titles, found)]

@@ -7,6 +7,7 @@ from metagnn.offloading_place import Place
 from metagnn.plain_values import from_plain, plain
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.offloading.scenario import Computing, Radio
+from metagnn.tasks.spectrum_allocation.radio import Radio as BandRadio
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 
 
@@ -30,7 +31,7 @@ class Outer:
         Outer(Inner(2.0, "2"), (1.0, 2.0), (4, 5, 6), "1e3"),
         Place(users_per_cell=(1, 2, 3), num_cells=3, radio=Radio(num_channels=4)),
         Place("fixed", computing=Computing(user_hz=(1e9, 2e9))),
-        SpectrumPlace(ScenarioFamily(network="nycmesh"), num_bands=3),
+        SpectrumPlace(ScenarioFamily(network="nycmesh"), BandRadio(num_bands=3)),
     ],
 )
 def test_dataclasses_come_back(value: Any) -> None:

@@ -14,11 +14,12 @@ from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.advice import told, told_worth
 from metagnn.tasks.spectrum_allocation.environment import Action
 from metagnn.tasks.spectrum_allocation.observation import Edges
+from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 from metagnn.tasks.spectrum_allocation.search import contest, differential_backlog_bit
 
 SETTINGS = PPOSettings(discount=0.9, gae_lambda=0.8, entropy_weight=0.03)
-PLACE = SpectrumPlace(ScenarioFamily(num_nodes=3, num_users=4), num_bands=2, num_steps=5)
+PLACE = SpectrumPlace(ScenarioFamily(num_nodes=3, num_users=4), Radio(num_bands=2), num_steps=5)
 
 
 def _policy(memory: str, kind: str = "graph") -> Any:

@@ -41,9 +41,10 @@ from metagnn.spectrum_learner import MEMORY_OF, Agent, SpectrumLearner, initial_
 from metagnn.spectrum_lesson import Credit, lesson
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.baselines import BASELINES
+from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily, Scenarios
 
-PLACE = SpectrumPlace(ScenarioFamily(num_nodes=2, num_users=2), num_bands=2, num_steps=3)
+PLACE = SpectrumPlace(ScenarioFamily(num_nodes=2, num_users=2), Radio(num_bands=2), num_steps=3)
 PPO = PPOSettings(num_batches=2)
 SHAPE = PolicyShape(hidden_channels=(8,), num_heads=2)
 INIT = "--model.init_args"
@@ -52,7 +53,7 @@ SMALL = [
     f"{INIT}.num_validation_networks=2",
     f"{INIT}.ppo.num_batches=2",
     f"{INIT}.place.num_steps=3",
-    f"{INIT}.place.num_bands=2",
+    f"{INIT}.place.radio.num_bands=2",
     f"{INIT}.place.family.num_users=2",
 ]
 
@@ -88,7 +89,7 @@ def test_a_run_that_stops_goes_on_bit_for_bit(
     with (whole / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     logged = {"loss", "reward_1", "explained_variance", "throughput_mbit_s", "sinr_violation"}
-    assert logged | {"validation_throughput_mbit_s_2", "validation_jain_0"} <= set(rows[0])
+    assert logged | {"validation_throughput_mbit_s_5", "validation_jain_0"} <= set(rows[0])
 
 
 def test_agents_are_compared_after_some_episodes(
@@ -487,7 +488,7 @@ def test_bad_arguments() -> None:
         with pytest.raises(ValueError, match=message):
             SpectrumLearner(**values)
     with pytest.raises(ValueError, match="`num_bands` must be"):
-        SpectrumPlace(num_bands=0)
+        SpectrumPlace(radio=Radio(num_bands=0))
     scenarios = _unseen(PLACE, 0, "test")
     for points in ((), (2, 1), (-1,)):
         with pytest.raises(ValueError, match="`points` must be ascending"):
@@ -505,7 +506,7 @@ def test_policies_act_on_the_edges_that_they_learned_with_and_not_where_they_lea
     city = f"{INIT}.place.family.network=nycmesh"
     quiet = "--trainer.limit_val_batches=0"
     _fit("ppo", 1, quiet, city, f"{INIT}.place.family.part=all")
-    place = SpectrumPlace(ScenarioFamily(num_users=2), num_bands=2, num_steps=3)
+    place = SpectrumPlace(ScenarioFamily(num_users=2), Radio(num_bands=2), num_steps=3)
     assert len(find_spectrum(Path("runs"), place)) == 1
     match = r"`runs` must have learned with the edges of the comparison \('none'\)"
     with pytest.raises(ValueError, match=match):

@@ -198,11 +198,12 @@ def test_figures_show_what_the_files_of_a_study_say(
 
 def test_variants_of_the_gap_differ_in_what_they_name() -> None:
     shipped = load_meta_parameters("power_control")
-    usual = gap_sources.setting(shipped, gap_sources.Variant({}, {}))
+    usual = gap_sources.setting(shipped, gap_sources.Variant())
     names = {
         "width of the hidden layers": {"hidden_channels", "config_hidden_channels"},
         "hidden layers of the power network": {"num_layers"},
         "networks": {"num_networks"},
+        "heads": {"head"},
         "samples": {"num_samples"},
         "f_min threshold [bit/s/Hz]": {"minimum_rate_threshold"},
         "alpha": {"alpha"},
@@ -225,8 +226,8 @@ def test_equal_settings_of_the_gap_are_measured_once_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shipped = load_meta_parameters("power_control")
-    usual = gap_sources.Variant({}, {})
-    other = gap_sources.Variant({}, {}, num_links=2)
+    usual = gap_sources.Variant()
+    other = gap_sources.Variant(num_links=2)
     measured = []
 
     def values(one: gap_sources.Setting, *_: object) -> tuple[str, ...]:
@@ -241,7 +242,7 @@ def test_equal_settings_of_the_gap_are_measured_once_and_kept(
     assert measured == [4, 2, 4, 2]
     gap_sources.measure(shipped, 3, 1)
     assert measured == [4, 2, 4, 2, 4, 2]
-    lines = gap_sources.table()[-3:]
+    lines = gap_sources.table(shipped)[-3:]
     assert [line.split(" | ")[:3] for line in lines] == [
         ["| samples", "2048", "3"],
         ["| links", "4", "3"],
@@ -250,6 +251,9 @@ def test_equal_settings_of_the_gap_are_measured_once_and_kept(
     # (2 - 1) / 10 and (2 - 1.5) / 10; (4 - 3) / 5 and (4 - 3.5) / 5, in percent.
     assert [line.split(" | ")[3].split()[0] for line in lines] == ["10.00", "10.00", "20.00"]
     assert [line.split(" | ")[4].split()[0] for line in lines] == ["5.00", "5.00", "10.00"]
+    # (4 - 3) / 5 less (2 - 1) / 10.
+    more = [line.split(" | ")[5].split()[0] for line in lines]
+    assert more == ["|", "|", "10.00"]
 
 
 def test_a_policy_of_the_gap_is_scored_on_samples_that_it_did_not_learn_from() -> None:

@@ -64,7 +64,8 @@ def exact(
     check_count("num_levels", num_levels)
     require(num_levels <= MAX_LEVELS, "num_levels", f"be <= {MAX_LEVELS}", num_levels)
     num_links = gain.shape[-1]
-    require(num_links <= MAX_LINKS, "gain", f"have at most {MAX_LINKS} links", num_links)
+    rule = f"have at most {MAX_LINKS} links (`weighted_bound` brackets the optimum of more)"
+    require(num_links <= MAX_LINKS, "gain", rule, num_links)
     problem = scaled(gain.double(), power_max_w, noise_w)
     alpha = check_weight(weight, gain.double()).reshape(problem.direct.shape)
     assert isinstance(problem.crossed, Tensor)

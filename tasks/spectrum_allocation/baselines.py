@@ -1,6 +1,7 @@
 """Baselines of spectrum allocation, from what a slot begins with to an action."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -87,13 +88,12 @@ def max_weight(state: State, radio: Radio, generator: torch.Generator) -> Action
 def reported_max_weight(state: State, radio: Radio, generator: torch.Generator) -> Action:
     """Backpressure from what nodes are told and remember.
 
-    It knows the gains of links on all bands and, without fading, those between them. It sends only
-    where more was received than not of late (`State.success`), the more readily the more, so
-    that it leaves bands to incumbents and tries again after a while.
+    It knows the gains of links on all bands and, without fading, those between them. What receivers
+    reported counts as noise, and is forgotten slowly (`State.remembered_w`), so that it leaves
+    bands to incumbents and tries again after a while.
     """
-    trusted = (2.0 * state.success - 1.0).clamp(min=0.0)
-    weight = differential_backlog_bit(state).unsqueeze(-1) * trusted
-    return Action(_backpressure(told(state, radio), radio, weight))
+    known = replace(told(state, radio), incumbent_w=state.remembered_w)
+    return Action(_backpressure(known, radio, differential_backlog_bit(state)))
 
 
 def _backpressure(state: State, radio: Radio, weight: Tensor) -> Tensor:

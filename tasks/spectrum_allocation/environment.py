@@ -37,11 +37,10 @@ from metagnn.tasks.spectrum_allocation.transmission import (
 
 __all__ = ["NUM_FEATURES", "NUM_PER_BAND", "Action", "Outcome", "SpectrumAllocation"]
 
-# Share of the newest slot in the averages of what links carried, and of whether it was received.
+# Share of the newest slot in the averages of what links carried.
 AVERAGE_WINDOW = 0.05
-SUCCESS_WINDOW = 0.1
-# By so much averages of success go back to 1 in a slot without transmission.
-RECOVERY = 0.01
+# Of what receivers reported so much is left after a slot in which they report nothing.
+REMEMBERED = 0.9
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,7 @@ class SpectrumAllocation:
         silent = scenarios.load_bit_s.new_zeros(batch, num_links, radio.num_bands)
         off = networks.parent.new_zeros(batch, networks.num_nodes, 2, radio.num_bands)
         nothing = self._queues.link_queue_bit
-        past = Past(silent, off, silent > 0, silent > 0, 1.0 + silent, nothing, nothing)
+        past = Past(silent, off, silent > 0, silent > 0, silent, nothing, nothing)
         self._begin_slot(past)
         return self.observation()
 
@@ -248,14 +247,13 @@ class SpectrumAllocation:
         self._steps_done += 1
         self._events.advance()
         self._channel.advance()
-        newest = torch.where(used, sent.served.float(), 1.0)
-        rate = torch.where(used, SUCCESS_WINDOW, RECOVERY)
+        reports = used & ~sent.deaf
         past = Past(
-            torch.where(used & ~sent.deaf, sent.interference_w, 0.0),
+            torch.where(reports, sent.interference_w, 0.0),
             action.level,
             used,
             sent.served,
-            torch.lerp(before.success, newest, rate),
+            torch.where(reports, sent.interference_w, REMEMBERED * before.remembered_w),
             served.moved_bit,
             torch.lerp(before.average_bit, served.moved_bit, AVERAGE_WINDOW),
         )

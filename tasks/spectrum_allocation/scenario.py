@@ -144,8 +144,8 @@ class ScenarioFamily:
     failure_max: float = 0.004
     failure_slots: tuple[int, int] = (10, 30)
     incumbent_share: float = 0.6
-    incumbent_duty: Range = (0.3, 1.0)
-    incumbent_slots: float = 5.0
+    incumbent_duty: Range = (0.8, 1.0)
+    incumbent_slots: float = 20.0
     incumbent_dbm: float = 46.0
     packet_bit: int = 12_000
     buffer_bit: int = 2_400_000

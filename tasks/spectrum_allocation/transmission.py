@@ -20,8 +20,8 @@ class Past:
         level: Levels of the agents in the slot before ``[B, M, 2, N]``.
         sent: Where links were sent on in the slot before ``[B, L, N]``.
         served: Where that was received at or above the floor ``[B, L, N]``.
-        success: Average of that over slots in which links were sent on, 1 at first and, slowly,
-            again where they are not ``[B, L, N]``.
+        remembered_w: What receivers reported when they last did, a tenth less for every slot since
+            ``[B, L, N]`` [W].
         moved_bit: What links carried in the slot before ``[B, L]`` [bit].
         average_bit: Moving average of that ``[B, L]`` [bit/slot].
     """
@@ -30,7 +30,7 @@ class Past:
     level: Tensor
     sent: Tensor
     served: Tensor
-    success: Tensor
+    remembered_w: Tensor
     moved_bit: Tensor
     average_bit: Tensor
 

@@ -97,7 +97,9 @@ def test_links_without_weight_are_off() -> None:
 
 
 def test_bad_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="`gain` must have at most 4 links, got 5"):
+    with pytest.raises(
+        ValueError, match=r"`gain` must have at most 4 links \(`weighted_bound` .*\), got 5"
+    ):
         exact(torch.ones(2, 5, 5), 1.0, 1.0)
     with pytest.raises(ValueError, match="`num_levels` must be an integer >= 1, got 0"):
         exact(torch.ones(2, 2), 1.0, 1.0, num_levels=0)

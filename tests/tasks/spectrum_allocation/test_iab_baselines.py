@@ -122,13 +122,12 @@ def test_a_contest_is_heard_by_the_receivers_of_its_links() -> None:
 
 
 def _told(state: State) -> State:
-    """What `reported max weight` takes for the truth, with all bands trusted."""
+    """What `reported max weight` takes for the truth."""
     known = state.mean_gain.unsqueeze(1).repeat(1, 5, 1, 1)
     for copy, link in product(range(len(known)), range(state.networks.num_links)):
         sender = int(state.networks.transmitter[copy, link])
         known[copy, :, sender, link] = state.gain[copy, :, sender, link]
-    silent = torch.zeros_like(state.incumbent_w)
-    return replace(state, gain=known, incumbent_w=silent, success=torch.ones_like(silent))
+    return replace(state, gain=known, incumbent_w=state.remembered_w)
 
 
 def _level(name: str, state: State) -> Tensor:
@@ -137,41 +136,39 @@ def _level(name: str, state: State) -> Tensor:
 
 def test_reports_tell_neither_of_incumbents_nor_of_fading_between_links() -> None:
     state = _after(10, 20).state
-    told = _told(state)
-    trusting = replace(state, success=torch.ones_like(state.success))
-    found = _level("reported max weight", trusting)
-    assert torch.equal(found, _level("max weight", told))
-    assert not torch.equal(found, _level("max weight", trusting))
-    loud = replace(trusting, incumbent_w=1e3 * (1e-12 + state.incumbent_w))
+    found = _level("reported max weight", state)
+    assert torch.equal(found, _level("max weight", _told(state)))
+    assert not torch.equal(found, _level("max weight", state))
+    loud = replace(state, incumbent_w=1e3 * (1e-12 + state.incumbent_w))
     assert torch.equal(found, _level("reported max weight", loud))
-    assert not torch.equal(_level("max weight", trusting), _level("max weight", loud))
+    assert not torch.equal(_level("max weight", state), _level("max weight", loud))
     # It does know where fading is bad for a link itself.
-    faded = replace(trusting, gain=state.gain.flip(1))
+    faded = replace(state, gain=state.gain.flip(1))
     assert not torch.equal(found, _level("reported max weight", faded))
 
 
-def test_where_little_was_received_nothing_is_sent() -> None:
+def test_where_much_was_reported_nothing_is_sent() -> None:
     state = _after(10, 20).state
-    success = torch.ones_like(state.success)
-    success[..., 0], success[..., 1], success[..., 2] = 0.49, 0.5, 0.51
-    level = _level("reported max weight", replace(state, success=success))
+    remembered_w = torch.zeros_like(state.remembered_w)
+    remembered_w[..., :2] = 1.0
+    level = _level("reported max weight", replace(state, remembered_w=remembered_w))
     assert int(level[..., :2].max()) == 0
     for band in (2, 3, 4):
         assert int(level[..., band].max()) == 4
 
 
-@pytest.mark.parametrize("doubtful", [0, 1])
-def test_of_two_that_disturb_each_other_the_more_successful_sends(doubtful: int) -> None:
+@pytest.mark.parametrize("disturbed", [0, 1])
+def test_of_two_that_disturb_each_other_sends_the_one_with_less_reported(disturbed: int) -> None:
     # Donor and node 1 with a user each; what node 1 sends drowns the donor's.
     radio = Radio(num_bands=1, efficiency_max=99.0)
     gain = torch.tensor([[[[1e-9, 1e-9, 1e-13], [0.0, 1e-9, 1.1e-9]]]])
     queue = torch.tensor([[[1e7, 0.0], [0.0, 1e7]]])
-    success = torch.tensor([[[1.0], [0.9], [0.9]]])
-    success[0, 1 + doubtful] = 0.7
-    state = state_of(pair(), gain, queue, radio, success=success)
+    remembered_w = torch.zeros(1, 3, 1)
+    remembered_w[0, 1 + disturbed] = 1e3 * radio.noise_w
+    state = state_of(pair(), gain, queue, radio, remembered_w=remembered_w)
     level = BASELINES["reported max weight"](state, radio, generator(0)).level
     sends = [0, 0]
-    sends[1 - doubtful] = 4
+    sends[1 - disturbed] = 4
     assert level[0, :, 0, 0].tolist() == sends
 
 

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import pytest
@@ -101,7 +100,7 @@ def test_a_new_episode_keeps_the_scenario() -> None:
     assert environment.state.slot == 0
     # Of the past there is nothing; then come codes of the bands.
     assert float(graph.node[..., 2:7].abs().max()) == 0.0
-    assert bool((environment.state.success == 1.0).all())
+    assert float(environment.state.remembered_w.abs().max()) == 0.0
     assert bool((environment.scheduler().offer() == -1).all())
     first = _run(environment, 25)
     environment.reset_episode(generator(77))
@@ -132,7 +131,8 @@ def test_switching_off_is_a_violation_and_no_saving() -> None:
     assert bool((steps[40].info.dropped_bit > 0).any())
     share = fed.float().mean(-1, keepdim=True)
     torch.testing.assert_close(steps[-1].reward, (-0.5 * share - 0.5).expand(-1, 3))
-    busy = _environment(num_steps=70, family=replace(FAMILY, failure_share=0.0))
+    quiet = replace(FAMILY, failure_share=0.0, incumbent_share=0.0)
+    busy = _environment(num_steps=70, family=quiet)
     served = [busy.step(_taken_in_turn(busy)) for _ in range(70)]
     assert bool((served[-1].info.age.sum(-1) < steps[-1].info.age.sum(-1)).all())
     assert float(served[-1].reward.mean()) > float(steps[-1].reward.mean()) + 0.5
@@ -227,25 +227,12 @@ def test_loads_are_those_of_the_scenario() -> None:
     assert float(excess) == pytest.approx(0.25, abs=0.06)
 
 
-def test_averages_follow_what_links_carry_and_receive() -> None:
+def test_averages_follow_what_links_carry() -> None:
     environment = _environment(batch=8)
     average = torch.zeros(8, 7, dtype=torch.float64)
-    changed = 0
     for step in _run(environment, 30):
         average = 0.95 * average + 0.05 * step.info.moved_bit
     torch.testing.assert_close(environment.state.average_bit, average)
-    for _ in range(20):
-        before = environment.state.success
-        _run(environment, 1)
-        state = environment.state
-        for at in product(range(8), range(7), range(5)):
-            if bool(state.sent[at]):
-                wanted = 0.9 * float(before[at]) + 0.1 * float(state.served[at])
-                changed += wanted != float(before[at])
-            else:
-                wanted = 0.99 * float(before[at]) + 0.01
-            assert float(state.success[at]) == pytest.approx(wanted, abs=1e-6)
-    assert changed > 100
 
 
 def test_observations_are_finite_and_of_order_one() -> None:

@@ -51,7 +51,7 @@ def state_of(
         level=torch.zeros(batch, networks.num_nodes, 2, radio.num_bands, dtype=torch.long),
         sent=silent > 0,
         served=silent > 0,
-        success=1.0 + silent,
+        remembered_w=silent,
         moved_bit=torch.zeros_like(link_queue),
         average_bit=torch.zeros_like(link_queue),
         slot=0,
