@@ -47,7 +47,7 @@ from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 # ## Two trees
 #
 # Left: a network drawn at random, with the positions of the systems that send on some of the bands
-# now and then (crosses); nobody knows of them but those whom they disturb. Right: a tree cut from
+# most of the time (crosses); nobody knows of them but those whom they disturb. Right: a tree cut from
 # the links of New York's community network, with users drawn around its roofs.
 
 

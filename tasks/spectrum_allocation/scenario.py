@@ -100,7 +100,7 @@ class ScenarioFamily:
     from each other, and users anywhere; a node is fed by the strongest of those nearer to the
     donor, a user served by the strongest of all. Networks of ``nycmesh`` are trees of real
     links of New York's community network, which are lines of sight, with users around the nodes.
-    On some bands another system sends now and then, from anywhere on the square.
+    On some bands another system sends most of the time, from anywhere on the square.
 
     Attributes:
         num_nodes: Number of nodes M, the donor included.
