@@ -47,8 +47,8 @@ from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 # ## Two trees
 #
 # Left: a network drawn at random, with the positions of the systems that send most of the time on
-# some of the bands (crosses); nobody knows of them but those whom they disturb. Right: a tree cut from
-# the links of New York's community network, with users drawn around its roofs.
+# some bands (crosses); nobody knows of them but those whom they disturb. Right: a tree of links of
+# New York's community network, with users drawn around its roofs.
 
 
 # %%
