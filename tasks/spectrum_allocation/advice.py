@@ -1,4 +1,4 @@
-"""What nodes can reckon of a band from what they are told, as if nobody else sent there."""
+"""What nodes can reckon of a band from what they are told."""
 
 from dataclasses import replace
 
@@ -15,11 +15,14 @@ from metagnn.tasks.spectrum_allocation.transmission import State
 
 
 def told(state: State, radio: Radio) -> State:
-    """What nodes are told of a slot: gains between links without fading, and no incumbents."""
+    """What nodes are told of a slot: gains between links without fading, and reports.
+
+    In place of what incumbents send stands what receivers reported before (`State.remembered_w`).
+    """
     sender = state.networks.transmitter[:, None, None].expand(-1, radio.num_bands, -1, -1)
     known = state.mean_gain.unsqueeze(1).expand_as(state.gain)
     known = known.scatter(2, sender, state.own_gain.mT.unsqueeze(2))
-    return replace(state, gain=known, incumbent_w=torch.zeros_like(state.incumbent_w))
+    return replace(state, gain=known, incumbent_w=state.remembered_w)
 
 
 def told_worth(given: Contest) -> Tensor:

@@ -1,7 +1,6 @@
 """Baselines of spectrum allocation, from what a slot begins with to an action."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -92,8 +91,7 @@ def reported_max_weight(state: State, radio: Radio, generator: torch.Generator) 
     reported counts as noise, and is forgotten slowly (`State.remembered_w`), so that it leaves
     bands to incumbents and tries again after a while.
     """
-    known = replace(told(state, radio), incumbent_w=state.remembered_w)
-    return Action(_backpressure(known, radio, differential_backlog_bit(state)))
+    return Action(_backpressure(told(state, radio), radio, differential_backlog_bit(state)))
 
 
 def _backpressure(state: State, radio: Radio, weight: Tensor) -> Tensor:

@@ -70,6 +70,8 @@ def test_incumbents_and_fading_between_links_are_not_told() -> None:
         again = told(other, RADIO)
         assert torch.equal(again.gain, known.gain)
         assert torch.equal(again.incumbent_w, known.incumbent_w)
+    assert torch.equal(known.incumbent_w, state.remembered_w)
+    assert float(state.remembered_w.max()) > 10.0 * RADIO.noise_w
     assert torch.equal(known.gain[own], state.gain[own])
     whole = state.mean_gain.unsqueeze(1).expand_as(state.gain)
     assert torch.equal(known.gain[~own], whole[~own])
