@@ -240,7 +240,7 @@ Image(png_of(figures[6]))
 # ## Networks that nobody learned on
 #
 # Policies of 6 x 10, as they are, with twice the cells, in cells in which every channel is taken,
-# and in Melbourne; beside them MA-DRL that was trained there (three seeds, in Melbourne two).
+# and in Melbourne; beside them MA-DRL that was trained there (ten seeds, in Melbourne four).
 # Deadlines met, and energy per task in mJ. Full cells are where sites that never saw one fail:
 # MA-DRL that learns in cells of 2 to 16 users, 60 together as before, is at home in them too (the
 # last table, on other test networks).
