@@ -19,6 +19,7 @@ from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings, VectorizedLearners
 from metagnn.models.action_heads import Choice
 from metagnn.models.spectrum import Memory, PolicyShape
+from metagnn.plain_values import from_plain
 from metagnn.ppo import PPOSettings
 from metagnn.spectrum_adaptation import (
     Finetuning,
@@ -41,6 +42,7 @@ from metagnn.spectrum_learner import MEMORY_OF, Agent, SpectrumLearner, initial_
 from metagnn.spectrum_lesson import Credit, lesson
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.baselines import BASELINES
+from metagnn.tasks.spectrum_allocation.observation import Edges
 from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily, Scenarios
 
@@ -519,3 +521,10 @@ def test_policies_act_on_the_edges_that_they_learned_with_and_not_where_they_lea
 def test_runs_of_other_learners_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`runs` must hold a last\.ckpt of a run"):
         find_spectrum(tmp_path, PLACE)
+
+
+def test_packaged_runs_learn_where_the_study_scores() -> None:
+    edges: dict[str, Edges] = {"": "interference", "_flat": "none"}
+    for variant, wanted in edges.items():
+        place = read_section(f"spectrum_allocation{variant}", "model")["init_args"]["place"]
+        assert from_plain(SpectrumPlace, place, "place") == SpectrumPlace(edges=wanted)
