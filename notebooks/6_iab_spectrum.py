@@ -156,9 +156,9 @@ Image(png_of(figure))
 # their own, of which terrain, tree, loads and incumbents differ. It hears over the edges, whose
 # weights are those of interference without fading, and is told of incumbents only what receivers
 # report. What its choices would be worth by that it can reckon, as *reported max weight* does, and
-# it learns how far to trust that. In training a simulator tells it what each choice of a node would have been worth on
-# its band; afterwards it is on its own. The reward is the share of the load that is delivered, less
-# what violations cost.
+# it learns how far to trust that. In training a simulator tells it what each choice of a node would
+# have been worth on its band; afterwards it is on its own. The reward is the share of the load that
+# is delivered, less what violations cost.
 
 # %%
 folder = tempfile.TemporaryDirectory()
