@@ -60,7 +60,7 @@ HEADER = [
 ]
 # Tolerance of the inner maximum, and boxes per sample, by the largest number of links.
 EFFORT = {4: (1e-4, 4000), 8: (1e-3, 6000), 12: (1e-2, 20_000)}
-# What is affordable for 128 samples; 60,000 boxes make it much tighter at K = 16.
+# What is affordable; more boxes would make it tighter.
 EFFORT_BEYOND = (1e-2, 2000)
 # Relative rounding of values that are compared across policies.
 ROUNDING = 1e-9
@@ -236,9 +236,10 @@ def lines_of(of_sizes: Mapping[int, list[Row]]) -> list[str]:
         "",
         "From `duality_K.csv` (`python notebooks/duality_study.py table`): medians with 95 %",
         "bootstrap intervals over networks. D is the certified bound, P the value of a policy with",
-        "its smallest slack, B that of the best powers found. A gap over a value that is not",
-        "positive counts as infinite. Columns of baselines are (D - P) / P of theirs. The last gap",
-        "is that of the distribution: of both ends of `ergodic_interval`, at 95 % confidence.",
+        "its smallest slack, B that of the best powers found, on half of the samples. A gap over a",
+        "value that is not positive counts as infinite. Columns of baselines are (D - P) / P of",
+        "theirs. The last gap is that of the distribution: of both ends of `ergodic_interval`, whose",
+        "bound is on the other half, at 95 % confidence.",
         "",
         f"| K | networks | samples | {' | '.join(TITLES)} | exact | above D | P <= 0 |",
         "|---" * (len(TITLES) + 6) + "|",

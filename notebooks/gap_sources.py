@@ -164,26 +164,27 @@ def table(shipped: MetaParameters) -> list[str]:
         ordinary = [name for name, one in variants.items() if setting(shipped, one) == usual]
         of = {name: _gaps(rows, source, name, "primal") for name in variants}
         for name in variants:
-            number = len(of[name])
-            if number == 0:
+            if not of[name]:
                 continue
             cells = [_mean(of[name]), _mean(_gaps(rows, source, name, "best_known"))]
-            is_usual = name in ordinary
-            cells.append("" if is_usual else _mean(of[name] - of[ordinary[0]][:number]))
-            lines.append(f"| {source} | {name} | {number} | {' | '.join(cells)} |")
+            beside = {} if name in ordinary else of[ordinary[0]]
+            both = {n: gap - beside[n] for n, gap in of[name].items() if n in beside}
+            cells.append(_mean(both) if both else "")
+            lines.append(f"| {source} | {name} | {len(of[name])} | {' | '.join(cells)} |")
     return lines
 
 
-def _gaps(rows: list[Row], source: str, variant: str, lower: str) -> Tensor:
-    """Relative gaps to one of the lower ends, network by network."""
+def _gaps(rows: list[Row], source: str, variant: str, lower: str) -> dict[int, float]:
+    """Relative gaps to one of the lower ends by network."""
     mine = [row for row in rows if (row["source"], row["variant"]) == (source, variant)]
-    mine.sort(key=lambda row: int(row["network"]))
-    gaps = [(float(r["dual"]) - float(r[lower])) / float(r["sum_rate"]) for r in mine]
-    return torch.tensor(gaps)
+    return {
+        int(row["network"]): (float(row["dual"]) - float(row[lower])) / float(row["sum_rate"])
+        for row in mine
+    }
 
 
-def _mean(gaps: Tensor) -> str:
-    return interval_cell(network_average(gaps), 2, 100.0)
+def _mean(gaps: dict[int, float]) -> str:
+    return interval_cell(network_average(torch.tensor(list(gaps.values()))), 2, 100.0)
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from metagnn.tasks.spectrum_allocation.transmission import State
 def told(state: State, radio: Radio) -> State:
     """What nodes are told of a slot: gains between links without fading, and reports.
 
-    In place of what incumbents send stands what receivers reported before (`State.remembered_w`).
+    In place of what incumbents send stands all that receivers reported before
+    (`State.remembered_w`), what other nodes sent then included.
     """
     sender = state.networks.transmitter[:, None, None].expand(-1, radio.num_bands, -1, -1)
     known = state.mean_gain.unsqueeze(1).expand_as(state.gain)

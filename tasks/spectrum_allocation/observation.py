@@ -33,8 +33,8 @@ def features(state: State, radio: Radio) -> Tensor:
     the largest of its agent (the link with 1 is served, if no earlier band takes what waits for
     it); and the cosine and sine of one and two turns of the circle shared out among the
     bands, by which what is learned in a scenario can be of a band. What others hear of an
-    agent, and what incumbents do where it does not send, nobody tells; what happened before the
-    last slot policies have to remember.
+    agent, and what incumbents do where it does not send, nobody tells; of what happened before the
+    last slot only `advice.told` knows, the rest policies have to remember.
 
     Of each link: the logarithm of one plus what waits for it over the mean load of a slot of the
     users behind it; the same of what waits at its receiver for them (0 if that is a user); age
