@@ -97,15 +97,13 @@ def by_band(state: State, radio: Radio, weight: Tensor, search: Search) -> Tenso
     Args:
         state: What the slot begins with.
         radio: Bands and powers.
-        weight: What a bit on each link is worth ``[B, L]`` or, on each band, ``[B, L, N]``.
+        weight: What a bit on each link is worth ``[B, L]``.
         search: Chooses the levels of a band.
     """
     scheduler, levels = Scheduler(state, radio), []
-    by_link = weight.unsqueeze(-1) if weight.dim() == 2 else weight
-    by_link = by_link.expand(-1, -1, radio.num_bands)
     for band in range(radio.num_bands):
-        link, worth = scheduler.offer_on(band), by_link[..., band]
-        level = search(contest(state, radio, band, link, scheduler.left_bit, worth))
+        link = scheduler.offer_on(band)
+        level = search(contest(state, radio, band, link, scheduler.left_bit, weight))
         scheduler.take(band, link, radio.power_w(level))
         levels.append(level)
     return torch.stack(levels, dim=-1).view_as(state.level)
