@@ -9,6 +9,7 @@ import offloading_table
 import pytest
 import spectrum_figures
 import spectrum_table
+import study_runs
 from offloading_table import (
     BYTES,
     TRAINED_HERE,
@@ -376,3 +377,12 @@ def test_figures_of_spectrum_have_a_line_for_all_that_learns(
         lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
         assert max(lines["MAML"].get_xdata()) == last
         assert set(lines["max weight from reports"].get_ydata()) == {50.0}
+
+
+def test_rows_of_a_policy_and_seed_are_replaced_and_all_others_stay(tmp_path: Path) -> None:
+    path, header = tmp_path / "rows.csv", ("policy", "seed", "value")
+    study_runs.add(path, header, [("a", 1, 1), ("b", 1, 2), ("a", 2, 3), ("c", "", 4)])
+    study_runs.add(path, header, [("a", 1, 5), ("a", 1, 6), ("c", "", 7)])
+    found = [tuple(row.values()) for row in study_runs.read(path)]
+    wanted = [("c", "", "7"), ("b", "1", "2"), ("a", "1", "5"), ("a", "1", "6"), ("a", "2", "3")]
+    assert found == wanted
