@@ -108,13 +108,14 @@ def test_reports_are_what_receivers_that_listened_were_sent() -> None:
             at = (copy, link, band)
             used, deaf = float(sent.power_w[at]) > 0, bool(sent.deaf[at])
             wanted_w = float(sent.interference_w[at]) if used and not deaf else 0.0
-            assert float(after.reported_w[at]) == pytest.approx(wanted_w)
+            assert float(after.reported_w[at]) == pytest.approx(wanted_w, rel=1e-5, abs=0.0)
             received = used and float(sent.sinr[at]) >= environment.radio.sinr_min
             assert (bool(after.sent[at]), bool(after.served[at])) == (used, received)
             # A receiver that sends does not listen, and reports nothing.
             remembered_w[at] = wanted_w if used and not deaf else 0.9 * remembered_w[at]
             kinds.add((used, deaf, received))
-        torch.testing.assert_close(after.remembered_w, remembered_w)
+        # Watts are far below any absolute tolerance.
+        torch.testing.assert_close(after.remembered_w, remembered_w, rtol=1e-5, atol=0.0)
     assert len(kinds) == 5
     silent = ~after.sent & (remembered_w > environment.radio.noise_w)
     assert int(silent.sum()) > 20
