@@ -9,12 +9,13 @@ Departures from the paper, whose text gives no equations: the inner loss is the 
 alone (the policy gradient with generalised advantages), so critic and entropy do not move the
 layers that all share; the outer loss is that of PPO as a whole, and may be of counterfactual
 advantages, while steps learn of what can be measured; networks learn from one episode per step, as
-they would after deployment; how the shared parameters change which episodes
+they would after deployment; a step's gradient is shortened to ``PPOSettings.max_gradient_norm``, as
+clipped ratios do not bound it where advantages are negative; how the shared parameters change which episodes
 the steps learn from is left out, as in most implementations; further passes of an outer update take
 the steps again on the same episodes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -100,9 +101,10 @@ class VectorizedLearners:
             create_graph=self._inner.second_order,
             allow_unused=True,  # without edges some parameters have no part in it
         )
+        bounded = shortened(gradients, self._settings.max_gradient_norm)
         self._own = {
             name: value if gradient is None else value - self._inner.rate * gradient
-            for (name, value), gradient in zip(self._own.items(), gradients, strict=True)
+            for (name, value), gradient in zip(self._own.items(), bounded, strict=True)
         }
 
     def outer(self, lesson: Lesson) -> Tensor:
@@ -116,11 +118,11 @@ class Learn2LearnLearners:
     def __init__(
         self, policy: Any, num_networks: int, inner: InnerSettings, settings: PPOSettings
     ) -> None:
-        maml = import_learn2learn().algorithms.MAML(
-            policy, lr=inner.rate, first_order=not inner.second_order, allow_unused=True
-        )
+        self._update = import_learn2learn().algorithms.maml.maml_update
+        maml = import_learn2learn().algorithms.MAML(policy, lr=inner.rate)
         self._clones = [maml.clone() for _ in range(num_networks)]
-        self._settings, self._of_steps = settings, objective_alone(settings)
+        self._inner, self._settings = inner, settings
+        self._of_steps = objective_alone(settings)
 
     def parameters(self) -> Parameters:
         """See `Learners`."""
@@ -134,7 +136,16 @@ class Learn2LearnLearners:
     def step(self, lesson: Lesson) -> None:
         """See `Learners`."""
         for number, clone in enumerate(self._clones):
-            clone.adapt(self._loss(lesson, number, self._of_steps))
+            gradients = torch.autograd.grad(
+                self._loss(lesson, number, self._of_steps),
+                list(clone.module.parameters()),
+                create_graph=self._inner.second_order,
+                allow_unused=True,
+            )
+            alone = [None if one is None else one.unsqueeze(0) for one in gradients]
+            bounded = shortened(alone, self._settings.max_gradient_norm)
+            step = [None if one is None else one.squeeze(0) for one in bounded]
+            clone.module = self._update(clone.module, self._inner.rate, step)
 
     def outer(self, lesson: Lesson) -> Tensor:
         """See `Learners`."""
@@ -146,6 +157,21 @@ class Learn2LearnLearners:
 def objective_alone(settings: PPOSettings) -> PPOSettings:
     """The same without the losses of critic and entropy."""
     return replace(settings, value_weight=0.0, entropy_weight=0.0)
+
+
+def shortened(gradients: Sequence[Tensor | None], most: float) -> list[Tensor | None]:
+    """The same, no network's of a norm above ``most``.
+
+    Args:
+        gradients: Those of B networks in each parameter ``[B, ...]``; None where there is none.
+        most: Largest norm of a network's gradient in all parameters.
+    """
+    squares = [one.square().flatten(1).sum(1) for one in gradients if one is not None]
+    norm = torch.stack(squares).sum(0).clamp(min=1e-24).sqrt()
+    factor = (most / norm).clamp(max=1.0)
+    return [
+        None if one is None else one * factor.view(-1, *[1] * (one.dim() - 1)) for one in gradients
+    ]
 
 
 def learners(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.graphs.randomness import generator
-from metagnn.meta_rl import InnerSettings, VectorizedLearners
+from metagnn.meta_rl import InnerSettings, VectorizedLearners, shortened
 from metagnn.models.spectrum import Memory
 from metagnn.ppo import PPOSettings
 from metagnn.spectrum_episode import Episode, Parameters, collect, see
@@ -143,17 +143,11 @@ class ProximalSteps:
             self._optimizer.zero_grad()
             # The gradient of the sum is that of each network's loss in its own parameters.
             losses(self.policy, learned, self._settings, self._own)["loss"].sum().backward()
-            shorten(list(self._own.values()), self._settings.max_gradient_norm)
+            gradients = [value.grad for value in self._own.values()]
+            bounded = shortened(gradients, self._settings.max_gradient_norm)
+            for value, gradient in zip(self._own.values(), bounded, strict=True):
+                value.grad = gradient
             self._optimizer.step()
-
-
-def shorten(own: Sequence[Tensor], most: float) -> None:
-    """Bound the norm of each network's gradient by ``most``, in place."""
-    gradients = [value.grad for value in own if value.grad is not None]
-    norm = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1).norm(dim=1)
-    factor = (most / norm.clamp(min=1e-12)).clamp(max=1.0)
-    for gradient in gradients:
-        gradient *= factor.view(-1, *[1] * (gradient.dim() - 1))
 
 
 @dataclass(frozen=True)

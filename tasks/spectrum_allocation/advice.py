@@ -30,14 +30,13 @@ def told_worth(given: Contest) -> Tensor:
     """Worths of the choices of each node ``[B, M, 1 + 2 P]``, of `levels_of_choices`.
 
     They are weighted sums of bits over the largest of the band, while the other nodes do what three
-    sweeps of coordinate search find for all together.
+    sweeps of coordinate search over the nodes find for all together.
 
     Args:
         given: A contest of what nodes are told (`told`).
     """
-    num_levels = given.radio.num_levels
-    best = coordinate_search(tuple(range(num_levels + 1)), sweeps=3)(given)
-    choices = levels_of_choices(num_levels, best.device)
+    choices = levels_of_choices(given.radio.num_levels, given.gain.device)
+    best = coordinate_search(choices, sweeps=3)(given)
     batch, num_nodes = len(best), best.shape[1] // 2
     nodes = torch.arange(num_nodes, device=best.device)
     tried = best.view(batch, 1, 1, num_nodes, 2).repeat(1, num_nodes, len(choices), 1, 1)

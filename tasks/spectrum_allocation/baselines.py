@@ -72,7 +72,8 @@ def proportional_fair(state: State, radio: Radio, generator: torch.Generator) ->
     users = state.networks.users_behind.sum(-1)
     least_bit = 0.01 * state.load_bit.double().mean(-1, keepdim=True)
     weight = users / torch.maximum(state.average_bit, least_bit)
-    search = coordinate_search((0, radio.num_levels), sweeps=1)
+    on_or_off = torch.tensor([[0], [radio.num_levels]], device=weight.device)
+    search = coordinate_search(on_or_off, sweeps=1)
     return Action(by_band(state, radio, weight, search))
 
 
@@ -95,7 +96,7 @@ def reported_max_weight(state: State, radio: Radio, generator: torch.Generator) 
 
 
 def _backpressure(state: State, radio: Radio, weight: Tensor) -> Tensor:
-    levels = tuple(range(radio.num_levels + 1))
+    levels = torch.arange(radio.num_levels + 1, device=weight.device).unsqueeze(-1)
     return by_band(state, radio, weight, coordinate_search(levels, sweeps=3))
 
 

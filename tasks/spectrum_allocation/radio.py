@@ -1,6 +1,7 @@
 """The radio of integrated access and backhaul: bands, powers and what they carry (paper C)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -102,10 +103,13 @@ class Radio:
         """Noise power on a band [W]."""
         return thermal_noise_w(self.bandwidth_hz, self.noise_density_dbm_hz, self.noise_figure_db)
 
+    @cached_property
+    def _levels_w(self) -> Tensor:
+        return torch.tensor([0.0, *(dbm_to_w(dbm) for dbm in self.power_levels_dbm)])
+
     def power_w(self, level: Tensor) -> Tensor:
         """Powers of levels 0 (off) to P [W], of any shape."""
-        levels_w = [0.0, *(dbm_to_w(dbm) for dbm in self.power_levels_dbm)]
-        return torch.tensor(levels_w, device=level.device)[level]
+        return self._levels_w.to(level.device)[level]
 
     def bit(self, sinr: Tensor) -> Tensor:
         """Whole bits that a band carries in a slot at these SINRs, below the floor too."""

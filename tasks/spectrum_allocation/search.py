@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -36,15 +37,23 @@ class Contest:
     def outcome(self, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Bits that move, and who succeeds and who fails, for C choices; all ``[B, C, A]``."""
         power_w = self.radio.power_w(level) * self.active.unsqueeze(1)
-        own = torch.diagonal(self.gain, dim1=-2, dim2=-1)
-        crossed = self.gain - torch.diag_embed(own)
-        heard_w = self.noise_w.unsqueeze(1) + torch.matmul(power_w, crossed)
-        sinr = power_w * own.unsqueeze(1) / heard_w
+        heard_w = self.noise_w.unsqueeze(1) + torch.matmul(power_w, self._crossed)
+        sinr = power_w * self._own / heard_w
         sends = power_w > 0
-        deaf = torch.matmul(sends.to(crossed), self.deaf.to(crossed)) > 0
+        deaf = torch.matmul(power_w, self.deaf.to(power_w)) > 0
         succeeds = sends & ~deaf & (sinr >= self.radio.sinr_min)
         bit = torch.minimum(self.radio.bit(sinr), self.left_bit.unsqueeze(1))
         return torch.where(succeeds, bit, 0.0), succeeds, sends & ~succeeds
+
+    @cached_property
+    def _own(self) -> Tensor:
+        """Gains of the agents' links ``[B, 1, A]``."""
+        return torch.diagonal(self.gain, dim1=-2, dim2=-1).unsqueeze(1)
+
+    @cached_property
+    def _crossed(self) -> Tensor:
+        """Gains with 0 in place of those."""
+        return self.gain - torch.diag_embed(self._own.squeeze(1))
 
     def value(self, level: Tensor) -> Tensor:
         """Weighted sums of the bits that move: levels ``[B, C, A]`` of C choices to ``[B, C]``."""
@@ -109,21 +118,29 @@ def by_band(state: State, radio: Radio, weight: Tensor, search: Search) -> Tenso
     return torch.stack(levels, dim=-1).view_as(state.level)
 
 
-def coordinate_search(levels: tuple[int, ...], sweeps: int) -> Search:
-    """Search that begins with all off; agents in turn take their best of ``levels``.
+def coordinate_search(choices: Tensor, sweeps: int) -> Search:
+    """Search that begins with all off; agents in turn take their best of ``choices``.
 
-    With one sweep it is greedy. Of equal levels the first of the tuple is taken.
+    With one sweep it is greedy. Of equal choices the first is taken.
+
+    Args:
+        choices: Levels ``[C, G]`` of G agents that choose together, one after the other in the
+            order of agents: 1 for agents, 2 for nodes.
+        sweeps: Most sweeps; the search ends with one that changes nothing.
     """
+    together = choices.shape[-1]
 
     def search(given: Contest) -> Tensor:
         chosen = torch.zeros_like(given.left_bit, dtype=torch.long)
-        tried = torch.tensor(levels, device=chosen.device)
         for _ in range(sweeps):
-            for agent in range(chosen.shape[-1]):
-                choices = chosen.unsqueeze(1).repeat(1, len(tried), 1)
-                choices[..., agent] = tried
-                best = given.value(choices).argmax(-1)
-                chosen[:, agent] = tried[best]
+            before = chosen
+            for first in range(0, chosen.shape[-1], together):
+                tried = chosen.unsqueeze(1).repeat(1, len(choices), 1)
+                tried[..., first : first + together] = choices
+                best = given.value(tried).argmax(-1)
+                chosen = torch.take_along_dim(tried, best[:, None, None], dim=1).squeeze(1)
+            if torch.equal(before, chosen):
+                break
         return chosen
 
     return search

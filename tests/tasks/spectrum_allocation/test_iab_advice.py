@@ -39,7 +39,7 @@ def _contest(state: State, band: int = 1) -> Contest:
 
 def test_worths_are_of_one_choice_while_the_others_do_what_is_best() -> None:
     given = _contest(told(_state(), RADIO))
-    best = coordinate_search((0, 1, 2, 3, 4), 3)(given)
+    best = coordinate_search(levels_of_choices(4), 3)(given)
     found, choices = told_worth(given), levels_of_choices(4)
     wanted = torch.zeros_like(found).double()
     for node in range(found.shape[1]):

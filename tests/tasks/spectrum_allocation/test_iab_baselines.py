@@ -95,7 +95,7 @@ def test_coordinate_search_never_beats_exhaustive_search() -> None:
             link = scheduler.offer_on(band)
             given = contest(state, radio, band, link, scheduler.left_bit, weight)
             best = exhaustive_search(given)
-            near = coordinate_search(tuple(range(5)), 3)(given)
+            near = coordinate_search(torch.arange(5).unsqueeze(-1), 3)(given)
             values = [given.value(level.unsqueeze(1)).squeeze(1) for level in (best, near)]
             assert bool((values[0] >= values[1] * (1 - 1e-9)).all())
             lower += int((values[1] < values[0] * (1 - 1e-6)).sum())
