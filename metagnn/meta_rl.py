@@ -1,14 +1,14 @@
 r"""Model-agnostic meta-learning of policies (Finn et al., 2017), by two engines.
 
 Every network n takes gradient steps of its own from the shared parameters,
-:math:`\theta_n \leftarrow \theta_n - \alpha \nabla L_n(\theta_n)`, one per episode; the shared ones
-descend the mean over networks of the loss on the episode after the last step. Without
+:math:`\theta_n \leftarrow \theta_n - \alpha \nabla L_n(\theta_n)`, some after each episode; the
+shared ones descend the mean over networks of the loss on the episode after the last step. Without
 ``second_order`` the steps' own derivatives are left out.
 
 Departures from the paper, whose text gives no equations: the inner loss is the objective of PPO
 alone (the policy gradient with generalised advantages), so critic and entropy do not move the
 layers that all share; the outer loss is that of PPO as a whole, and may be of counterfactual
-advantages, while steps learn of what can be measured; networks learn from one episode per step, as
+advantages, while steps learn of what can be measured; networks learn from one episode at a time, as
 they would after deployment; a step's gradient is shortened to ``PPOSettings.max_gradient_norm``, as
 clipped ratios do not bound it where advantages are negative; how the shared parameters change which episodes
 the steps learn from is left out, as in most implementations; further passes of an outer update take
@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from metagnn.graphs.checks import check_positive, require
+from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.learn2learn_import import import_learn2learn
 from metagnn.ppo import PPOSettings
 from metagnn.spectrum_episode import Parameters
@@ -38,6 +38,7 @@ class InnerSettings:
 
     Attributes:
         rate: Rate alpha of a step.
+        num_steps: Steps after each episode, all of what it was.
         second_order: The outer gradient goes through the steps' derivatives.
         engine: ``vectorized``, all networks side by side, or ``learn2learn``, one after the other.
 
@@ -46,11 +47,13 @@ class InnerSettings:
     """
 
     rate: float = 3e-3
+    num_steps: int = 1
     second_order: bool = False
     engine: Engine = "vectorized"
 
     def __post_init__(self) -> None:
         check_positive("rate", self.rate)
+        check_count("num_steps", self.num_steps)
         require(self.engine in ENGINES, "engine", f"be one of {ENGINES}", self.engine)
 
 
@@ -60,8 +63,8 @@ class Learners(Protocol):
     def parameters(self) -> Parameters:
         """Those of all networks ``[B, ...]``, to act with."""
 
-    def step(self, lesson: Lesson) -> None:
-        """A step of each network down its own loss."""
+    def learn(self, lesson: Lesson) -> None:
+        """Steps of each network down its own loss."""
 
     def outer(self, lesson: Lesson) -> Tensor:
         """Losses after the steps ``[B]``, of which the shared parameters can take the gradient."""
@@ -91,21 +94,22 @@ class VectorizedLearners:
         """See `Learners`."""
         return {name: value.detach() for name, value in self._own.items()}
 
-    def step(self, lesson: Lesson) -> None:
+    def learn(self, lesson: Lesson) -> None:
         """See `Learners`."""
-        # The gradient of the sum is that of each network's loss in its own parameters.
-        loss = losses(self._policy, lesson, self._of_steps, self._own)["loss"]
-        gradients = torch.autograd.grad(
-            loss.sum(),
-            list(self._own.values()),
-            create_graph=self._inner.second_order,
-            allow_unused=True,  # without edges some parameters have no part in it
-        )
-        bounded = shortened(gradients, self._settings.max_gradient_norm)
-        self._own = {
-            name: value if gradient is None else value - self._inner.rate * gradient
-            for (name, value), gradient in zip(self._own.items(), bounded, strict=True)
-        }
+        for _ in range(self._inner.num_steps):
+            # The gradient of the sum is that of each network's loss in its own parameters.
+            loss = losses(self._policy, lesson, self._of_steps, self._own)["loss"].sum()
+            gradients = torch.autograd.grad(
+                loss,
+                list(self._own.values()),
+                create_graph=self._inner.second_order,
+                allow_unused=True,  # without edges some parameters have no part in it
+            )
+            bounded = shortened(gradients, self._settings.max_gradient_norm)
+            self._own = {
+                name: value if gradient is None else value - self._inner.rate * gradient
+                for (name, value), gradient in zip(self._own.items(), bounded, strict=True)
+            }
 
     def outer(self, lesson: Lesson) -> Tensor:
         """See `Learners`."""
@@ -133,19 +137,23 @@ class Learn2LearnLearners:
         own, module = lesson.of(torch.tensor([number])), self._clones[number].module
         return losses(module, own, settings)["loss"][0]
 
-    def step(self, lesson: Lesson) -> None:
+    def learn(self, lesson: Lesson) -> None:
         """See `Learners`."""
         for number, clone in enumerate(self._clones):
-            gradients = torch.autograd.grad(
-                self._loss(lesson, number, self._of_steps),
-                list(clone.module.parameters()),
-                create_graph=self._inner.second_order,
-                allow_unused=True,
-            )
-            alone = [None if one is None else one.unsqueeze(0) for one in gradients]
-            bounded = shortened(alone, self._settings.max_gradient_norm)
-            step = [None if one is None else one.squeeze(0) for one in bounded]
-            clone.module = self._update(clone.module, self._inner.rate, step)
+            for _ in range(self._inner.num_steps):
+                self._step(clone, self._loss(lesson, number, self._of_steps))
+
+    def _step(self, clone: Any, loss: Tensor) -> None:
+        gradients = torch.autograd.grad(
+            loss,
+            list(clone.module.parameters()),
+            create_graph=self._inner.second_order,
+            allow_unused=True,
+        )
+        alone = [None if one is None else one.unsqueeze(0) for one in gradients]
+        bounded = shortened(alone, self._settings.max_gradient_norm)
+        step = [None if one is None else one.squeeze(0) for one in bounded]
+        clone.module = self._update(clone.module, self._inner.rate, step)
 
     def outer(self, lesson: Lesson) -> Tensor:
         """See `Learners`."""

@@ -81,7 +81,7 @@ class GradientSteps:
 
     def learn(self, episode: Episode) -> None:
         """See `Adapter`."""
-        self._learners.step(lesson(episode, self._settings, measured(self._credit)))
+        self._learners.learn(lesson(episode, self._settings, measured(self._credit)))
 
 
 @dataclass(frozen=True)

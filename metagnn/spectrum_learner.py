@@ -58,7 +58,7 @@ class SpectrumLearner(AgentModule):
         credit: What advantages are of (see `lesson`). Of ``counterfactual`` ones only what all
             scenarios share learns; in a scenario by itself policies learn of the ``band``.
         num_networks: Scenarios B in a batch.
-        num_episodes: Episodes of each, one after the other. ``maml`` takes a step after each but
+        num_episodes: Episodes of each, one after the other. ``maml`` takes steps after each but
             the last, of which the shared parameters learn.
         learning_rate: Learning rate of Adam.
         schedule: ``constant``, or ``linear`` decay of learning rate and entropy weight to zero.
@@ -207,7 +207,7 @@ class SpectrumLearner(AgentModule):
         lessons: list[Lesson] = []
         for number in range(self.num_episodes):
             if number > 0:
-                networks.step(lessons[-1])
+                networks.learn(lessons[-1])
             found, _ = self._episode(environment, number, None, None, networks.parameters())
             episodes.append(found)
             is_last = number == self.num_episodes - 1
@@ -217,7 +217,7 @@ class SpectrumLearner(AgentModule):
         for some in self._batches(settings):
             networks = learners(self.policy, len(some), self.inner, settings)
             for one in lessons[:-1]:
-                networks.step(one.of(some))
+                networks.learn(one.of(some))
             loss = networks.outer(lessons[-1].of(some))
             self._descend(loss.mean())
             logged.setdefault("loss", []).append(loss.detach().mean())

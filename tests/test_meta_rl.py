@@ -1,5 +1,6 @@
 """MAML of policies: both engines, first and second order, against plain derivatives."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,10 +16,14 @@ from metagnn.spectrum_lesson import lesson, losses
 BATCH = 3
 
 
+# A bound that cuts some steps, and not others.
+BOUND = replace(SETTINGS, max_gradient_norm=2.0)
+
+
 def _meta_gradient(inner: InnerSettings) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
-    """Gradient of the shared parameters after two steps, and the stepped ones."""
+    """Gradient of the shared parameters after steps on two episodes, and the stepped ones."""
     policy = _policy("none")
-    networks = learners(policy, BATCH, inner, SETTINGS)
+    networks = learners(policy, BATCH, inner, BOUND)
     environment = PLACE.environment()
     environment.reset(BATCH, generator(0))
     for number in range(3):
@@ -28,17 +33,17 @@ def _meta_gradient(inner: InnerSettings) -> tuple[list[torch.Tensor], dict[str, 
         episode, _ = collect(policy, environment, seen, policy.start(seen), levels, parameters)
         learned = lesson(episode, SETTINGS, "band")
         if number < 2:
-            networks.step(learned)
+            networks.learn(learned)
     loss = networks.outer(learned)
     assert loss.shape == (BATCH,)
     gradient = torch.autograd.grad(loss.mean(), list(policy.parameters()))
     return list(gradient), dict(networks.parameters())
 
 
-@pytest.mark.parametrize("second_order", [False, True])
-def test_the_vectorized_engine_is_learn2learns(second_order: bool) -> None:
+@pytest.mark.parametrize(("num_steps", "second_order"), [(1, False), (1, True), (2, True)])
+def test_the_vectorized_engine_is_learn2learns(num_steps: int, second_order: bool) -> None:
     found = [
-        _meta_gradient(InnerSettings(0.2, second_order, engine))
+        _meta_gradient(InnerSettings(0.2, num_steps, second_order, engine))
         for engine in ("vectorized", "learn2learn")
     ]
     for one, other in zip(found[0][0], found[1][0], strict=True):
@@ -47,9 +52,30 @@ def test_the_vectorized_engine_is_learn2learns(second_order: bool) -> None:
         torch.testing.assert_close(value, found[1][1][name], atol=1e-6, rtol=1e-4)
 
 
+def test_steps_are_no_longer_than_the_bound() -> None:
+    """One gradient of each network, in all parameters, of what is not cut and what is."""
+    policy = _policy("none")
+    learned = lesson(_episode(policy), SETTINGS, "band")
+
+    def lengths(most: float) -> torch.Tensor:
+        settings = replace(SETTINGS, max_gradient_norm=most)
+        networks = learners(policy, BATCH, InnerSettings(0.2), settings)
+        networks.learn(learned)
+        moved = [
+            (networks.parameters()[name] - value.detach()).flatten(1)
+            for name, value in policy.named_parameters()
+        ]
+        return torch.cat(moved, dim=1).norm(dim=1) / 0.2
+
+    free = lengths(float("inf"))
+    middle = float(free.median())
+    assert float(free.min()) < middle < float(free.max())
+    torch.testing.assert_close(lengths(middle), free.clamp(max=middle), rtol=1e-4, atol=0.0)
+
+
 def test_the_second_order_counts() -> None:
     first, second = (
-        _meta_gradient(InnerSettings(0.2, second_order))[0] for second_order in (False, True)
+        _meta_gradient(InnerSettings(0.2, second_order=second_order))[0] for second_order in (False, True)
     )
     difference = max(float((a - b).abs().max()) for a, b in zip(first, second, strict=True))
     assert difference > 1e-4
@@ -62,8 +88,8 @@ def test_the_second_order_gradient_by_differences() -> None:
     inner = InnerSettings(0.3, second_order=True)
 
     def value() -> torch.Tensor:
-        networks = learners(policy, BATCH, inner, SETTINGS)
-        networks.step(lessons[0])
+        networks = learners(policy, BATCH, inner, BOUND)
+        networks.learn(lessons[0])
         return networks.outer(lessons[1]).mean()
 
     parameter = policy.powers.weight
@@ -88,7 +114,7 @@ def test_a_step_descends_each_networks_own_loss() -> None:
     learned = lesson(_episode(policy), SETTINGS, "band")
     networks = learners(policy, BATCH, inner, SETTINGS)
     before = losses(policy, learned, SETTINGS)
-    networks.step(learned)
+    networks.learn(learned)
     own = networks.parameters()
     after = losses(policy, learned, SETTINGS, own)
     assert bool((after["objective"] > before["objective"]).all())
@@ -104,6 +130,7 @@ def test_a_step_descends_each_networks_own_loss() -> None:
     ("changed", "message"),
     [
         ({"rate": 0.0}, "`rate` must be"),
+        ({"num_steps": 0}, "`num_steps` must be"),
         ({"engine": "steam"}, "`engine` must be one of"),
     ],
 )
@@ -114,7 +141,7 @@ def test_steps_that_cannot_be(changed: dict[str, Any], message: str) -> None:
 
 def _double(learned: Any) -> Any:
     """The same in double precision."""
-    from dataclasses import fields, is_dataclass, replace
+    from dataclasses import fields, is_dataclass
 
     def convert(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
