@@ -218,13 +218,15 @@ def expected_objective(
 ) -> Tensor:
     """Mean of `clipped_objective` over the old policy's choices, where all advantages are known.
 
+    Ratios of probabilities, which are beyond all numbers where the old one is tiny, do not appear
+    in it.
+
     Shapes:
         Logarithms of the probabilities of N alternatives and their advantages ``[..., N]``; returns
-        ``[...]``. What the old policy never chooses does not count.
+        ``[...]``.
     """
-    share = old_log_share.exp()
-    log_share, old_log_share = (v.where(share > 0.0, 0.0) for v in (log_share, old_log_share))
-    return (share * clipped_objective(log_share, old_log_share, advantage, clip)).sum(-1)
+    bound = torch.where(advantage >= 0, 1.0 + clip, 1.0 - clip) * advantage
+    return torch.minimum(log_share.exp() * advantage, old_log_share.exp() * bound).sum(-1)
 
 
 @dataclass(frozen=True)

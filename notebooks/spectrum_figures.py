@@ -12,7 +12,7 @@ import argparse
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from spectrum_study import PLACES
-from spectrum_table import RESULTS
+from spectrum_table import FLAT_SCRATCH, RESULTS
 from study_figures import over_seeds
 from study_runs import Row, read
 
@@ -33,6 +33,7 @@ AGENTS = {
     PRETRAINED: Style("PPO, pre-trained", "#E69F00", "-.", "s"),
     FROZEN: Style("PPO without adaptation", "#CC79A7", ":", "v"),
     SCRATCH: Style("PPO from scratch", "#D55E00", "--", "P"),
+    FLAT_SCRATCH: Style("PPO from scratch, flat", "#8B4513", ":", "X"),
 }
 BASELINES = {
     "max weight": Style("max weight, knows all", "#000000", "-", ""),

@@ -8,8 +8,9 @@ scenarios per policy, seed and number of episodes before), ``..._during.csv`` (t
 which policies learned), ``..._scenarios.csv`` (each scenario by itself, after five episodes),
 ``spectrum_curves.csv`` (what the runs logged), ``spectrum_runs.csv`` (how long they took, of which
 sources). Baselines are scored with the first seed. ``... table`` writes ``spectrum.md`` from these.
-Test scenarios have seed 3000 and are used for no choice. ``--variant flat`` are the paper's
-networks.
+Test scenarios have seed 3000 and are used for no choice. ``flat ppo from scratch`` has the paper's
+network and rates (`spectrum_allocation_flat`), and knows no edges; ``--variant flat`` are all agents
+with the paper's networks.
 """
 
 import argparse
@@ -20,14 +21,31 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from spectrum_table import BY_SCENARIO, FEW, RESULTS, THROUGHPUT, VALIDATED, lines_of
+from spectrum_table import (
+    BY_SCENARIO,
+    FEW,
+    FLAT_SCRATCH,
+    RESULTS,
+    THROUGHPUT,
+    VALIDATED,
+    lines_of,
+)
 from study_runs import add, add_curves, fit, read
 
 from metagnn.experiment import read_section
 from metagnn.files import write_atomically
-from metagnn.spectrum_adaptation import Finetuning
+from metagnn.models.spectrum import PolicyShape
+from metagnn.plain_values import from_plain
+from metagnn.ppo import PPOSettings
+from metagnn.spectrum_adaptation import (
+    Adaptation,
+    Finetuning,
+    ProximalSteps,
+    adapt_to,
+    unseen_scenarios,
+)
 from metagnn.spectrum_comparison import METRICS, compare_spectrum, find_spectrum
-from metagnn.spectrum_learner import MEMORY_OF
+from metagnn.spectrum_learner import MEMORY_OF, initial_policy
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.metrics import Metrics
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
@@ -35,14 +53,14 @@ from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 RUNS = Path("runs/spectrum_allocation")
 # Seeds 0 and 1 take part in the choice of the configuration.
 SEEDS = list(range(2, 12))
-TEST_SEED, NUM_SCENARIOS = 3000, 100
+TEST_SEED, NUM_SCENARIOS = 3000, 40
 # Where policies are scored, in the east of New York too; all learn in random networks.
 PLACES = {
     "random": SpectrumPlace(),
     "nycmesh": SpectrumPlace(ScenarioFamily(network="nycmesh")),
 }
 # Episodes after which they are.
-POINTS = {"random": (0, 1, 2, 5, 10), "nycmesh": (0, 5)}
+POINTS = {"random": (0, 1, 2, 5), "nycmesh": (0, 5)}
 EVERY = 10
 LOGGED = ("reward", THROUGHPUT, "entropy", "explained_variance")
 
@@ -79,9 +97,12 @@ def score(seed: int, suffix: str) -> None:
         path = stem.with_name(f"{stem.name}_{network}.csv")
         known = {row["policy"] for row in read(path)}
         baselines = [] if known & set(settings["baselines"]) else settings["baselines"]
+        points = POINTS[network]
         scores = compare_spectrum(
-            trained, here, NUM_SCENARIOS, POINTS[network], TEST_SEED, *steps, baselines
+            trained, here, NUM_SCENARIOS, points, TEST_SEED, *steps, baselines
         )
+        if suffix == "":
+            scores[FLAT_SCRATCH] = {seed: flat_scratch(place, seed, points)}
         after: list[Sequence[object]] = []
         during: list[Sequence[object]] = []
         alone: list[Sequence[object]] = []
@@ -99,6 +120,19 @@ def score(seed: int, suffix: str) -> None:
         header = ("policy", "seed", "scenario", *BY_SCENARIO)
         add(path.with_stem(f"{path.stem}_scenarios"), header, alone)
     add_curves(stem, folder_of(suffix, seed), seed, LOGGED, VALIDATED, EVERY)
+
+
+def flat_scratch(place: SpectrumPlace, seed: int, points: Sequence[int]) -> Adaptation:
+    """PPO of the paper's network, which begins anew in every test scenario."""
+    blind = replace(place, edges="none")
+    of_model = read_section("spectrum_allocation_flat", "model")["init_args"]
+    shape = from_plain(PolicyShape, of_model["shape"], "shape")
+    ppo = from_plain(PPOSettings, of_model["ppo"], "ppo")
+    steps = Finetuning(**read_section("spectrum_allocation_flat", "compare")["scratch"])
+    policy = initial_policy(blind, shape, seed)
+    anew = ProximalSteps(policy, NUM_SCENARIOS, steps, ppo, of_model["credit"])
+    scenarios = unseen_scenarios(blind, NUM_SCENARIOS, TEST_SEED, "test", torch.device("cpu"))
+    return adapt_to(anew, blind, scenarios, points, TEST_SEED)
 
 
 def _means(metrics: Metrics) -> list[str]:

@@ -111,6 +111,23 @@ def test_the_expected_objective_rises_with_the_mean_advantage_and_knows_what_is_
     assert float(found[2]) == 0.0
 
 
+@pytest.mark.parametrize("advantage", [2.0, -2.0])
+def test_choices_that_were_all_but_impossible_give_finite_gradients(advantage: float) -> None:
+    """Their ratio, e^95, is no number of single precision."""
+    logits = torch.tensor([5.0, 0.0], requires_grad=True)
+    old = torch.tensor([-95.0, 0.0])
+    found = expected_objective(
+        logits.log_softmax(-1), old, torch.tensor([advantage, 0.0]), clip=0.2
+    )
+    found.backward()
+    share = float(logits.detach().softmax(-1)[0])
+    # A choice that gains is clipped, one that loses is pulled back.
+    assert float(found.detach()) == pytest.approx(0.0 if advantage > 0 else advantage * share)
+    assert logits.grad is not None
+    slope = 0.0 if advantage > 0 else advantage * share * (1.0 - share)
+    assert float(logits.grad[0]) == pytest.approx(slope, rel=1e-5)
+
+
 class _Linear(torch.nn.Module):
     """Network with few parameters on graphs of three agents and two alternatives."""
 
