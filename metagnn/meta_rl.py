@@ -10,9 +10,9 @@ alone (the policy gradient with generalised advantages), so critic and entropy d
 layers that all share; the outer loss is that of PPO as a whole, and may be of counterfactual
 advantages, while steps learn of what can be measured; networks learn from one episode at a time, as
 they would after deployment; a step's gradient is shortened to ``PPOSettings.max_gradient_norm``, as
-clipped ratios do not bound it where advantages are negative; how the shared parameters change which episodes
-the steps learn from is left out, as in most implementations; further passes of an outer update take
-the steps again on the same episodes.
+clipped ratios do not bound it where advantages are negative; how the shared parameters change
+which episodes the steps learn from is left out, as in most implementations; further passes of an
+outer update take the steps again on the same episodes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ class InnerSettings:
         ValueError: If a number is not positive or the engine unknown.
     """
 
-    rate: float = 3e-3
+    rate: float = 1e-2
     num_steps: int = 1
     second_order: bool = False
     engine: Engine = "vectorized"

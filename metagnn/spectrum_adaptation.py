@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from metagnn.graphs.checks import check_count, check_positive, require
 from metagnn.graphs.randomness import generator
@@ -96,7 +96,7 @@ class Finetuning:
         ValueError: If a number is not positive.
     """
 
-    rate: float = 1e-3
+    rate: float = 3e-4
     num_epochs: int = 10
 
     def __post_init__(self) -> None:

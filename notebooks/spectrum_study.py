@@ -9,8 +9,8 @@ which policies learned), ``..._scenarios.csv`` (each scenario by itself, after f
 ``spectrum_curves.csv`` (what the runs logged), ``spectrum_runs.csv`` (how long they took, of which
 sources). Baselines are scored with the first seed. ``... table`` writes ``spectrum.md`` from these.
 Test scenarios have seed 3000 and are used for no choice. ``flat ppo from scratch`` has the paper's
-network and rates (`spectrum_allocation_flat`), and knows no edges; ``--variant flat`` are all agents
-with the paper's networks.
+network and rates (`spectrum_allocation_flat`), and knows no edges; ``--variant flat`` are all
+agents with the paper's networks.
 """
 
 import argparse

@@ -75,7 +75,8 @@ def test_steps_are_no_longer_than_the_bound() -> None:
 
 def test_the_second_order_counts() -> None:
     first, second = (
-        _meta_gradient(InnerSettings(0.2, second_order=second_order))[0] for second_order in (False, True)
+        _meta_gradient(InnerSettings(0.2, second_order=second_order))[0]
+        for second_order in (False, True)
     )
     difference = max(float((a - b).abs().max()) for a, b in zip(first, second, strict=True))
     assert difference > 1e-4

@@ -124,7 +124,7 @@ def test_agents_are_compared_after_some_episodes(
     for metrics in policies.values():
         assert 0.0 <= metrics["sinr_violation"] <= 1.0
     # How PPO goes on stands in the configuration.
-    fast_text = text.replace("    rate: 1.0e-3", "    rate: 0.3")
+    fast_text = text.replace("    rate: 3.0e-4", "    rate: 0.3")
     Path("fast.yaml").write_text(fast_text.replace("    rate: 1.0e-2", "    rate: 0.3"))
     capsys.readouterr()
     main([*words[:1], "--config", "fast.yaml", "--networks", "2", "--runs", "runs/ppo", "--json"])
@@ -145,7 +145,7 @@ def test_agents_are_compared_after_some_episodes(
         with pytest.raises(SystemExit):
             main(["compare", "--config", "short.yaml", *options])
         assert message in capsys.readouterr().err
-    Path("odd.yaml").write_text(text.replace("    rate: 1.0e-3", "    speed: 1.0e-3"))
+    Path("odd.yaml").write_text(text.replace("    rate: 3.0e-4", "    speed: 3.0e-4"))
     with pytest.raises(SystemExit):
         main(["compare", "--config", "odd.yaml"])
     assert "`compare.finetuning` must have the keys" in capsys.readouterr().err
@@ -303,7 +303,7 @@ def test_maml_steps_before_every_episode_but_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stepped = []
-    step = VectorizedLearners.step
+    step = VectorizedLearners.learn
 
     def count(learners: VectorizedLearners, learned: Any) -> None:
         before = {name: value.detach().clone() for name, value in learners._own.items()}
@@ -311,7 +311,7 @@ def test_maml_steps_before_every_episode_but_the_first(
         moved = any(not torch.equal(before[name], learners._own[name]) for name in before)
         stepped.append((len(learned.advantage[0]), moved))
 
-    monkeypatch.setattr(VectorizedLearners, "step", count)
+    monkeypatch.setattr(VectorizedLearners, "learn", count)
     ppo = replace(PPO, num_epochs=2)
     learner = SpectrumLearner(PLACE, SHAPE, ppo, "maml", num_networks=4, num_episodes=3)
     quiet_trainer(1, limit_val_batches=0, default_root_dir=tmp_path).fit(learner)
