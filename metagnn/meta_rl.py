@@ -15,6 +15,7 @@ which episodes the steps learn from is left out, as in most implementations; fur
 outer update take the steps again on the same episodes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -37,8 +38,8 @@ class InnerSettings:
     """Steps of the networks.
 
     Attributes:
-        rate: Rate alpha of a step.
-        num_steps: Steps after each episode, all of what it was.
+        rate: Rate alpha of a step, whose gradient is no longer than `PPOSettings` allow.
+        num_steps: Steps after each episode, all on that episode.
         second_order: The outer gradient goes through the steps' derivatives.
         engine: ``vectorized``, all networks side by side, or ``learn2learn``, one after the other.
 
@@ -172,11 +173,12 @@ def shortened(gradients: Sequence[Tensor | None], most: float) -> list[Tensor | 
 
     Args:
         gradients: Those of B networks in each parameter ``[B, ...]``; None where there is none.
-        most: Largest norm of a network's gradient in all parameters.
+        most: Largest norm of a network's gradient in all parameters; inf leaves all as they are.
     """
+    if math.isinf(most):
+        return list(gradients)
     squares = [one.square().flatten(1).sum(1) for one in gradients if one is not None]
-    norm = torch.stack(squares).sum(0).clamp(min=1e-24).sqrt()
-    factor = (most / norm).clamp(max=1.0)
+    factor = most / torch.stack(squares).sum(0).clamp(min=most**2).sqrt()
     return [
         None if one is None else one * factor.view(-1, *[1] * (one.dim() - 1)) for one in gradients
     ]

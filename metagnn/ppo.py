@@ -53,7 +53,7 @@ class PPOSettings:
         num_epochs: Passes over an episode's transitions.
         num_batches: Batches into which a pass cuts the copies.
         normalise: Advantages of a batch get zero mean and unit deviation.
-        max_gradient_norm: Larger gradients are shortened to this.
+        max_gradient_norm: Larger gradients are shortened to this, those of MAML's steps too.
         value_target: ``return``, or ``as_printed`` (Eq. 17).
 
     Raises:
@@ -219,7 +219,7 @@ def expected_objective(
     """Mean of `clipped_objective` over the old policy's choices, where all advantages are known.
 
     Ratios of probabilities, which are beyond all numbers where the old one is tiny, do not appear
-    in it.
+    in it: choices that the old policy never made count as in the limit, if they lose.
 
     Shapes:
         Logarithms of the probabilities of N alternatives and their advantages ``[..., N]``; returns

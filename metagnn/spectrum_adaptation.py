@@ -50,7 +50,7 @@ class Remembering:
 
 
 class GradientSteps:
-    """A step down the gradient for every episode, as MAML has prepared it.
+    """Steps down the gradient after every episode, as MAML has prepared them.
 
     Args:
         policy: Holds the shared parameters.

@@ -2,20 +2,24 @@
 
 ``python notebooks/spectrum_choices.py RUNS`` takes the finished runs under a folder (of one seed
 each) and lets them adapt to 64 validation scenarios of seed 0 in several ways: by nothing but what
-they remember, by PPO at several rates, by steps of MAML at several rates. It adds a row for each
-way, after none and after five episodes, to ``notebooks/results/spectrum_choices.md``. ``--edges
-topology`` is for runs that learned with these.
+they remember, by PPO at several rates, by steps of MAML at several rates. What they have before and
+after five episodes goes to ``notebooks/results/spectrum_choices.csv``, in place of what stood there
+of the same edges, agent, way and seed; ``... table`` writes ``spectrum_choices.md``. ``--edges
+topology`` is for runs that learned with these. Seeds of the study are refused.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from spectrum_study import SEEDS
 from spectrum_table import COLUMNS, FEW, RESULTS
+from study_runs import add, read
 
-from metagnn.commands.options import interval_cell
 from metagnn.files import write_atomically
+from metagnn.graphs.checks import require
 from metagnn.meta_rl import InnerSettings
 from metagnn.spectrum_adaptation import (
     Adapter,
@@ -30,7 +34,9 @@ from metagnn.spectrum_comparison import PRETRAINED, TrainedSpectrum, find_spectr
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.power_control.metrics import network_average
 
-PATH = RESULTS / "spectrum_choices.md"
+PATH = RESULTS / "spectrum_choices.csv"
+GAIN = ("gain", "gain_low", "gain_high")
+HEADER = ("edges", "agent", "way", "inner_rate", "seed", "episodes", *COLUMNS, *GAIN)
 SEED, NUM_SCENARIOS = 0, 64
 FINETUNING = tuple(Finetuning(rate, 10) for rate in (3e-4, 1e-3))
 STEPS = tuple(InnerSettings(rate) for rate in (3e-3, 1e-2, 2e-2, 1e-1))
@@ -53,37 +59,56 @@ def ways(one: TrainedSpectrum) -> dict[str, Adapter]:
     return found
 
 
-def row(place: SpectrumPlace, agent: str, way: str, adapter: Adapter) -> str:
-    """Metrics before and after five episodes, and what they gain in throughput."""
+def score(runs: Path, place: SpectrumPlace) -> None:
+    """Score the policies of finished runs before and after five episodes of each way."""
     device = torch.device("cpu")
     scenarios = unseen_scenarios(place, NUM_SCENARIOS, SEED, "validation", device)
-    after = adapt_to(adapter, place, scenarios, (0, FEW), SEED).after
-    gained = after[FEW].throughput_mbit_s - after[0].throughput_mbit_s
-    cells = [
-        " / ".join(f"{float(getattr(after[point], name).mean()):.{digits}f}" for point in after)
-        for name, (_, digits) in COLUMNS.items()
-    ]
-    gain = interval_cell(network_average(gained), 2)
-    return f"| {' | '.join([place.edges, agent, way, *cells, gain])} |"
+    for one in find_spectrum(runs, place):
+        require(one.seed not in SEEDS, "runs", "be of no seed of the study", one.seed)
+        inner_rate = f"{one.inner.rate:g}" if one.agent == "maml" else ""
+        for way, adapter in ways(one).items():
+            after = adapt_to(adapter, place, scenarios, (0, FEW), SEED).after
+            gained = after[FEW].throughput_mbit_s - after[0].throughput_mbit_s
+            gain = network_average(gained)
+            rows: list[Sequence[object]] = []
+            for point, metrics in after.items():
+                means = [f"{float(getattr(metrics, name).mean()):.5g}" for name in COLUMNS]
+                of_gain = (gain.value, gain.low, gain.high) if point == FEW else (0.0, 0.0, 0.0)
+                key = (place.edges, one.agent, way, inner_rate, one.seed, point)
+                rows.append((*key, *means, *(f"{value:.4g}" for value in of_gain)))
+            add(PATH, HEADER, rows)
+            print(rows[-1], flush=True)
+
+
+def table() -> list[str]:
+    """All that was scored, before and after."""
+    titles = ["edges", "agent", "its inner rate", "adapts by", "seed"]
+    titles += [f"{title}, before / after" for title, _ in COLUMNS.values()]
+    lines = [f"# {NUM_SCENARIOS} validation scenarios, before and after {FEW} episodes", ""]
+    lines += [f"| {' | '.join([*titles, 'gain [Mbit/s]'])} |", "|---" * (len(titles) + 1) + "|"]
+    rows = read(PATH)
+    for before, after in zip(rows[::2], rows[1::2], strict=True):
+        cells = [after[name] for name in ("edges", "agent", "inner_rate", "way", "seed")]
+        for name, (_, digits) in COLUMNS.items():
+            cells.append(" / ".join(f"{float(row[name]):.{digits}f}" for row in (before, after)))
+        value, low, high = (float(after[name]) for name in GAIN)
+        lines.append(f"| {' | '.join([*cells, f'{value:.2f} [{low:.2f}, {high:.2f}]'])} |")
+    return lines
 
 
 def main() -> None:
-    """Add the rows of runs."""
+    """Score runs, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path)
+    parser.add_argument("what", help="folder of finished runs, or: table")
     parser.add_argument("--edges", choices=("interference", "topology"), default="interference")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    place = SpectrumPlace(edges=arguments.edges)
-    titles = ("edges", "agent", "adapts by", *(title for title, _ in COLUMNS.values()), "gain")
-    heading = f"# {NUM_SCENARIOS} validation scenarios, before / after {FEW} episodes"
-    table = [heading, "", f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    lines = PATH.read_text().splitlines() if PATH.exists() else table
-    for one in find_spectrum(arguments.runs, place):
-        for way, adapter in ways(one).items():
-            lines.append(row(place, one.agent, way, adapter))
-            print(lines[-1], flush=True)
-            write_atomically(PATH, "\n".join([*lines, ""]).encode(), name="choices")
+    if arguments.what == "table":
+        text = "\n".join([*table(), ""])
+        write_atomically(PATH.with_suffix(".md"), text.encode(), name="choices")
+        print(text)
+    else:
+        score(Path(arguments.what), SpectrumPlace(edges=arguments.edges))
 
 
 if __name__ == "__main__":

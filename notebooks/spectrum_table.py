@@ -62,9 +62,9 @@ def lines_of(stem: str, points: Mapping[str, Sequence[int]]) -> list[str]:
         lines += [f"\n## {network}: unseen scenarios"]
         for episodes in numbers:
             lines += metrics_table(rows, episodes)
-        lines += [
-            f"\nAfter {FEW} episodes. `{FLAT_SCRATCH}` is the paper's baseline; `{PRETRAINED}`"
-        ]
+        known = {row["policy"] for row in rows}
+        flat = FLAT_SCRATCH if FLAT_SCRATCH in known else SCRATCH
+        lines += [f"\nAfter {FEW} episodes. `{flat}` is the paper's baseline; `{PRETRAINED}`"]
         lines += [f"(pre-trained) and `{FROZEN}` are the fair ones. Intervals are of training"]
         lines += [
             "seeds; the scenarios, and the episode in which policies are scored, are the same."

@@ -16,7 +16,7 @@ from metagnn.spectrum_lesson import lesson, losses
 BATCH = 3
 
 
-# A bound that cuts some steps, and not others.
+# A bound that cuts the first step of some networks.
 BOUND = replace(SETTINGS, max_gradient_norm=2.0)
 
 
@@ -71,6 +71,34 @@ def test_steps_are_no_longer_than_the_bound() -> None:
     middle = float(free.median())
     assert float(free.min()) < middle < float(free.max())
     torch.testing.assert_close(lengths(middle), free.clamp(max=middle), rtol=1e-4, atol=0.0)
+
+
+def test_several_steps_are_taken_on_one_episode() -> None:
+    policy = _policy("none")
+    learned = lesson(_episode(policy), SETTINGS, "band")
+    found = []
+    for num_steps, engine in ((2, "vectorized"), (1, "vectorized"), (2, "learn2learn")):
+        networks = learners(policy, BATCH, InnerSettings(0.2, num_steps, engine=engine), BOUND)
+        for _ in range(2 // num_steps):
+            networks.learn(learned)
+        found.append(networks.parameters())
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name])
+        torch.testing.assert_close(value, found[2][name], atol=1e-6, rtol=1e-4)
+
+
+def test_steps_without_a_bound_have_finite_second_orders() -> None:
+    policy = _policy("none")
+    learned = lesson(_episode(policy), SETTINGS, "band")
+    free = replace(SETTINGS, max_gradient_norm=float("inf"))
+    found = []
+    for settings in (free, replace(SETTINGS, max_gradient_norm=1e6)):
+        networks = learners(policy, BATCH, InnerSettings(0.2, second_order=True), settings)
+        networks.learn(learned)
+        loss = networks.outer(learned).mean()
+        found.append(torch.autograd.grad(loss, policy.powers.weight)[0])
+    torch.testing.assert_close(found[0], found[1])
+    assert float(found[0].abs().max()) > 0.0
 
 
 def test_the_second_order_counts() -> None:

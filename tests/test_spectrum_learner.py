@@ -125,7 +125,8 @@ def test_agents_are_compared_after_some_episodes(
         assert 0.0 <= metrics["sinr_violation"] <= 1.0
     # How PPO goes on stands in the configuration.
     fast_text = text.replace("    rate: 3.0e-4", "    rate: 0.3")
-    Path("fast.yaml").write_text(fast_text.replace("    rate: 1.0e-2", "    rate: 0.3"))
+    fast_text = fast_text.replace("scratch:\n    rate: 1.0e-2", "scratch:\n    rate: 0.3")
+    Path("fast.yaml").write_text(fast_text)
     capsys.readouterr()
     main([*words[:1], "--config", "fast.yaml", "--networks", "2", "--runs", "runs/ppo", "--json"])
     fast = json.loads(capsys.readouterr().out)["after_episodes"]
@@ -149,7 +150,8 @@ def test_agents_are_compared_after_some_episodes(
     with pytest.raises(SystemExit):
         main(["compare", "--config", "odd.yaml"])
     assert "`compare.finetuning` must have the keys" in capsys.readouterr().err
-    Path("odd.yaml").write_text(text.replace("    rate: 1.0e-2", "    speed: 1.0e-2"))
+    odd_text = text.replace("scratch:\n    rate: 1.0e-2", "scratch:\n    speed: 1.0e-2")
+    Path("odd.yaml").write_text(odd_text)
     with pytest.raises(SystemExit):
         main(["compare", "--config", "odd.yaml"])
     assert "`compare.scratch` must have the keys" in capsys.readouterr().err

@@ -17,13 +17,12 @@ from metagnn.tasks.spectrum_allocation.transmission import State
 def told(state: State, radio: Radio) -> State:
     """What nodes are told of a slot: gains between links without fading, and reports.
 
-    In place of what incumbents send stands all that receivers reported before
-    (`State.remembered_w`), what other nodes sent then included.
+    In place of what incumbents send stands what receivers expect of them (`Heard.outside_w`).
     """
     sender = state.networks.transmitter[:, None, None].expand(-1, radio.num_bands, -1, -1)
     known = state.mean_gain.unsqueeze(1).expand_as(state.gain)
     known = known.scatter(2, sender, state.own_gain.mT.unsqueeze(2))
-    return replace(state, gain=known, incumbent_w=state.remembered_w)
+    return replace(state, gain=known, incumbent_w=state.heard.outside_w)
 
 
 def told_worth(given: Contest) -> Tensor:

@@ -13,6 +13,7 @@ from metagnn.tasks.spectrum_allocation.search import (
     by_band,
     coordinate_search,
     differential_backlog_bit,
+    levels_of_choices,
 )
 from metagnn.tasks.spectrum_allocation.transmission import State
 
@@ -78,7 +79,7 @@ def proportional_fair(state: State, radio: Radio, generator: torch.Generator) ->
 
 
 def max_weight(state: State, radio: Radio, generator: torch.Generator) -> Action:
-    """Backpressure: differential backlog times bits, by three sweeps of coordinate search.
+    """Backpressure: differential backlog times bits, by three sweeps over the nodes' choices.
 
     All gains are known, and who of the incumbents sends.
     """
@@ -89,15 +90,15 @@ def reported_max_weight(state: State, radio: Radio, generator: torch.Generator) 
     """Backpressure from what nodes are told and remember.
 
     It knows the gains of links on all bands and, without fading, those between them. What receivers
-    reported counts as noise, and is forgotten slowly (`State.remembered_w`), so that it leaves
-    bands to incumbents and tries again after a while.
+    reported tells where incumbents send (`listening`): it leaves bands to them, and takes them
+    while they are silent.
     """
     return Action(_backpressure(told(state, radio), radio, differential_backlog_bit(state)))
 
 
 def _backpressure(state: State, radio: Radio, weight: Tensor) -> Tensor:
-    levels = torch.arange(radio.num_levels + 1, device=weight.device).unsqueeze(-1)
-    return by_band(state, radio, weight, coordinate_search(levels, sweeps=3))
+    choices = levels_of_choices(radio.num_levels, weight.device)
+    return by_band(state, radio, weight, coordinate_search(choices, sweeps=3))
 
 
 def exhaustive(state: State, radio: Radio, generator: torch.Generator) -> Action:

@@ -17,6 +17,7 @@ from metagnn.tasks.spectrum_allocation.band_reward import (
 )
 from metagnn.tasks.spectrum_allocation.channel import Channel
 from metagnn.tasks.spectrum_allocation.events import Events
+from metagnn.tasks.spectrum_allocation.listening import Heard, listen
 from metagnn.tasks.spectrum_allocation.observation import (
     EDGES,
     NUM_FEATURES,
@@ -32,6 +33,7 @@ from metagnn.tasks.spectrum_allocation.transmission import (
     Past,
     Scheduler,
     State,
+    interference_of_nodes_w,
     transmit,
 )
 
@@ -39,8 +41,6 @@ __all__ = ["NUM_FEATURES", "NUM_PER_BAND", "Action", "Outcome", "SpectrumAllocat
 
 # Share of the newest slot in the averages of what links carried.
 AVERAGE_WINDOW = 0.05
-# Of what receivers reported so much is left after a slot in which they report nothing.
-REMEMBERED = 0.9
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,8 @@ class SpectrumAllocation:
         silent = scenarios.load_bit_s.new_zeros(batch, num_links, radio.num_bands)
         off = networks.parent.new_zeros(batch, networks.num_nodes, 2, radio.num_bands)
         nothing = self._queues.link_queue_bit
-        past = Past(silent, off, silent > 0, silent > 0, silent, nothing, nothing)
+        heard = Heard(silent, off[:, 0, 0])
+        past = Past(silent, off, silent > 0, silent > 0, heard, nothing, nothing)
         self._begin_slot(past)
         return self.observation()
 
@@ -253,7 +254,13 @@ class SpectrumAllocation:
             action.level,
             used,
             sent.served,
-            torch.where(reports, sent.interference_w, REMEMBERED * before.remembered_w),
+            listen(
+                before.heard,
+                reports,
+                sent.interference_w,
+                interference_of_nodes_w(before, radio, action.level),
+                radio.noise_w,
+            ),
             served.moved_bit,
             torch.lerp(before.average_bit, served.moved_bit, AVERAGE_WINDOW),
         )
@@ -269,13 +276,13 @@ class SpectrumAllocation:
         )
 
     def observation(self) -> DenseGraph:
-        """What the nodes see now: node ``[B, L, N, 21]``, edge_weight ``[B, L, L]``."""
+        """What the nodes see now: node ``[B, L, N, 24]``, edge_weight ``[B, L, L]``."""
         state, radio = self.state, self.radio
         if self._weighted_gain is not state.mean_gain:
             # Edges change when gains without fading do, which is every so many slots.
             self._weight = edge_weight(state.networks, state.mean_gain, radio, self.edges)
             self._weighted_gain = state.mean_gain
-        return DenseGraph(features(state, radio), self._weight)
+        return DenseGraph(features(state, radio, self.edges), self._weight)
 
     def scheduler(self) -> Scheduler:
         """The nodes' schedulers at the beginning of the coming slot."""

@@ -7,15 +7,20 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.iab import IabNetworks
+from metagnn.tasks.spectrum_allocation.listening import FREE_SLOTS
 from metagnn.tasks.spectrum_allocation.radio import Radio
-from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State
+from metagnn.tasks.spectrum_allocation.transmission import (
+    Scheduler,
+    State,
+    interference_of_nodes_w,
+)
 
 Edges = Literal["topology", "interference", "none"]
 EDGES: tuple[Edges, ...] = ("topology", "interference", "none")
 
-NUM_FEATURES = 21
+NUM_FEATURES = 24
 # Of these so many differ between bands, and come first.
-NUM_PER_BAND = 11
+NUM_PER_BAND = 14
 # Turns of the circle that tell bands apart.
 TURNS = (1, 2)
 
@@ -23,18 +28,21 @@ TURNS = (1, 2)
 MIDDLE_DB, SLOPE_DB = 10.0, 10.0
 
 
-def features(state: State, radio: Radio) -> Tensor:
-    """Features of all links on all bands ``[B, L, N, 21]``, of order one.
+def features(state: State, radio: Radio, edges: Edges) -> Tensor:
+    """Features of all links on all bands ``[B, L, N, 24]``, of order one.
 
     Of each link and band: the SNR at the largest power in decades; that minus its mean over the
     bands; whether the link was sent on there in the slot before; if so, interference over noise
     that its receiver reported, in decades, and whether it received above the floor; the level
     of the link's agent there in the slot before, over P; the link's weight in the scheduler over
     the largest of its agent (the link with 1 is served, if no earlier band takes what waits for
-    it); and the cosine and sine of one and two turns of the circle shared out among the
-    bands, by which what is learned in a scenario can be of a band. What others hear of an
-    agent, and what incumbents do where it does not send, nobody tells; of what happened before the
-    last slot only `advice.told` knows, the rest policies have to remember.
+    it); the cosine and sine of one and two turns of the circle shared out among the
+    bands, by which what is learned in a scenario can be of a band. Over edges of interference
+    (else 0) further: what its receiver heard of the other nodes if there is no fading, over noise
+    in decades; what it hears of the band's incumbent, in decades too; and for how long the band
+    still counts as free, over the longest (`listening`). What others hear of an agent, and what
+    incumbents do where it does not send, nobody tells; what else happened before the last slot
+    policies have to remember.
 
     Of each link: the logarithm of one plus what waits for it over the mean load of a slot of the
     users behind it; the same of what waits at its receiver for them (0 if that is a user); age
@@ -55,9 +63,11 @@ def features(state: State, radio: Radio) -> Tensor:
     oldest = (state.age.amax(1).unsqueeze(1) * behind).amax(-1)
 
     snr = torch.log10(state.snr(radio).clamp(min=1e-30))
-    inr = torch.log10(1.0 + state.reported_w / radio.noise_w)
+    inr = decades(state.reported_w, radio)
     agents = networks.agent.unsqueeze(-1).expand_as(snr)
     level = state.level.flatten(1, 2).gather(1, agents) / radio.num_levels
+    explained_w = interference_of_nodes_w(state, radio, state.level)
+    exchanged = float(edges == "interference")
     bands = torch.arange(radio.num_bands, device=snr.device)
     angles = [2.0 * math.pi * turn * bands / radio.num_bands for turn in TURNS]
     per_band = (
@@ -69,6 +79,9 @@ def features(state: State, radio: Radio) -> Tensor:
         level,
         _wish(state, radio),
         *(code(angle).expand_as(snr) for angle in angles for code in (torch.cos, torch.sin)),
+        exchanged * decades(explained_w, radio),
+        exchanged * decades(state.heard.level_w, radio),
+        exchanged * (state.heard.free_slots / FREE_SLOTS).unsqueeze(1).expand_as(snr),
     )
     per_link = (
         torch.log1p(state.link_queue_bit / load_bit),
@@ -84,6 +97,11 @@ def features(state: State, radio: Radio) -> Tensor:
     )
     repeated = (value.unsqueeze(-1).expand_as(snr) for value in per_link)
     return torch.stack([value.float() for value in (*per_band, *repeated)], dim=-1)
+
+
+def decades(heard_w: Tensor, radio: Radio) -> Tensor:
+    """Interference and noise over noise, in decades, of interference of any shape [W]."""
+    return torch.log10(1.0 + heard_w / radio.noise_w)
 
 
 def _wish(state: State, radio: Radio) -> Tensor:

@@ -104,12 +104,12 @@ class Radio:
         return thermal_noise_w(self.bandwidth_hz, self.noise_density_dbm_hz, self.noise_figure_db)
 
     @cached_property
-    def _levels_w(self) -> Tensor:
-        return torch.tensor([0.0, *(dbm_to_w(dbm) for dbm in self.power_levels_dbm)])
+    def _levels_w(self) -> tuple[float, ...]:
+        return (0.0, *(dbm_to_w(dbm) for dbm in self.power_levels_dbm))
 
     def power_w(self, level: Tensor) -> Tensor:
         """Powers of levels 0 (off) to P [W], of any shape."""
-        return self._levels_w.to(level.device)[level]
+        return torch.tensor(self._levels_w, device=level.device)[level]
 
     def bit(self, sinr: Tensor) -> Tensor:
         """Whole bits that a band carries in a slot at these SINRs, below the floor too."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.iab import IabNetworks
+from metagnn.tasks.spectrum_allocation.listening import Heard
 from metagnn.tasks.spectrum_allocation.radio import Radio
 
 
@@ -20,8 +21,7 @@ class Past:
         level: Levels of the agents in the slot before ``[B, M, 2, N]``.
         sent: Where links were sent on in the slot before ``[B, L, N]``.
         served: Where that was received at or above the floor ``[B, L, N]``.
-        remembered_w: What receivers reported when they last did, a tenth less for every slot since
-            ``[B, L, N]`` [W].
+        heard: What is known of incumbents from all reports.
         moved_bit: What links carried in the slot before ``[B, L]`` [bit].
         average_bit: Moving average of that ``[B, L]`` [bit/slot].
     """
@@ -30,7 +30,7 @@ class Past:
     level: Tensor
     sent: Tensor
     served: Tensor
-    remembered_w: Tensor
+    heard: Heard
     moved_bit: Tensor
     average_bit: Tensor
 
@@ -84,6 +84,19 @@ class State(Past):
     def snr(self, radio: Radio) -> Tensor:
         """SNRs at the largest power ``[B, L, N]`` [1]."""
         return radio.power_max_w / radio.noise_w * self.own_gain
+
+
+def interference_of_nodes_w(state: State, radio: Radio, level: Tensor) -> Tensor:
+    """What receivers hear of nodes but their own, without fading ``[B, L, N]`` [W].
+
+    Args:
+        state: Gains of a slot.
+        radio: Powers.
+        level: What the nodes do ``[B, M, 2, N]``.
+    """
+    power_w = radio.power_w(level).sum(2)
+    of_others = state.mean_gain.scatter(1, state.networks.transmitter.unsqueeze(1), 0.0)
+    return torch.einsum("bmn,bml->bln", power_w, of_others)
 
 
 class Scheduler:

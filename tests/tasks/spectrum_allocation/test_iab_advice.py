@@ -48,9 +48,14 @@ def test_worths_are_of_one_choice_while_the_others_do_what_is_best() -> None:
             level[:, 2 * node : 2 * node + 2] = roles
             wanted[:, node, number] = given.value(level.unsqueeze(1)).squeeze(1)
     largest = wanted.amax((1, 2), keepdim=True)
-    assert bool((largest > 0).all())
+    # On one band in six all are disturbed, and nothing is worth anything.
+    works = largest.flatten() > 0
+    assert works.tolist().count(True) == 5
+    wanted, largest = wanted[works], largest[works]
+    assert not bool(found[~works].any())
+    found = found[works]
     torch.testing.assert_close(found.double(), wanted / largest, atol=1e-6, rtol=1e-6)
-    assert found.amax((1, 2)).tolist() == pytest.approx([1.0] * 6)
+    assert found.amax((1, 2)).tolist() == pytest.approx([1.0] * 5)
 
 
 def test_nothing_waits_and_nothing_is_worth_anything() -> None:
@@ -70,8 +75,8 @@ def test_incumbents_and_fading_between_links_are_not_told() -> None:
         again = told(other, RADIO)
         assert torch.equal(again.gain, known.gain)
         assert torch.equal(again.incumbent_w, known.incumbent_w)
-    assert torch.equal(known.incumbent_w, state.remembered_w)
-    assert float(state.remembered_w.max()) > 10.0 * RADIO.noise_w
+    assert torch.equal(known.incumbent_w, state.heard.outside_w)
+    assert float(state.heard.outside_w.max()) > 10.0 * RADIO.noise_w
     assert torch.equal(known.gain[own], state.gain[own])
     whole = state.mean_gain.unsqueeze(1).expand_as(state.gain)
     assert torch.equal(known.gain[~own], whole[~own])

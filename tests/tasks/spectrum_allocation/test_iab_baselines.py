@@ -17,13 +17,16 @@ from metagnn.tasks.spectrum_allocation.exhaustive import (
     exhaustive_search,
     num_combinations,
 )
+from metagnn.tasks.spectrum_allocation.listening import Heard
 from metagnn.tasks.spectrum_allocation.metrics import episode_metrics
 from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 from metagnn.tasks.spectrum_allocation.search import (
+    Contest,
     contest,
     coordinate_search,
     differential_backlog_bit,
+    levels_of_choices,
 )
 from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State, transmit
 
@@ -106,6 +109,43 @@ def test_coordinate_search_never_beats_exhaustive_search() -> None:
     assert higher > 300
 
 
+@pytest.mark.parametrize(("together", "sweeps"), [(1, 3), (2, 3), (2, 1)])
+def test_coordinate_search_is_that_of_plain_loops(together: int, sweeps: int) -> None:
+    """Without an end before the last sweep; of agents, and of nodes with both of their roles."""
+    radio, state = Radio(), _after(12, 20).state
+    choices = torch.arange(5).unsqueeze(-1) if together == 1 else levels_of_choices(4)
+    scheduler = Scheduler(state, radio)
+    changed_late = 0
+    for band in range(2):
+        link = scheduler.offer_on(band)
+        weight = differential_backlog_bit(state)
+        given = contest(state, radio, band, link, scheduler.left_bit, weight)
+        found = coordinate_search(choices, sweeps)(given)
+        chosen = torch.zeros_like(found)
+        for sweep in range(sweeps):
+            before = chosen.clone()
+            for first in range(0, 6, together):
+                best = torch.full((20,), -1.0, dtype=torch.float64)
+                kept = chosen.clone()
+                for choice in choices:
+                    tried = chosen.clone()
+                    tried[:, first : first + together] = choice
+                    value = given.value(tried.unsqueeze(1)).squeeze(1).double()
+                    better = value > best
+                    best = torch.where(better, value, best)
+                    kept = torch.where(better.unsqueeze(-1), tried, kept)
+                chosen = kept
+            changed_late += int(sweep > 0 and not torch.equal(before, chosen))
+        assert torch.equal(found, chosen)
+        assert bool((given.value(found.unsqueeze(1)) <= given.value(_best(given))).all())
+        scheduler.take(band, link, radio.power_w(found))
+    assert changed_late > 0 or sweeps == 1
+
+
+def _best(given: Contest) -> Tensor:
+    return exhaustive_search(given).unsqueeze(1)
+
+
 def test_a_contest_is_heard_by_the_receivers_of_its_links() -> None:
     state, radio = _after(10).state, Radio()
     scheduler, noisy = Scheduler(state, radio), 0
@@ -127,7 +167,7 @@ def _told(state: State) -> State:
     for copy, link in product(range(len(known)), range(state.networks.num_links)):
         sender = int(state.networks.transmitter[copy, link])
         known[copy, :, sender, link] = state.gain[copy, :, sender, link]
-    return replace(state, gain=known, incumbent_w=state.remembered_w)
+    return replace(state, gain=known, incumbent_w=state.heard.outside_w)
 
 
 def _level(name: str, state: State) -> Tensor:
@@ -149,10 +189,13 @@ def test_reports_tell_neither_of_incumbents_nor_of_fading_between_links() -> Non
 
 def test_where_much_was_reported_nothing_is_sent() -> None:
     state = _after(10, 20).state
-    remembered_w = torch.zeros_like(state.remembered_w)
-    remembered_w[..., :2] = 1.0
-    level = _level("reported max weight", replace(state, remembered_w=remembered_w))
+    level_w = torch.zeros_like(state.reported_w)
+    level_w[..., :3] = 1.0
+    free_slots = torch.zeros(20, 5, dtype=torch.long)
+    free_slots[:, 2] = 1
+    level = _level("reported max weight", replace(state, heard=Heard(level_w, free_slots)))
     assert int(level[..., :2].max()) == 0
+    # On the third band the incumbent was silent, on the others none was ever heard.
     for band in (2, 3, 4):
         assert int(level[..., band].max()) == 4
 
@@ -163,9 +206,10 @@ def test_of_two_that_disturb_each_other_sends_the_one_with_less_reported(disturb
     radio = Radio(num_bands=1, efficiency_max=99.0)
     gain = torch.tensor([[[[1e-9, 1e-9, 1e-13], [0.0, 1e-9, 1.1e-9]]]])
     queue = torch.tensor([[[1e7, 0.0], [0.0, 1e7]]])
-    remembered_w = torch.zeros(1, 3, 1)
-    remembered_w[0, 1 + disturbed] = 1e3 * radio.noise_w
-    state = state_of(pair(), gain, queue, radio, remembered_w=remembered_w)
+    level_w = torch.zeros(1, 3, 1)
+    level_w[0, 1 + disturbed] = 1e3 * radio.noise_w
+    heard = Heard(level_w, torch.zeros(1, 1, dtype=torch.long))
+    state = state_of(pair(), gain, queue, radio, heard=heard)
     level = BASELINES["reported max weight"](state, radio, generator(0)).level
     sends = [0, 0]
     sends[1 - disturbed] = 4

@@ -18,6 +18,7 @@ from metagnn.tasks.spectrum_allocation.environment import (
     SpectrumAllocation,
 )
 from metagnn.tasks.spectrum_allocation.metrics import episode_metrics
+from metagnn.tasks.spectrum_allocation.observation import Edges
 from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.scenario import MAX_LOAD_MBIT_S, ScenarioFamily
 
@@ -100,7 +101,8 @@ def test_a_new_episode_keeps_the_scenario() -> None:
     assert environment.state.slot == 0
     # Of the past there is nothing; then come codes of the bands.
     assert float(graph.node[..., 2:7].abs().max()) == 0.0
-    assert float(environment.state.remembered_w.abs().max()) == 0.0
+    assert float(environment.state.heard.level_w.abs().max()) == 0.0
+    assert int(environment.state.heard.free_slots.max()) == 0
     assert bool((environment.scheduler().offer() == -1).all())
     first = _run(environment, 25)
     environment.reset_episode(generator(77))
@@ -291,6 +293,19 @@ def test_features_by_hand() -> None:
                 angle = 2 * math.pi * band / 5
                 code = [f(turn * angle) for turn in (1, 2) for f in (math.cos, math.sin)]
                 assert found[7:11].tolist() == pytest.approx(code, abs=1e-5)
+                others = [node for node in range(3) if node != sender]
+                heard_w = sum(
+                    float(radio.power_w(state.level[copy, node, :, band]).sum())
+                    * float(state.mean_gain[copy, node, link])
+                    for node in others
+                )
+                decades = [
+                    math.log10(1 + value / radio.noise_w)
+                    for value in (heard_w, float(state.heard.level_w[copy, link, band]))
+                ]
+                assert found[11:13].tolist() == pytest.approx(decades, abs=1e-4)
+                assert float(found[13]) == int(state.heard.free_slots[copy, band]) / 16
+    assert [float(node[..., place].max()) > 0.9 for place in (11, 12, 13)] == [True] * 3
     assert not torch.equal(state.sent, state.served)
     torch.testing.assert_close(node[..., 1], node[..., 0] - node[..., 0].mean(-1, keepdim=True))
     # The heaviest link of each agent that has something to send has weight 1.
@@ -411,3 +426,15 @@ def test_what_is_refused_of_steps_and_resets() -> None:
     other = ScenarioFamily(num_users=6).draw(2, 5, generator(0))
     with pytest.raises(ValueError, match=r"`scenarios` must have \(3, 5\) .*, got \(3, 6\)"):
         environment.begin(other, generator(0))
+
+
+@pytest.mark.parametrize("edges", ["topology", "none"])
+def test_what_nodes_know_together_is_told_over_edges_of_interference_alone(edges: Edges) -> None:
+    environment = SpectrumAllocation(edges=edges)
+    environment.reset(4, generator(0))
+    for number in range(5):
+        shape = environment.state.level.shape
+        level = torch.randint(5, shape, generator=generator(1, number))
+        node = environment.step(Action(level)).observation.node
+    assert not bool(node[..., 11:14].any())
+    assert bool(node[..., 3].any())

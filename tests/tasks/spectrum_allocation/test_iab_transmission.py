@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metagnn.graphs.iab import IabNetworks
 from metagnn.graphs.randomness import generator
+from metagnn.tasks.spectrum_allocation.listening import Heard
 from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State, receive, transmit
 
@@ -51,7 +52,7 @@ def state_of(
         level=torch.zeros(batch, networks.num_nodes, 2, radio.num_bands, dtype=torch.long),
         sent=silent > 0,
         served=silent > 0,
-        remembered_w=silent,
+        heard=Heard(silent, silent[:, 0].long()),
         moved_bit=torch.zeros_like(link_queue),
         average_bit=torch.zeros_like(link_queue),
         slot=0,
