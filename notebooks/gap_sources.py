@@ -25,6 +25,7 @@ from metagnn.commands.options import interval_cell
 from metagnn.duality import adapted_interval
 from metagnn.files import write_atomically, write_csv
 from metagnn.graphs.channel import ChannelFamily
+from metagnn.graphs.checks import require
 from metagnn.graphs.dataset import draw_network
 from metagnn.graphs.rates import full_power_rate
 from metagnn.meta_parameters import MetaParameters, load_meta_parameters
@@ -35,7 +36,7 @@ from metagnn.update_rule import UpdateRule
 
 RESULTS = Path(__file__).parent / "results"
 PATH = RESULTS / "gap_sources.csv"
-HEADER = ["source", "variant", "network", "primal", "best_known", "dual", "sum_rate"]
+HEADER = ["source", "variant", "network", "epochs", "primal", "best_known", "dual", "sum_rate"]
 # What was best for learning from scratch (`power_control_study.SCRATCH_RATE`).
 RATE = 3e-3
 NUM_SCORED = 128
@@ -105,8 +106,14 @@ def setting(shipped: MetaParameters, variant: Variant) -> Setting:
 
 
 def measure(shipped: MetaParameters, num_networks: int, epochs: int) -> None:
-    """Append the rows that the file does not have yet, network by network."""
+    """Append the rows that the file does not have yet, network by network.
+
+    Raises:
+        ValueError: If it holds rows of another number of epochs.
+    """
     found = read(PATH)
+    for row in found:
+        require(row["epochs"] == str(epochs), PATH.name, f"hold {epochs} epochs", row["epochs"])
     rows: list[Sequence[object]] = [[row[name] for name in HEADER] for row in found]
     done = {(row["source"], row["variant"], int(row["network"])) for row in found}
     for network in range(num_networks):
@@ -118,7 +125,7 @@ def measure(shipped: MetaParameters, num_networks: int, epochs: int) -> None:
                 one = setting(shipped, variant)
                 if one not in known:
                     known[one] = values(one, shipped.adaptation, network, epochs)
-                rows.append((source, name, network, *known[one]))
+                rows.append((source, name, network, epochs, *known[one]))
                 write_csv(PATH, HEADER, rows)
                 print(rows[-1], flush=True)
 

@@ -3,19 +3,20 @@
 ``python notebooks/spectrum_choices.py RUNS`` takes the finished runs under a folder (of one seed
 each) and lets them adapt to 64 validation scenarios of seed 0 in several ways: by nothing but what
 they remember, by PPO at several rates, by steps of MAML at several rates. What they have before and
-after five episodes goes to ``notebooks/results/spectrum_choices.csv``, in place of what stood there
-of the same edges, agent, way and seed; ``... table`` writes ``spectrum_choices.md``. ``--edges
-topology`` is for runs that learned with these. Seeds of the study are refused.
+after five episodes, and what baselines have, goes to ``notebooks/results/spectrum_choices.csv``, in
+place of what stood there of the same edges, agent, way and seed; ``... table`` writes
+``spectrum_choices.md``. ``--edges topology`` is for runs that learned with these. Seeds of the
+study are refused.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from spectrum_study import SEEDS
-from spectrum_table import COLUMNS, FEW, RESULTS
+from spectrum_table import BESIDE, COLUMNS, FEW, RESULTS
 from study_runs import add, read
 
 from metagnn.files import write_atomically
@@ -30,9 +31,17 @@ from metagnn.spectrum_adaptation import (
     adapt_to,
     unseen_scenarios,
 )
-from metagnn.spectrum_comparison import PRETRAINED, TrainedSpectrum, find_spectrum
+from metagnn.spectrum_comparison import (
+    FROZEN,
+    PRETRAINED,
+    TrainedSpectrum,
+    find_spectrum,
+    run_baseline,
+)
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.power_control.metrics import network_average
+from metagnn.tasks.spectrum_allocation.baselines import BASELINES
+from metagnn.tasks.spectrum_allocation.metrics import Metrics
 
 PATH = RESULTS / "spectrum_choices.csv"
 GAIN = ("gain", "gain_low", "gain_high")
@@ -63,21 +72,29 @@ def score(runs: Path, place: SpectrumPlace) -> None:
     """Score the policies of finished runs before and after five episodes of each way."""
     device = torch.device("cpu")
     scenarios = unseen_scenarios(place, NUM_SCENARIOS, SEED, "validation", device)
+    for name in (name for name in BESIDE if name != FROZEN):
+        metrics = run_baseline(BASELINES[name], place, scenarios, SEED)
+        add(PATH, HEADER, rows_of((place.edges, name, "", "", SEED), {0: metrics, FEW: metrics}))
     for one in find_spectrum(runs, place):
         require(one.seed not in SEEDS, "runs", "be of no seed of the study", one.seed)
         inner_rate = f"{one.inner.rate:g}" if one.agent == "maml" else ""
         for way, adapter in ways(one).items():
             after = adapt_to(adapter, place, scenarios, (0, FEW), SEED).after
-            gained = after[FEW].throughput_mbit_s - after[0].throughput_mbit_s
-            gain = network_average(gained)
-            rows: list[Sequence[object]] = []
-            for point, metrics in after.items():
-                means = [f"{float(getattr(metrics, name).mean()):.5g}" for name in COLUMNS]
-                of_gain = (gain.value, gain.low, gain.high) if point == FEW else (0.0, 0.0, 0.0)
-                key = (place.edges, one.agent, way, inner_rate, one.seed, point)
-                rows.append((*key, *means, *(f"{value:.4g}" for value in of_gain)))
+            rows = rows_of((place.edges, one.agent, way, inner_rate, one.seed), after)
             add(PATH, HEADER, rows)
             print(rows[-1], flush=True)
+
+
+def rows_of(key: tuple[object, ...], after: Mapping[int, Metrics]) -> list[tuple[object, ...]]:
+    """Means over scenarios before and after, and what throughput gains from the first."""
+    rows: list[tuple[object, ...]] = []
+    for point, metrics in after.items():
+        gain = network_average(metrics.throughput_mbit_s - after[0].throughput_mbit_s)
+        means = [f"{float(getattr(metrics, name).mean()):.5g}" for name in COLUMNS]
+        rows.append(
+            (*key, point, *means, f"{gain.value:.4g}", f"{gain.low:.4g}", f"{gain.high:.4g}")
+        )
+    return rows
 
 
 def table() -> list[str]:

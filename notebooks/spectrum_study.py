@@ -30,10 +30,11 @@ from spectrum_table import (
     VALIDATED,
     lines_of,
 )
-from study_runs import add, add_curves, fit, read
+from study_runs import add, add_curves, digest_of_sources, fit, read
 
 from metagnn.experiment import read_section
 from metagnn.files import write_atomically
+from metagnn.graphs.checks import require
 from metagnn.models.spectrum import PolicyShape
 from metagnn.plain_values import from_plain
 from metagnn.ppo import PPOSettings
@@ -87,7 +88,15 @@ def train(seeds: list[int], jobs: int, suffix: str) -> None:
 
 
 def score(seed: int, suffix: str) -> None:
-    """Let every run of a seed adapt to the test scenarios."""
+    """Let every run of a seed adapt to the test scenarios.
+
+    Raises:
+        ValueError: If a run learned with other sources than those that score it.
+    """
+    for done in folder_of(suffix, seed).glob("*/done"):
+        sources = done.read_text().splitlines()[1]
+        rule = "have learned with the sources that score them"
+        require(sources == digest_of_sources(), "runs", rule, str(done.parent))
     stem = RESULTS / f"spectrum{suffix}"
     settings = read_section(f"spectrum_allocation{suffix}", "compare")
     steps = (Finetuning(**settings["finetuning"]), Finetuning(**settings["scratch"]))
