@@ -178,7 +178,8 @@ def shortened(gradients: Sequence[Tensor | None], most: float) -> list[Tensor | 
     if math.isinf(most):
         return list(gradients)
     squares = [one.square().flatten(1).sum(1) for one in gradients if one is not None]
-    factor = most / torch.stack(squares).sum(0).clamp(min=most**2).sqrt()
+    norm = torch.stack(squares).sum(0).clamp(min=1e-24).sqrt()
+    factor = (most / norm).clamp(max=1.0)
     return [
         None if one is None else one * factor.view(-1, *[1] * (one.dim() - 1)) for one in gradients
     ]

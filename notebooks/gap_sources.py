@@ -113,7 +113,8 @@ def measure(shipped: MetaParameters, num_networks: int, epochs: int) -> None:
     """
     found = read(PATH)
     for row in found:
-        require(row["epochs"] == str(epochs), PATH.name, f"hold {epochs} epochs", row["epochs"])
+        found_epochs = row.get("epochs")
+        require(found_epochs == str(epochs), PATH.name, f"hold {epochs} epochs", found_epochs)
     rows: list[Sequence[object]] = [[row[name] for name in HEADER] for row in found]
     done = {(row["source"], row["variant"], int(row["network"])) for row in found}
     for network in range(num_networks):

@@ -243,7 +243,7 @@ def test_equal_settings_of_the_gap_are_measured_once_and_kept(
     assert measured == [4, 2, 4, 2]
     gap_sources.measure(shipped, 3, 1)
     assert measured == [4, 2, 4, 2, 4, 2]
-    with pytest.raises(ValueError, match="gap.csv` must hold 2 epochs, got '1'"):
+    with pytest.raises(ValueError, match=r"gap\.csv` must hold 2 epochs, got '1'"):
         gap_sources.measure(shipped, 3, 2)
     lines = gap_sources.table(shipped)[-3:]
     assert [line.split(" | ")[:3] for line in lines] == [

@@ -33,7 +33,6 @@ from metagnn.tasks.spectrum_allocation.transmission import (
     Past,
     Scheduler,
     State,
-    interference_of_nodes_w,
     transmit,
 )
 
@@ -206,7 +205,7 @@ class SpectrumAllocation:
         off = networks.parent.new_zeros(batch, networks.num_nodes, 2, radio.num_bands)
         nothing = self._queues.link_queue_bit
         heard = Heard(silent, off[:, 0, 0])
-        past = Past(silent, off, silent > 0, silent > 0, heard, nothing, nothing)
+        past = Past(silent, silent, off, silent > 0, silent > 0, heard, nothing, nothing)
         self._begin_slot(past)
         return self.observation()
 
@@ -251,6 +250,7 @@ class SpectrumAllocation:
         reports = used & ~sent.deaf
         past = Past(
             torch.where(reports, sent.interference_w, 0.0),
+            torch.where(reports, sent.explained_w, 0.0),
             action.level,
             used,
             sent.served,
@@ -258,7 +258,7 @@ class SpectrumAllocation:
                 before.heard,
                 reports,
                 sent.interference_w,
-                interference_of_nodes_w(before, radio, action.level),
+                sent.explained_w,
                 radio.noise_w,
             ),
             served.moved_bit,

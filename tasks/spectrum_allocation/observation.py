@@ -9,11 +9,7 @@ from torch import Tensor
 from metagnn.graphs.iab import IabNetworks
 from metagnn.tasks.spectrum_allocation.listening import FREE_SLOTS
 from metagnn.tasks.spectrum_allocation.radio import Radio
-from metagnn.tasks.spectrum_allocation.transmission import (
-    Scheduler,
-    State,
-    interference_of_nodes_w,
-)
+from metagnn.tasks.spectrum_allocation.transmission import Scheduler, State
 
 Edges = Literal["topology", "interference", "none"]
 EDGES: tuple[Edges, ...] = ("topology", "interference", "none")
@@ -38,11 +34,10 @@ def features(state: State, radio: Radio, edges: Edges) -> Tensor:
     the largest of its agent (the link with 1 is served, if no earlier band takes what waits for
     it); the cosine and sine of one and two turns of the circle shared out among the
     bands, by which what is learned in a scenario can be of a band. Over edges of interference
-    (else 0) further: what its receiver heard of the other nodes if there is no fading, over noise
-    in decades; what it hears of the band's incumbent, in decades too; and for how long the band
-    still counts as free, over the longest (`listening`). What others hear of an agent, and what
-    incumbents do where it does not send, nobody tells; what else happened before the last slot
-    policies have to remember.
+    (else 0) further: how much of what its receiver reported the nodes explain, in decades over
+    noise; what it heard of the band's incumbent when it last did, in decades too; and for how long
+    the band still counts as free, over the longest (`listening`). What others hear of an agent
+    nobody tells; what else happened before the last slot policies have to remember.
 
     Of each link: the logarithm of one plus what waits for it over the mean load of a slot of the
     users behind it; the same of what waits at its receiver for them (0 if that is a user); age
@@ -66,7 +61,6 @@ def features(state: State, radio: Radio, edges: Edges) -> Tensor:
     inr = decades(state.reported_w, radio)
     agents = networks.agent.unsqueeze(-1).expand_as(snr)
     level = state.level.flatten(1, 2).gather(1, agents) / radio.num_levels
-    explained_w = interference_of_nodes_w(state, radio, state.level)
     exchanged = float(edges == "interference")
     bands = torch.arange(radio.num_bands, device=snr.device)
     angles = [2.0 * math.pi * turn * bands / radio.num_bands for turn in TURNS]
@@ -79,7 +73,7 @@ def features(state: State, radio: Radio, edges: Edges) -> Tensor:
         level,
         _wish(state, radio),
         *(code(angle).expand_as(snr) for angle in angles for code in (torch.cos, torch.sin)),
-        exchanged * decades(explained_w, radio),
+        exchanged * decades(state.explained_w, radio),
         exchanged * decades(state.heard.level_w, radio),
         exchanged * (state.heard.free_slots / FREE_SLOTS).unsqueeze(1).expand_as(snr),
     )

@@ -18,6 +18,7 @@ class Past:
     Attributes:
         reported_w: What receivers reported of the slot before: all that they heard but their own
             agent, on bands on which it sent to them; else 0 ``[B, L, N]`` [W].
+        explained_w: That of it which nodes sent, if there was no fading ``[B, L, N]`` [W].
         level: Levels of the agents in the slot before ``[B, M, 2, N]``.
         sent: Where links were sent on in the slot before ``[B, L, N]``.
         served: Where that was received at or above the floor ``[B, L, N]``.
@@ -27,6 +28,7 @@ class Past:
     """
 
     reported_w: Tensor
+    explained_w: Tensor
     level: Tensor
     sent: Tensor
     served: Tensor
@@ -86,19 +88,6 @@ class State(Past):
         return radio.power_max_w / radio.noise_w * self.own_gain
 
 
-def interference_of_nodes_w(state: State, radio: Radio, level: Tensor) -> Tensor:
-    """What receivers hear of nodes but their own, without fading ``[B, L, N]`` [W].
-
-    Args:
-        state: Gains of a slot.
-        radio: Powers.
-        level: What the nodes do ``[B, M, 2, N]``.
-    """
-    power_w = radio.power_w(level).sum(2)
-    of_others = state.mean_gain.scatter(1, state.networks.transmitter.unsqueeze(1), 0.0)
-    return torch.einsum("bmn,bml->bln", power_w, of_others)
-
-
 class Scheduler:
     """The nodes' own schedulers in one slot, which go through the bands in their order.
 
@@ -156,6 +145,7 @@ class Transmission:
         served: Whether the SINR reached the floor ``[B, L, N]``.
         capacity_bit: What links could carry on each band ``[B, L, N]`` [bit].
         interference_w: What their receivers heard of all but their own agent ``[B, L, N]`` [W].
+        explained_w: That of it which nodes sent, if there was no fading ``[B, L, N]`` [W].
         deaf: Where receivers were sending themselves ``[B, L, N]``.
     """
 
@@ -164,6 +154,7 @@ class Transmission:
     served: Tensor
     capacity_bit: Tensor
     interference_w: Tensor
+    explained_w: Tensor
     deaf: Tensor
 
     @property
@@ -202,13 +193,20 @@ def receive(state: State, radio: Radio, power_w: Tensor) -> Transmission:
     by_node = by_agent.view(batch, networks.num_nodes, 2, num_bands).sum(2)
     nodes = torch.arange(networks.num_nodes, device=power_w.device).unsqueeze(-1)
     own = (nodes == networks.transmitter.unsqueeze(1)).unsqueeze(1)
-    others_w = torch.einsum("bmn,bnml->bln", by_node, state.gain.masked_fill(own, 0.0))
-    other_role_w = by_agent.gather(1, agents ^ 1) * state.own_gain
-    interference_w = others_w + other_role_w + state.incumbent_w
+    other_role_w = by_agent.gather(1, agents ^ 1)
+
+    def of_nodes_w(gain: Tensor, own_gain: Tensor) -> Tensor:
+        others_w = torch.einsum("bmn,bnml->bln", by_node, gain.masked_fill(own, 0.0))
+        return others_w + other_role_w * own_gain
+
+    interference_w = of_nodes_w(state.gain, state.own_gain) + state.incumbent_w
+    own_mean_gain = state.mean_gain.gather(1, networks.transmitter.unsqueeze(1)).mT
+    explained_w = of_nodes_w(state.mean_gain.unsqueeze(1).expand_as(state.gain), own_mean_gain)
     sinr = power_w * state.own_gain / (radio.noise_w + interference_w)
     sends = (by_node > 0)[:, networks.receiver.clamp(min=0)]
     deaf = sends & (networks.receiver >= 0).unsqueeze(-1)
     sinr = sinr.masked_fill(deaf, 0.0)
     served = (power_w > 0) & (sinr >= radio.sinr_min)
     capacity_bit = torch.where(served, radio.bit(sinr), 0.0)
-    return Transmission(power_w, sinr, served, capacity_bit, interference_w, deaf)
+    heard_w = (interference_w, explained_w)
+    return Transmission(power_w, sinr, served, capacity_bit, *heard_w, deaf)

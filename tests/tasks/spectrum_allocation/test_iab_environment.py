@@ -293,15 +293,12 @@ def test_features_by_hand() -> None:
                 angle = 2 * math.pi * band / 5
                 code = [f(turn * angle) for turn in (1, 2) for f in (math.cos, math.sin)]
                 assert found[7:11].tolist() == pytest.approx(code, abs=1e-5)
-                others = [node for node in range(3) if node != sender]
-                heard_w = sum(
-                    float(radio.power_w(state.level[copy, node, :, band]).sum())
-                    * float(state.mean_gain[copy, node, link])
-                    for node in others
-                )
                 decades = [
                     math.log10(1 + value / radio.noise_w)
-                    for value in (heard_w, float(state.heard.level_w[copy, link, band]))
+                    for value in (
+                        float(state.explained_w[copy, link, band]),
+                        float(state.heard.level_w[copy, link, band]),
+                    )
                 ]
                 assert found[11:13].tolist() == pytest.approx(decades, abs=1e-4)
                 assert float(found[13]) == int(state.heard.free_slots[copy, band]) / 16

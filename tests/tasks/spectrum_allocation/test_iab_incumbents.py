@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.randomness import generator
+from metagnn.tasks.spectrum_allocation.baselines import BASELINES
 from metagnn.tasks.spectrum_allocation.environment import Action, SpectrumAllocation
+from metagnn.tasks.spectrum_allocation.listening import Heard, listen
+from metagnn.tasks.spectrum_allocation.radio import Radio
 from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 from metagnn.tasks.spectrum_allocation.transmission import transmit
 
@@ -130,20 +133,24 @@ def test_nodes_know_of_incumbents_what_plain_loops_make_of_the_reports() -> None
                 at = (copy, link, band)
                 if not float(sent.power_w[at]) > 0 or bool(sent.deaf[at]):
                     continue
+                agents = before.networks.agent[copy]
                 explained_w = sum(
-                    float(environment.radio.power_w(level[copy, node, :, band]).sum())
-                    * float(before.mean_gain[copy, node, link])
-                    for node in range(3)
-                    if node != int(before.networks.transmitter[copy, link])
+                    float(sent.power_w[copy, other, band])
+                    * float(before.mean_gain[copy, int(agents[other]) // 2, link])
+                    for other in range(7)
+                    if int(agents[other]) != int(agents[link])
                 )
+                told_w = float(environment.state.explained_w[at])
+                assert told_w == pytest.approx(explained_w, rel=1e-4, abs=0.0)
                 reported_w, known_w = float(sent.interference_w[at]), float(level_w[at])
                 left_w = reported_w - explained_w
-                if left_w > 3.0 * max(explained_w, noise_w):
+                if left_w > 5.0 * max(explained_w, noise_w):
                     level_w[at] = 0.5 * (known_w + left_w) if known_w > 0 else left_w
                     heard = True
                     happened["again"] += int(known_w > 0)
                 elif reported_w < 0.3 * known_w:
                     silent = True
+                    level_w[at] = 0.5 * known_w
             left = max(int(free_slots[copy, band]) - 1, 0)
             free_slots[copy, band] = 0 if heard else 16 if silent else left
             happened["sends"] += int(heard)
@@ -155,3 +162,49 @@ def test_nodes_know_of_incumbents_what_plain_loops_make_of_the_reports() -> None
         free = (free_slots > 0).unsqueeze(1)
         assert torch.equal(found.outside_w, torch.where(free, 0.0, found.level_w))
     assert min(happened.values()) > 20
+
+
+def test_a_band_is_free_for_a_while_after_silence_and_closed_at_once() -> None:
+    """Of two links on one band the first knows an incumbent of 1e-9 W."""
+    known = Heard(torch.tensor([[[1e-9], [0.0]]]), torch.zeros(1, 1, dtype=torch.long))
+    nobody, first = torch.zeros(1, 2, 1, dtype=torch.bool), torch.tensor([[[True], [False]]])
+    nothing_w = torch.zeros(1, 2, 1)
+    after = listen(known, first, nothing_w + 2e-13, nothing_w, 1e-13)
+    assert after.level_w.flatten().tolist() == pytest.approx([5e-10, 0.0])
+    for left in range(16, 0, -1):
+        assert int(after.free_slots) == left
+        assert not bool(after.outside_w.any())
+        after = listen(after, nobody, nothing_w, nothing_w, 1e-13)
+    assert int(after.free_slots) == 0
+    assert after.outside_w.flatten().tolist() == pytest.approx([5e-10, 0.0])
+    # The second hears it: the band is closed, and each knows how loud it was for itself.
+    free = replace(after, free_slots=torch.tensor([[7]]))
+    closed = listen(free, ~first, nothing_w + 1e-9, nothing_w + 1e-11, 1e-13)
+    assert int(closed.free_slots) == 0
+    assert closed.outside_w.flatten().tolist() == pytest.approx([5e-10, 9.9e-10])
+    # What nodes explain is no incumbent's.
+    same = listen(free, ~first, nothing_w + 5e-10, nothing_w + 1e-10, 1e-13)
+    assert torch.equal(same.level_w, free.level_w)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_few_incumbents_are_missed_and_few_are_imagined(share: float) -> None:
+    family = replace(ScenarioFamily(), incumbent_share=share, incumbent_duty=(1.0, 1.0))
+    environment = SpectrumAllocation(family, Radio())
+    environment.reset(16, generator(0))
+    reported, known = 0, 0
+    for _ in range(50):
+        state = environment.state
+        environment.step(BASELINES["reported max weight"](state, Radio(), generator(0)))
+        after = environment.state
+        reports = after.reported_w > 0
+        # Where one is heard well above what nodes sent.
+        if share > 0:
+            reports &= state.incumbent_w > 10.0 * after.explained_w.clamp(min=Radio().noise_w)
+        reported += int(reports.sum())
+        known += int((reports & (after.heard.outside_w > 0)).sum())
+    assert reported > 100
+    if share > 0:
+        assert known > 0.99 * reported
+    else:
+        assert known < 0.03 * reported

@@ -49,6 +49,7 @@ def state_of(
         unserved=torch.zeros_like(networks.transmitter),
         incumbent_w=silent,
         reported_w=silent,
+        explained_w=silent,
         level=torch.zeros(batch, networks.num_nodes, 2, radio.num_bands, dtype=torch.long),
         sent=silent > 0,
         served=silent > 0,
