@@ -3,10 +3,10 @@
 ``python notebooks/spectrum_choices.py RUNS`` takes the finished runs under a folder (of one seed
 each) and lets them adapt to 64 validation scenarios of seed 0 in several ways: by nothing but what
 they remember, by PPO at several rates, by steps of MAML at several rates. What they have before and
-after five episodes, and what baselines have, goes to ``notebooks/results/spectrum_choices.csv``, in
-place of what stood there of the same edges, agent, way and seed; ``... table`` writes
-``spectrum_choices.md``. ``--edges topology`` is for runs that learned with these. Seeds of the
-study are refused.
+after five episodes, and what baselines have, goes to ``notebooks/results/spectrum_choices.csv``,
+in place of what stood there of the same edges, agent, way, inner rate and seed; ``... table``
+writes ``spectrum_choices.md``, and refuses rows that were scored by different sources. ``--edges
+topology`` is for runs that learned with these. Seeds of the study are refused.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from spectrum_study import SEEDS
 from spectrum_table import BESIDE, COLUMNS, FEW, RESULTS
-from study_runs import add, read
+from study_runs import add, digest_of_sources, read
 
 from metagnn.files import write_atomically
 from metagnn.graphs.checks import require
@@ -45,7 +45,7 @@ from metagnn.tasks.spectrum_allocation.metrics import Metrics
 
 PATH = RESULTS / "spectrum_choices.csv"
 GAIN = ("gain", "gain_low", "gain_high")
-HEADER = ("edges", "agent", "way", "inner_rate", "seed", "episodes", *COLUMNS, *GAIN)
+HEADER = ("edges", "agent", "way", "inner_rate", "seed", "episodes", *COLUMNS, *GAIN, "sources")
 SEED, NUM_SCENARIOS = 0, 64
 FINETUNING = tuple(Finetuning(rate, 10) for rate in (3e-4, 1e-3))
 STEPS = tuple(InnerSettings(rate) for rate in (3e-3, 1e-2, 2e-2, 1e-1))
@@ -53,7 +53,8 @@ STEPS = tuple(InnerSettings(rate) for rate in (3e-3, 1e-2, 2e-2, 1e-1))
 
 def ways(one: TrainedSpectrum) -> dict[str, Adapter]:
     """Ways in which a policy may adapt, by name."""
-    found: dict[str, Adapter] = {"memory alone": Remembering(one.policy)}
+    still = "nothing" if one.shape.memory == "none" else "memory"
+    found: dict[str, Adapter] = {still: Remembering(one.policy)}
     settings = replace(one.ppo, entropy_weight=0.0)
     if one.agent == PRETRAINED:
         for way in FINETUNING:
@@ -70,13 +71,15 @@ def ways(one: TrainedSpectrum) -> dict[str, Adapter]:
 
 def score(runs: Path, place: SpectrumPlace) -> None:
     """Score the policies of finished runs before and after five episodes of each way."""
+    trained = find_spectrum(runs, place)
+    for one in trained:
+        require(one.seed not in SEEDS, "runs", "be of no seed of the study", one.seed)
     device = torch.device("cpu")
     scenarios = unseen_scenarios(place, NUM_SCENARIOS, SEED, "validation", device)
     for name in (name for name in BESIDE if name != FROZEN):
         metrics = run_baseline(BASELINES[name], place, scenarios, SEED)
         add(PATH, HEADER, rows_of((place.edges, name, "", "", SEED), {0: metrics, FEW: metrics}))
-    for one in find_spectrum(runs, place):
-        require(one.seed not in SEEDS, "runs", "be of no seed of the study", one.seed)
+    for one in trained:
         inner_rate = f"{one.inner.rate:g}" if one.agent == "maml" else ""
         for way, adapter in ways(one).items():
             after = adapt_to(adapter, place, scenarios, (0, FEW), SEED).after
@@ -91,9 +94,8 @@ def rows_of(key: tuple[object, ...], after: Mapping[int, Metrics]) -> list[tuple
     for point, metrics in after.items():
         gain = network_average(metrics.throughput_mbit_s - after[0].throughput_mbit_s)
         means = [f"{float(getattr(metrics, name).mean()):.5g}" for name in COLUMNS]
-        rows.append(
-            (*key, point, *means, f"{gain.value:.4g}", f"{gain.low:.4g}", f"{gain.high:.4g}")
-        )
+        of_gain = (f"{value:.4g}" for value in (gain.value, gain.low, gain.high))
+        rows.append((*key, point, *means, *of_gain, digest_of_sources()))
     return rows
 
 
@@ -104,6 +106,8 @@ def table() -> list[str]:
     lines = [f"# {NUM_SCENARIOS} validation scenarios, before and after {FEW} episodes", ""]
     lines += [f"| {' | '.join([*titles, 'gain [Mbit/s]'])} |", "|---" * (len(titles) + 1) + "|"]
     rows = read(PATH)
+    sources = {row["sources"] for row in rows}
+    require(len(sources) <= 1, PATH.name, "be scored by the same sources", sorted(sources))
     for before, after in zip(rows[::2], rows[1::2], strict=True):
         cells = [after[name] for name in ("edges", "agent", "inner_rate", "way", "seed")]
         for name, (_, digits) in COLUMNS.items():

@@ -7,7 +7,9 @@ import gap_sources
 import offloading_figures
 import offloading_table
 import pytest
+import spectrum_choices
 import spectrum_figures
+import spectrum_study
 import spectrum_table
 import study_runs
 from offloading_table import (
@@ -388,3 +390,38 @@ def test_rows_of_a_policy_and_seed_are_replaced_and_all_others_stay(tmp_path: Pa
     found = [tuple(row.values()) for row in study_runs.read(path)]
     wanted = [("c", "", "7"), ("b", "1", "2"), ("a", "1", "5"), ("a", "1", "6"), ("a", "2", "3")]
     assert found == wanted
+
+
+def test_ways_to_adapt_are_paired_and_sources_are_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spectrum_choices, "PATH", tmp_path / "choices.csv")
+    metrics = ["1", "2", "3", "4", "5", "6", "7", "8"]
+    for way, sources in (("nothing", "a"), ("memory", "a"), ("steps", "b")):
+        key = ("topology", "maml", way, "0.01", 0)
+        rows = [
+            (*key, 0, *metrics, "0", "0", "0", sources),
+            (*key, 5, "3.5", *metrics[1:], "2.5", "1.5", "3.25", sources),
+        ]
+        study_runs.add(spectrum_choices.PATH, spectrum_choices.HEADER, rows)
+        if sources == "a":
+            line = spectrum_choices.table()[-1]
+            assert line.startswith(f"| topology | maml | 0.01 | {way} | 0 | 1.00 / 3.50 |")
+            assert line.endswith("| 2.50 [1.50, 3.25] |")
+    with pytest.raises(ValueError, match=r"be scored by the same sources, got \['a', 'b'\]"):
+        spectrum_choices.table()
+
+
+def test_runs_are_scored_by_the_sources_they_learned_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = spectrum_study.folder_of("", 2) / "ppo" / "done"
+    done.parent.mkdir(parents=True)
+    done.write_text("1.0\nothers\n\n")
+    with pytest.raises(ValueError, match="have learned with the sources that score them"):
+        spectrum_study.score(2, "")
+    # Those of now are let in, and found to be unfinished.
+    done.write_text(f"1.0\n{study_runs.digest_of_sources()}\n\n")
+    with pytest.raises(ValueError, match=r"hold a last\.ckpt of a run"):
+        spectrum_study.score(2, "")

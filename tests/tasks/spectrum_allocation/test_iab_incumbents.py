@@ -96,6 +96,10 @@ def test_nobody_is_told_but_who_was_sent_to() -> None:
     told = (one.node[..., :6] != other.node[..., :6]).any(-1)
     assert not bool((told & ~loud.state.sent).any())
     assert 0 < int(told.sum()) <= int(loud.state.sent.sum()) < 0.5 * told.numel()
+    # How loud it is knows who heard it.
+    louder = one.node[..., 12] != other.node[..., 12]
+    assert int(louder.sum()) > 0
+    assert not bool((louder & ~(loud.state.reported_w > 0)).any())
 
 
 def test_reports_are_what_receivers_that_listened_were_sent() -> None:
@@ -109,20 +113,24 @@ def test_reports_are_what_receivers_that_listened_were_sent() -> None:
         for copy, link, band in torch.cartesian_prod(*map(torch.arange, (8, 7, 5))).tolist():
             at = (copy, link, band)
             used, deaf = float(sent.power_w[at]) > 0, bool(sent.deaf[at])
+            # A receiver that sends does not listen, and reports nothing.
             wanted_w = float(sent.interference_w[at]) if used and not deaf else 0.0
             assert float(after.reported_w[at]) == pytest.approx(wanted_w, rel=1e-5, abs=0.0)
             received = used and float(sent.sinr[at]) >= environment.radio.sinr_min
             assert (bool(after.sent[at]), bool(after.served[at])) == (used, received)
-            # A receiver that sends does not listen, and reports nothing.
             kinds.add((used, deaf, received))
     assert len(kinds) == 5
 
 
-def test_nodes_know_of_incumbents_what_plain_loops_make_of_the_reports() -> None:
-    environment = _begin(8)
+@pytest.mark.parametrize("failing", [False, True])
+def test_nodes_know_of_incumbents_what_plain_loops_make_of_the_reports(failing: bool) -> None:
+    """Of nodes that failed nobody reports, and what they would have sent explains nothing."""
+    often = replace(FAMILY, failure_share=1.0, failure_max=0.2, failure_slots=(3, 6))
+    environment = _begin(8, often if failing else FAMILY)
     noise_w = environment.radio.noise_w
     level_w, free_slots = torch.zeros(8, 7, 5), torch.zeros(8, 5, dtype=torch.long)
     happened = dict.fromkeys(("sends", "silent", "again"), 0)
+    dead = 0
     for _ in range(60):
         before, level = environment.state, _random(environment)
         sent = transmit(before, environment.radio, level)
@@ -131,9 +139,14 @@ def test_nodes_know_of_incumbents_what_plain_loops_make_of_the_reports() -> None
             heard, silent = False, False
             for link in range(7):
                 at = (copy, link, band)
+                agents = before.networks.agent[copy]
+                node, receiver = int(agents[link]) // 2, link + 1 if link < 2 else 0
+                if not bool(before.alive[copy, node] and before.alive[copy, receiver]):
+                    assert float(sent.power_w[at]) == 0.0
+                    assert float(environment.state.reported_w[at]) == 0.0
+                    dead += int(level.view(8, 6, 5)[copy, int(agents[link]), band] > 0)
                 if not float(sent.power_w[at]) > 0 or bool(sent.deaf[at]):
                     continue
-                agents = before.networks.agent[copy]
                 explained_w = sum(
                     float(sent.power_w[copy, other, band])
                     * float(before.mean_gain[copy, int(agents[other]) // 2, link])
@@ -162,6 +175,7 @@ def test_nodes_know_of_incumbents_what_plain_loops_make_of_the_reports() -> None
         free = (free_slots > 0).unsqueeze(1)
         assert torch.equal(found.outside_w, torch.where(free, 0.0, found.level_w))
     assert min(happened.values()) > 20
+    assert (dead > 100) == failing
 
 
 def test_a_band_is_free_for_a_while_after_silence_and_closed_at_once() -> None:
