@@ -10,20 +10,24 @@ from test_spectrum_episode import PLACE, SETTINGS, _episode, _policy
 from metagnn.experiment import read_section
 from metagnn.graphs.randomness import generator
 from metagnn.meta_rl import InnerSettings, learners
+from metagnn.ppo import PPOSettings
 from metagnn.spectrum_episode import collect, see
 from metagnn.spectrum_lesson import lesson, losses
 
 BATCH = 3
 
 
-# A bound that cuts the first step of some networks.
-BOUND = replace(SETTINGS, max_gradient_norm=2.0)
+# A bound that cuts some steps, and none.
+BOUND = replace(SETTINGS, max_gradient_norm=0.8)
+FREE = replace(SETTINGS, max_gradient_norm=float("inf"))
 
 
-def _meta_gradient(inner: InnerSettings) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+def _meta_gradient(
+    inner: InnerSettings, settings: PPOSettings = BOUND
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
     """Gradient of the shared parameters after steps on two episodes, and the stepped ones."""
     policy = _policy("none")
-    networks = learners(policy, BATCH, inner, BOUND)
+    networks = learners(policy, BATCH, inner, settings)
     environment = PLACE.environment()
     environment.reset(BATCH, generator(0))
     for number in range(3):
@@ -50,6 +54,12 @@ def test_the_vectorized_engine_is_learn2learns(num_steps: int, second_order: boo
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
     for name, value in found[0][1].items():
         torch.testing.assert_close(value, found[1][1][name], atol=1e-6, rtol=1e-4)
+
+
+def test_the_bound_of_these_tests_cuts() -> None:
+    cut, free = (_meta_gradient(InnerSettings(0.2), settings)[1] for settings in (BOUND, FREE))
+    shorter = (cut["powers.weight"] != free["powers.weight"]).flatten(1).any(1)
+    assert shorter.tolist() == [True] * BATCH
 
 
 def test_steps_are_no_longer_than_the_bound() -> None:
@@ -90,9 +100,8 @@ def test_several_steps_are_taken_on_one_episode() -> None:
 def test_steps_without_a_bound_have_finite_second_orders() -> None:
     policy = _policy("none")
     learned = lesson(_episode(policy), SETTINGS, "band")
-    free = replace(SETTINGS, max_gradient_norm=float("inf"))
     found = []
-    for settings in (free, replace(SETTINGS, max_gradient_norm=1e6)):
+    for settings in (FREE, replace(SETTINGS, max_gradient_norm=1e6)):
         networks = learners(policy, BATCH, InnerSettings(0.2, second_order=True), settings)
         networks.learn(learned)
         loss = networks.outer(learned).mean()
@@ -116,11 +125,16 @@ def test_the_second_order_gradient_by_differences() -> None:
     lessons = [_double(lesson(_episode(_policy("none")), SETTINGS, "band")) for _ in range(2)]
     inner = InnerSettings(0.3, second_order=True)
 
-    def value() -> torch.Tensor:
-        networks = learners(policy, BATCH, inner, BOUND)
+    def values(settings: PPOSettings = BOUND) -> torch.Tensor:
+        networks = learners(policy, BATCH, inner, settings)
         networks.learn(lessons[0])
-        return networks.outer(lessons[1]).mean()
+        return networks.outer(lessons[1])
 
+    def value() -> torch.Tensor:
+        return values().mean()
+
+    # The bound cuts the steps of some networks, and not of others.
+    assert sorted((values() == values(FREE)).tolist()) == [False, False, True]
     parameter = policy.powers.weight
     gradient = torch.autograd.grad(value(), parameter)[0][0, 0]
     sides = []
