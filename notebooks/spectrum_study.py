@@ -14,9 +14,10 @@ agents with the paper's networks.
 """
 
 import argparse
+import multiprocessing
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +46,7 @@ from metagnn.spectrum_adaptation import (
     adapt_to,
     unseen_scenarios,
 )
-from metagnn.spectrum_comparison import METRICS, compare_spectrum, find_spectrum
+from metagnn.spectrum_comparison import METRICS, Scores, compare_spectrum, find_spectrum
 from metagnn.spectrum_learner import MEMORY_OF, initial_policy
 from metagnn.spectrum_place import SpectrumPlace
 from metagnn.tasks.spectrum_allocation.metrics import Metrics
@@ -63,6 +64,8 @@ PLACES = {
 # Episodes after which they are.
 POINTS = {"random": (0, 1, 2, 5), "nycmesh": (0, 5)}
 EVERY = 10
+# What is scored beside policies, once.
+BASELINES_ONLY = "baselines"
 LOGGED = ("reward", THROUGHPUT, "entropy", "explained_variance")
 
 
@@ -87,48 +90,85 @@ def train(seeds: list[int], jobs: int, suffix: str) -> None:
     print(f"all: {(time.monotonic() - began) / 60:.1f} minutes")
 
 
-def score(seed: int, suffix: str) -> None:
-    """Let every run of a seed adapt to the test scenarios.
+def score(seeds: list[int], jobs: int, suffix: str) -> None:
+    """Let every run of the seeds adapt to the test scenarios, a run of a network at a time.
 
     Raises:
-        ValueError: If a run learned with other sources than those that score it.
+        ValueError: If a run is not finished, or learned with other sources than those that score
+            it.
     """
-    for done in folder_of(suffix, seed).glob("*/done"):
-        sources = done.read_text().splitlines()[1]
-        rule = "have learned with the sources that score them"
-        require(sources == digest_of_sources(), "runs", rule, str(done.parent))
+    for seed in seeds:
+        for agent in MEMORY_OF:
+            done = folder_of(suffix, seed) / agent / "done"
+            require(done.exists(), "runs", "be finished", str(done.parent))
+            sources = done.read_text().splitlines()[1]
+            rule = "have learned with the sources that score them"
+            require(sources == digest_of_sources(), "runs", rule, str(done.parent))
+    policies = [*MEMORY_OF, FLAT_SCRATCH] if suffix == "" else list(MEMORY_OF)
+    tasks = [(network, what, seed) for seed in seeds for network in PLACES for what in policies]
     stem = RESULTS / f"spectrum{suffix}"
+    scored = (BASELINES_ONLY, digest_of_sources())
+    runs = stem.with_name(f"{stem.name}_runs.csv")
+    if scored not in {(row["run"], row["sources"]) for row in read(runs)}:
+        tasks += [(network, BASELINES_ONLY, seeds[0]) for network in PLACES]
+    began = time.monotonic()
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (1,)) as pool:
+        waiting = {pool.submit(scores_of, *task, suffix): task for task in tasks}
+        for future in as_completed(waiting):
+            network, what, seed = waiting[future]
+            add_scores(future.result(), network, suffix)
+            minutes = (time.monotonic() - began) / 60
+            print(f"{what} {seed} in {network}, after {minutes:.1f} minutes", flush=True)
+    for seed in seeds:
+        add_curves(stem, folder_of(suffix, seed), seed, LOGGED, VALIDATED, EVERY)
+    add(runs, ("run", "seed", "seconds", "sources"), [(scored[0], "", "", scored[1])])
+
+
+def _results(suffix: str, network: str) -> Path:
+    return RESULTS / f"spectrum{suffix}_{network}.csv"
+
+
+def scores_of(network: str, what: str, seed: int, suffix: str) -> Scores:
+    """Scores in the test scenarios of a network.
+
+    Args:
+        network: Name in `PLACES`.
+        what: An agent; ``flat ppo from scratch``; or ``baselines``, which have no seed.
+        seed: Its seed.
+        suffix: The variant.
+    """
+    place, points = PLACES[network], POINTS[network]
+    if what == FLAT_SCRATCH:
+        return {FLAT_SCRATCH: {seed: flat_scratch(place, seed, points)}}
+    here = place if suffix == "" else replace(place, edges="none")
     settings = read_section(f"spectrum_allocation{suffix}", "compare")
     steps = (Finetuning(**settings["finetuning"]), Finetuning(**settings["scratch"]))
-    for network, place in PLACES.items():
-        here = place if suffix == "" else replace(place, edges="none")
-        trained = find_spectrum(folder_of(suffix, seed), here)
-        path = stem.with_name(f"{stem.name}_{network}.csv")
-        known = {row["policy"] for row in read(path)}
-        baselines = [] if known & set(settings["baselines"]) else settings["baselines"]
-        points = POINTS[network]
-        scores = compare_spectrum(
-            trained, here, NUM_SCENARIOS, points, TEST_SEED, *steps, baselines
-        )
-        if suffix == "":
-            scores[FLAT_SCRATCH] = {seed: flat_scratch(place, seed, points)}
-        after: list[Sequence[object]] = []
-        during: list[Sequence[object]] = []
-        alone: list[Sequence[object]] = []
-        for policy, of_seeds in scores.items():
-            for number, one in of_seeds.items():
-                key = (policy, "" if number is None else number)
-                after += [(*key, point, *_means(m)) for point, m in one.after.items()]
-                during += [(*key, n, *_means(m)) for n, m in enumerate(one.during, start=1)]
-                columns = [getattr(one.after[FEW], name).tolist() for name in BY_SCENARIO]
-                for scenario, values in enumerate(zip(*columns, strict=True)):
-                    alone.append((*key, scenario, *(f"{value:.5g}" for value in values)))
-        header = ("policy", "seed", "episodes", *METRICS)
-        add(path, header, after)
-        add(path.with_stem(f"{path.stem}_during"), header, during)
-        header = ("policy", "seed", "scenario", *BY_SCENARIO)
-        add(path.with_stem(f"{path.stem}_scenarios"), header, alone)
-    add_curves(stem, folder_of(suffix, seed), seed, LOGGED, VALIDATED, EVERY)
+    trained, baselines = [], settings["baselines"]
+    if what != BASELINES_ONLY:
+        trained, baselines = find_spectrum(folder_of(suffix, seed) / what, here), []
+    return compare_spectrum(trained, here, NUM_SCENARIOS, points, TEST_SEED, *steps, baselines)
+
+
+def add_scores(scores: Scores, network: str, suffix: str) -> None:
+    """Add scores to the files of a network."""
+    path = _results(suffix, network)
+    after: list[Sequence[object]] = []
+    during: list[Sequence[object]] = []
+    alone: list[Sequence[object]] = []
+    for policy, of_seeds in scores.items():
+        for number, one in of_seeds.items():
+            key = (policy, "" if number is None else number)
+            after += [(*key, point, *_means(m)) for point, m in one.after.items()]
+            during += [(*key, n, *_means(m)) for n, m in enumerate(one.during, start=1)]
+            columns = [getattr(one.after[FEW], name).tolist() for name in BY_SCENARIO]
+            for scenario, values in enumerate(zip(*columns, strict=True)):
+                alone.append((*key, scenario, *(f"{value:.5g}" for value in values)))
+    header = ("policy", "seed", "episodes", *METRICS)
+    add(path, header, after)
+    add(path.with_stem(f"{path.stem}_during"), header, during)
+    header = ("policy", "seed", "scenario", *BY_SCENARIO)
+    add(path.with_stem(f"{path.stem}_scenarios"), header, alone)
 
 
 def flat_scratch(place: SpectrumPlace, seed: int, points: Sequence[int]) -> Adaptation:
@@ -160,8 +200,7 @@ def main() -> None:
     if arguments.step == "train":
         train(arguments.seeds, arguments.jobs, suffix)
     elif arguments.step == "score":
-        for seed in arguments.seeds:
-            score(seed, suffix)
+        score(arguments.seeds, arguments.jobs, suffix)
     else:
         text = "\n".join([*lines_of(f"spectrum{suffix}", POINTS), ""])
         write_atomically(RESULTS / f"spectrum{suffix}.md", text.encode(), name="results")

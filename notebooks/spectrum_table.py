@@ -77,7 +77,7 @@ def lines_of(stem: str, points: Mapping[str, Sequence[int]]) -> list[str]:
     lines += best_on_validation(read(RESULTS / f"{stem}_curves.csv"))
     lines += ["\n## Minutes of one core for each training\n"]
     of_agents: dict[str, list[float]] = {}
-    for row in runs:
+    for row in (row for row in runs if row["seed"]):
         of_agents.setdefault(row["run"], []).append(float(row["seconds"]) / 60)
     found = [[agent, middle(of, 1), f"{max(of):.1f}"] for agent, of in of_agents.items()]
     return [*lines, *_table(("agent", "minutes", "at most"), found)]

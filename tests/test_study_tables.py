@@ -12,6 +12,7 @@ import spectrum_figures
 import spectrum_study
 import spectrum_table
 import study_runs
+import torch
 from offloading_table import (
     BYTES,
     TRAINED_HERE,
@@ -26,7 +27,9 @@ from offloading_table import (
 from metagnn.files import write_csv
 from metagnn.meta_parameters import load_meta_parameters
 from metagnn.offloading_score import OffloadingScore
+from metagnn.spectrum_adaptation import Adaptation
 from metagnn.spectrum_comparison import FROZEN, METRICS, SCRATCH
+from metagnn.tasks.spectrum_allocation.metrics import Metrics
 
 CURVE = [
     {"margin_db": margin, "met": met, "energy_j": energy}
@@ -412,16 +415,48 @@ def test_ways_to_adapt_are_paired_and_sources_are_not_mixed(
         spectrum_choices.table()
 
 
-def test_runs_are_scored_by_the_sources_they_learned_with(
+def test_runs_are_scored_when_finished_by_the_sources_they_learned_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = spectrum_study.folder_of("", 2) / "ppo" / "done"
-    done.parent.mkdir(parents=True)
-    done.write_text("1.0\nothers\n\n")
-    with pytest.raises(ValueError, match="have learned with the sources that score them"):
-        spectrum_study.score(2, "")
-    # Those of now are let in, and found to be unfinished.
-    done.write_text(f"1.0\n{study_runs.digest_of_sources()}\n\n")
+    with pytest.raises(ValueError, match=r"`runs` must be finished, got '.*2/ppo'"):
+        spectrum_study.score([2], 1, "")
+    for agent in ("ppo", "maml", "recurrent", "attention"):
+        done = spectrum_study.folder_of("", 2) / agent / "done"
+        done.parent.mkdir(parents=True)
+        sources = "others" if agent == "attention" else study_runs.digest_of_sources()
+        done.write_text(f"1.0\n{sources}\n\n")
+    rule = "have learned with the sources that score them, got '.*2/attention'"
+    with pytest.raises(ValueError, match=rule):
+        spectrum_study.score([2], 1, "")
     with pytest.raises(ValueError, match=r"hold a last\.ckpt of a run"):
-        spectrum_study.score(2, "")
+        spectrum_study.scores_of("random", "ppo", 2, "")
+
+
+def test_scores_of_spectrum_are_added_policy_by_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spectrum_study, "RESULTS", tmp_path)
+
+    def scores(first: float) -> Adaptation:
+        both = [Metrics(*(torch.tensor([v, v + 1]) for _ in METRICS)) for v in (first, first + 1)]
+        return Adaptation({0: both[0], 5: both[1]}, [both[0]])
+
+    for seed, value in ((2, 9.0), (3, 4.0), (2, 1.0)):
+        spectrum_study.add_scores({"ppo": {seed: scores(value)}}, "random", "")
+    spectrum_study.add_scores({"exhaustive": {None: scores(7.0)}}, "random", "")
+    found = {
+        name: [
+            (row["policy"], row["seed"], *list(row.values())[2:4])
+            for row in study_runs.read(tmp_path / f"spectrum_random{name}.csv")
+        ]
+        for name in ("", "_during", "_scenarios")
+    }
+    # Means over scenarios by number of episodes; those of the first run of seed 2 are replaced.
+    assert found[""] == [
+        *(("exhaustive", "", "0", "7.5"), ("exhaustive", "", "5", "8.5")),
+        *(("ppo", "2", "0", "1.5"), ("ppo", "2", "5", "2.5")),
+        *(("ppo", "3", "0", "4.5"), ("ppo", "3", "5", "5.5")),
+    ]
+    assert found["_during"][1] == ("ppo", "2", "1", "1.5")
+    assert found["_scenarios"][2:4] == [("ppo", "2", "0", "2"), ("ppo", "2", "1", "3")]
