@@ -90,7 +90,7 @@ def train(seeds: list[int], jobs: int, suffix: str) -> None:
     print(f"all: {(time.monotonic() - began) / 60:.1f} minutes")
 
 
-def score(seeds: list[int], jobs: int, suffix: str) -> None:
+def score(seeds: list[int], networks: list[str], jobs: int, suffix: str) -> None:
     """Let every run of the seeds adapt to the test scenarios, a run of a network at a time.
 
     Raises:
@@ -105,12 +105,12 @@ def score(seeds: list[int], jobs: int, suffix: str) -> None:
             rule = "have learned with the sources that score them"
             require(sources == digest_of_sources(), "runs", rule, str(done.parent))
     policies = [*MEMORY_OF, FLAT_SCRATCH] if suffix == "" else list(MEMORY_OF)
-    tasks = [(network, what, seed) for seed in seeds for network in PLACES for what in policies]
+    tasks = [(network, what, seed) for seed in seeds for network in networks for what in policies]
     stem = RESULTS / f"spectrum{suffix}"
-    scored = (BASELINES_ONLY, digest_of_sources())
     runs = stem.with_name(f"{stem.name}_runs.csv")
-    if scored not in {(row["run"], row["sources"]) for row in read(runs)}:
-        tasks += [(network, BASELINES_ONLY, seeds[0]) for network in PLACES]
+    known = {(row["run"], row["sources"]) for row in read(runs)}
+    baselines = {network: (f"{network} baselines", digest_of_sources()) for network in networks}
+    tasks += [(n, BASELINES_ONLY, seeds[0]) for n in networks if baselines[n] not in known]
     began = time.monotonic()
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (1,)) as pool:
@@ -122,7 +122,8 @@ def score(seeds: list[int], jobs: int, suffix: str) -> None:
             print(f"{what} {seed} in {network}, after {minutes:.1f} minutes", flush=True)
     for seed in seeds:
         add_curves(stem, folder_of(suffix, seed), seed, LOGGED, VALIDATED, EVERY)
-    add(runs, ("run", "seed", "seconds", "sources"), [(scored[0], "", "", scored[1])])
+    header = ("run", "seed", "seconds", "sources")
+    add(runs, header, [(run, "", "", sources) for run, sources in baselines.values()])
 
 
 def _results(suffix: str, network: str) -> Path:
@@ -192,6 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=("train", "score", "table"))
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--networks", choices=PLACES, nargs="+", default=list(PLACES))
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--variant", choices=("flat",), help="the paper's networks")
     arguments = parser.parse_args()
@@ -200,7 +202,7 @@ def main() -> None:
     if arguments.step == "train":
         train(arguments.seeds, arguments.jobs, suffix)
     elif arguments.step == "score":
-        score(arguments.seeds, arguments.jobs, suffix)
+        score(arguments.seeds, arguments.networks, arguments.jobs, suffix)
     else:
         text = "\n".join([*lines_of(f"spectrum{suffix}", POINTS), ""])
         write_atomically(RESULTS / f"spectrum{suffix}.md", text.encode(), name="results")

@@ -420,7 +420,7 @@ def test_runs_are_scored_when_finished_by_the_sources_they_learned_with(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"`runs` must be finished, got '.*2/ppo'"):
-        spectrum_study.score([2], 1, "")
+        spectrum_study.score([2], ["random"], 1, "")
     for agent in ("ppo", "maml", "recurrent", "attention"):
         done = spectrum_study.folder_of("", 2) / agent / "done"
         done.parent.mkdir(parents=True)
@@ -428,7 +428,7 @@ def test_runs_are_scored_when_finished_by_the_sources_they_learned_with(
         done.write_text(f"1.0\n{sources}\n\n")
     rule = "have learned with the sources that score them, got '.*2/attention'"
     with pytest.raises(ValueError, match=rule):
-        spectrum_study.score([2], 1, "")
+        spectrum_study.score([2], ["random"], 1, "")
     with pytest.raises(ValueError, match=r"hold a last\.ckpt of a run"):
         spectrum_study.scores_of("random", "ppo", 2, "")
 
