@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metagnn.adaptation import adapt, learned_rollout, warmed_up_rollout
+from metagnn.adaptation import Adapted, adapt, learned_rollout, warmed_up_rollout
 from metagnn.adaptation_task import Problem
 from metagnn.duality import Interval, duality_interval
 from metagnn.graphs.checks import require
@@ -15,14 +15,16 @@ from metagnn.graphs.neighbours import Gain, NeighbourGain
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import rate
 from metagnn.meta_parameters import MetaParameters
+from metagnn.refinement import refine, refined_power
 from metagnn.rollout import Policy, Rollout
 from metagnn.tasks.power_control.baselines import BASELINES
 from metagnn.tasks.power_control.exact import MAX_LINKS
 from metagnn.tasks.power_control.itlinq import itlinq
 from metagnn.tasks.power_control.metrics import Estimate, summarize
 
-# The learned policy after adaptation, and with the meta-parameters as they are.
-LEARNED = ("metagnn", "metagnn_unadapted")
+# The learned policy after adaptation, improved by local search, and at its meta-parameters.
+ADAPTED, REFINED, UNADAPTED = "metagnn", "metagnn_refined", "metagnn_unadapted"
+LEARNED = (ADAPTED, REFINED, UNADAPTED)
 POLICIES = (*LEARNED, *BASELINES)
 DEFAULT_POLICIES = (*LEARNED, "itlinq", "wmmse", "fplinq", "full_power", "random")
 
@@ -111,7 +113,7 @@ class Comparison:
     @property
     def intervals(self) -> dict[int, Interval]:
         """What holds the optimum of each network's samples, by the network's number."""
-        found = enumerate(self.outcomes.get("metagnn", []))
+        found = enumerate(self.outcomes.get(ADAPTED, []))
         return {number: one.interval for number, one in found if one.interval is not None}
 
     def metrics(self, seed: int = 0) -> dict[str, dict[str, Estimate]]:
@@ -131,9 +133,9 @@ def compare(
 ) -> Comparison:
     """Score policies on the same samples of the same networks.
 
-    A policy driven by PF ratios (`metagnn`, `itlinq`) runs over consecutive samples; its averages
-    start settled on the samples before, the same ones for each. The others see one sample at a
-    time. Nothing is adapted to scored samples.
+    A policy driven by PF ratios (``metagnn``, ``itlinq``) runs over consecutive samples; its
+    averages start settled on the samples before, the same ones for each. The others see one sample
+    at a time. Nothing is adapted to scored samples.
 
     Args:
         scenarios: The networks.
@@ -147,8 +149,8 @@ def compare(
 
     Raises:
         ValueError: If there is no network, a policy is unknown or named twice, ``exact`` meets a
-            network of too many links, or the gap is wanted without ``metagnn`` or of gains on
-            neighbour lists.
+            network of too many links, the gap is wanted without ``metagnn``, or it or
+            ``metagnn_refined`` of gains on neighbour lists.
     """
     for name in policies:
         if name not in POLICIES:
@@ -162,18 +164,21 @@ def compare(
         raise ValueError(
             f"`policies` must leave out 'exact' above {MAX_LINKS} links, got {largest} links"
         )
+    dense = all(isinstance(scenario.gain, Tensor) for scenario in scenarios)
+    if REFINED in policies:
+        require(dense, "gain", f"be dense for '{REFINED}', without neighbour lists", "lists")
     if gap:
-        require("metagnn" in policies, "policies", "hold 'metagnn' for its gap", list(policies))
-        dense = all(isinstance(scenario.gain, Tensor) for scenario in scenarios)
+        require(ADAPTED in policies, "policies", f"hold '{ADAPTED}' for its gap", list(policies))
         require(dense, "gain", "be dense for the gap, without neighbour lists", "lists")
     outcomes: dict[str, list[Outcome]] = {name: [] for name in policies}
     for index, scenario in enumerate(scenarios):
         for name in policies:
             if name in LEARNED:
-                epochs = num_epochs if name == "metagnn" and scenario.past_gain is not None else 0
+                epochs = 0 if name == UNADAPTED or scenario.past_gain is None else num_epochs
                 with torch.autocast(scenario.gain.device.type, torch.bfloat16, enabled=bf16):
-                    wanted = gap and name == "metagnn"
-                    outcome = _learned_outcome(scenario, parameters, epochs, wanted)
+                    wanted = gap and name == ADAPTED
+                    refined = name == REFINED
+                    outcome = _learned_outcome(scenario, parameters, epochs, wanted, refined)
             elif name == "itlinq":
                 outcome = _itlinq_outcome(scenario, parameters.problem)
             else:
@@ -184,13 +189,13 @@ def compare(
             outcomes[name].append(outcome)
         if on_network is not None:
             on_network()
-    duals = [outcome.dual for outcome in outcomes.get("metagnn", [])]
+    duals = [outcome.dual for outcome in outcomes.get(ADAPTED, [])]
     targets = [dual.minimum_rate - dual.slack for dual in duals if dual is not None]
     return Comparison(outcomes, targets or None)
 
 
 def _learned_outcome(
-    scenario: Scenario, parameters: MetaParameters, num_epochs: int, gap: bool
+    scenario: Scenario, parameters: MetaParameters, num_epochs: int, gap: bool, refined: bool
 ) -> Outcome:
     problem = parameters.problem
     # Without a past, r~(0) and f_min can only come from the first scored sample.
@@ -202,9 +207,10 @@ def _learned_outcome(
         problem,
         replace(parameters.adaptation, num_epochs=num_epochs),
     )
+    if refined:
+        return _refined_outcome(scenario, adapted, problem)
     run = learned_rollout(adapted.learner, scenario.past_gain, scenario.gain, problem)
-    dual = Dual(adapted.minimum_rate, adapted.slack.cpu(), adapted.mu.cpu(), adapted.lagrangian)
-    outcome = _outcome(run, dual)
+    outcome = _outcome(run, _dual(adapted))
     if not gap:
         return outcome
     assert isinstance(scenario.gain, Tensor)
@@ -213,6 +219,22 @@ def _learned_outcome(
             run.power_w.squeeze(1), scenario.gain, problem, adapted.minimum_rate, adapted.mu
         )
     return replace(outcome, interval=interval)
+
+
+def _refined_outcome(scenario: Scenario, adapted: Adapted, problem: Problem) -> Outcome:
+    past, gain = scenario.past_gain, scenario.gain
+    assert past is None or isinstance(past, Tensor)
+    assert isinstance(gain, Tensor)
+    if past is not None:
+        adapted = refine(adapted, past, problem)
+    power_w = refined_power(adapted, past, gain, problem)
+    rates = rate(gain, power_w.to(gain), problem.noise_w)
+    return Outcome(rates.mean(0).cpu(), power_w.to(gain).mean(0).cpu(), _dual(adapted))
+
+
+def _dual(adapted: Adapted) -> Dual:
+    slack, mu = adapted.slack.cpu(), adapted.mu.cpu()
+    return Dual(adapted.minimum_rate, slack, mu, adapted.lagrangian)
 
 
 def _itlinq_outcome(scenario: Scenario, problem: Problem) -> Outcome:

@@ -42,6 +42,7 @@ STYLES = {
     "random": Style("Random power", "#000000", (0, (3, 1, 1, 1)), "X"),
     "exact": Style("Exact sum rate", "#999999", "-", "*"),
     "metagnn_shipped": Style("MetaGNN, shipped, adapted", "#000000", "-", "h"),
+    "metagnn_refined": Style("MetaGNN, refined", "#0072B2", (0, (5, 1, 1, 1)), "p"),
 }
 
 

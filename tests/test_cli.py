@@ -74,6 +74,21 @@ def test_adapt_writes_powers_and_report(tmp_path: Path) -> None:
     assert len(report["rate"]) == 3
 
 
+def test_adapt_refines_where_wanted(tmp_path: Path) -> None:
+    train, test = _npz(tmp_path / "a.npz", _gain(40)), _npz(tmp_path / "b.npz", _gain(7))
+    reports, powers = [], []
+    for words in ([], ["--refine"]):
+        out = tmp_path / f"out{len(words)}"
+        main(["adapt", train, "--test", test, "--steps", "1", "--out", str(out), "--json", *words])
+        reports.append(json.loads((out / "report.json").read_text()))
+        powers.append(np.load(out / "power.npz")["power_w"])
+    assert [report["refined"] for report in reports] == [False, True]
+    assert reports[0]["multiplier"] != reports[1]["multiplier"]
+    assert np.isfinite(reports[1]["rate"]).all()
+    assert powers[1].dtype == powers[0].dtype
+    assert not np.allclose(powers[0], powers[1])
+
+
 def test_adapted_powers_do_not_depend_on_the_future(tmp_path: Path) -> None:
     gain = _gain(7)
     train = _npz(tmp_path / "a.npz", _gain(40))

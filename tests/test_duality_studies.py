@@ -7,6 +7,7 @@ from pathlib import Path
 import duality_study
 import duality_violations
 import pytest
+import refinement_study
 from study_runs import Row
 
 from metagnn.meta_parameters import load_meta_parameters
@@ -99,3 +100,35 @@ def test_a_bound_that_is_too_low_is_a_violation(
     assert of_all.startswith("| all | 2 | 8 | 1 | -")
     above = {**sound, "best_policy": str(1.001 * float(sound["dual"]) + 0.001)}
     assert duality_violations.is_violated(above)
+
+
+def test_refined_policies_are_set_beside_the_bound_of_the_study() -> None:
+    parameters = load_meta_parameters("power_control")
+    quick = replace(parameters, adaptation=replace(parameters.adaptation, num_epochs=0))
+    before = dict(
+        zip(duality_study.HEADER, map(str, duality_study.network_row(quick, 2, 0, 16)), strict=True)
+    )
+    values = refinement_study.network_row(quick, 2, before)
+    row = dict(zip(refinement_study.HEADER, map(str, values), strict=True))
+    assert float(row["metagnn"]) == pytest.approx(float(before["metagnn"]), rel=1e-6)
+    assert float(row["metagnn"]) < float(row["refined"]) <= float(row["dual"])
+    other = before | {"metagnn": str(float(before["metagnn"]) * 1.01)}
+    with pytest.raises(ValueError, match=r"`metagnn` must be .* as in duality_2.csv, network 0"):
+        refinement_study.network_row(quick, 2, other)
+
+
+def test_the_table_of_refinement_says_what_its_files_say() -> None:
+    def row(network: int, *values: float) -> Row:
+        cells = (4, network, *values, 12.0, 0.5, 2.0)
+        return dict(zip(refinement_study.HEADER, map(str, cells), strict=True))
+
+    rows = [
+        row(0, 8.0, 10.0, 11.0, 9.0),
+        row(1, 8.0, 10.0, 11.0, 11.5),
+        row(2, 8.0, 9.6, -1.0, 6.0),
+    ]
+    lines = refinement_study.lines_of({4: rows})
+    first, second = (line for line in lines if line.startswith("| 4 | 3 |"))
+    cells = [cell.split(" [")[0] for cell in first.strip("| ").split(" | ")]
+    assert cells == ["4", "3", "50.00", "20.00", "9.09", "33.33", "1"]
+    assert second.startswith("| 4 | 3 | 2 | 2 | 1 | 0.50 (0.50 to 0.50) | 2.00 (")

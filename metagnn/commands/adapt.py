@@ -34,8 +34,10 @@ def main(words: Sequence[str]) -> None:
     from metagnn.adaptation import adapt, learned_rollout
     from metagnn.comparison_files import network_links
     from metagnn.files import write_json, write_npz, written_together
-    from metagnn.graphs.checks import check_count
+    from metagnn.graphs.checks import check_count, require
+    from metagnn.graphs.rates import rate
     from metagnn.graphs.samples import load_samples
+    from metagnn.refinement import refine, refined_power
     from metagnn.tasks.power_control.metrics import summarize
     from metagnn.versions import versions
 
@@ -69,6 +71,9 @@ def main(words: Sequence[str]) -> None:
     large_scale_gain, past, gain = (
         values.to(arguments.device) for values in (large_scale_gain, past, gain)
     )
+    if arguments.refine:
+        dense = isinstance(gain, torch.Tensor)
+        require(dense, "--refine", "have gains without neighbour lists", "lists")
     for values in (large_scale_gain, past, gain):
         check_levels(values, problem.power_max_w, problem.noise_w)
     with torch.autocast(gain.device.type, torch.bfloat16, enabled=arguments.bf16):
@@ -80,13 +85,19 @@ def main(words: Sequence[str]) -> None:
             replace(parameters.adaptation, num_epochs=steps),
             _progress(steps, arguments.json),
         )
-        run = learned_rollout(adapted.learner, past, gain, problem)
-    rates = run.rate.mean((0, 1)).cpu()
+        if arguments.refine:
+            adapted = refine(adapted, past, problem)
+            power_w = refined_power(adapted, past, gain, problem).to(gain)
+        else:
+            power_w = learned_rollout(adapted.learner, past, gain, problem).power_w.squeeze(1)
+    power_w = power_w.clamp(0, problem.power_max_w)
+    rates = rate(gain, power_w, problem.noise_w).mean(0).cpu()
     report = {
         "gain": arguments.gain,
         "test": arguments.test,
         "seed": arguments.seed,
         "steps": steps,
+        "refined": arguments.refine,
         "checkpoint": arguments.checkpoint,
         "num_links": len(rates),
         "num_adaptation_samples": len(past),
@@ -103,10 +114,9 @@ def main(words: Sequence[str]) -> None:
         "links": network_links(large_scale_gain, positions_m),
         "versions": versions(),
     }
-    power_w = run.power_w.squeeze(1).clamp(0, problem.power_max_w).cpu()
     with written_together(out) as folder:
         write_json(folder / "report.json", report)
-        write_npz(folder / "power.npz", power_w=power_w)
+        write_npz(folder / "power.npz", power_w=power_w.cpu())
     if arguments.json:
         import json
 
@@ -151,5 +161,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--test", metavar="TEST", help="samples .npz to decide on")
     parser.add_argument("--seed", type=int, help="seed of a CSV's samples (0)")
+    parser.add_argument(
+        "--refine", action="store_true", help="improve powers and multipliers by local search"
+    )
     add_policy_options(parser)
     return parser

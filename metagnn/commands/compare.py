@@ -30,11 +30,12 @@ def main(words: Sequence[str]) -> None:
         ValueError: If an argument breaks its rule.
     """
     arguments = _parser().parse_args(words)
-    from metagnn.comparison import DEFAULT_POLICIES, Scenario, compare
+    from metagnn.comparison import DEFAULT_POLICIES, REFINED, Scenario, compare
     from metagnn.comparison_files import write_comparison
     from metagnn.experiment import has_section, read_section
     from metagnn.gap_file import gap_rows
     from metagnn.graphs.checks import check_count
+    from metagnn.graphs.neighbours import NeighbourGain
     from metagnn.versions import versions
 
     check_count("seed", arguments.seed, minimum=0)
@@ -59,7 +60,6 @@ def main(words: Sequence[str]) -> None:
         return
     refuse(arguments, ("--runs", "--network"), "without a configuration of trained agents")
     policies = arguments.policies.split(",") if arguments.policies is not None else None
-    policies = list(DEFAULT_POLICIES) if policies is None else policies
     out = None if arguments.out is None else output_folder(arguments.out)
     parameters = load_parameters(arguments)
     steps = parameters.adaptation.num_epochs if arguments.steps is None else arguments.steps
@@ -89,6 +89,9 @@ def main(words: Sequence[str]) -> None:
         if scenarios[0].past_gain is None:
             refuse(arguments, ("--steps",), "without samples to adapt to (--adapt-to)")
             steps = 0
+    if policies is None:
+        lists = any(isinstance(scenario.gain, NeighbourGain) for scenario in scenarios)
+        policies = [name for name in DEFAULT_POLICIES if not (lists and name == REFINED)]
     powers = parameters.problem.power_max_w, parameters.problem.noise_w
     for scenario in scenarios:
         for gain in (scenario.large_scale_gain, scenario.past_gain, scenario.gain):

@@ -142,6 +142,28 @@ def check_per_link(name: str, value: Tensor, gain: Gain) -> Tensor:
     return value.to(gain.device, gain.dtype).expand(gain.shape[:-1])
 
 
+def check_start(initial_power_w: Tensor | None, power_max_w: float, gain: Gain) -> Tensor:
+    """Check powers to start from, and return them as shares of the largest ``[..., K]``.
+
+    Args:
+        initial_power_w: Powers [W]; a quarter of the largest unless given.
+        power_max_w: Largest transmit power [W].
+        gain: Checked gains ``[..., K, K]``.
+
+    Raises:
+        ValueError: If the shape does not fit, or a power does not lie in ``[0, power_max_w]``.
+    """
+    if initial_power_w is None:
+        return full_like_links(gain, 0.25)
+    initial_power_w = check_per_link("initial_power_w", initial_power_w, gain)
+    share = initial_power_w / power_max_w
+    inside = (share >= 0) & (share <= 1 + 4 * torch.finfo(gain.dtype).eps)
+    if not bool(inside.all()):
+        first = float(initial_power_w[~inside][0])
+        require(False, "initial_power_w", f"lie in [0, {power_max_w}]", first)
+    return share.clamp(max=1.0)
+
+
 def full_like_links(gain: Gain, value: float) -> Tensor:
     """One number for each link of the gains ``[..., K]``."""
     return torch.full(gain.shape[:-1], value, dtype=gain.dtype, device=gain.device)

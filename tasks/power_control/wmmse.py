@@ -5,14 +5,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from metagnn.graphs.checks import check_count, require
+from metagnn.graphs.checks import check_count
 from metagnn.graphs.neighbours import Gain
 from metagnn.tasks.power_control.scaling import (
     ScaledProblem,
-    check_per_link,
     check_power_control,
+    check_start,
     check_weight,
-    full_like_links,
     scaled,
 )
 
@@ -103,16 +102,7 @@ def _checked(
     """Scaled problem, weights and shares of the largest power to start from, both ``[B, K]``."""
     check_power_control(gain, power_max_w, noise_w)
     weight = check_weight(weight, gain)
-    if initial_power_w is None:
-        share = full_like_links(gain, 0.25)
-    else:
-        initial_power_w = check_per_link("initial_power_w", initial_power_w, gain)
-        share = initial_power_w / power_max_w
-        inside = (share >= 0) & (share <= 1 + 4 * torch.finfo(gain.dtype).eps)
-        if not bool(inside.all()):
-            first = float(initial_power_w[~inside][0])
-            require(False, "initial_power_w", f"lie in [0, {power_max_w}]", first)
-        share = share.clamp(max=1.0)
+    share = check_start(initial_power_w, power_max_w, gain)
     problem = scaled(gain, power_max_w, noise_w)
     shape = problem.direct.shape
     return problem, weight.reshape(shape), share.reshape(shape)

@@ -1,0 +1,162 @@
+"""Refinement: it never does worse, knows no future, and finds multipliers that are known."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from metagnn.adaptation import Adapted, adapt, learned_rollout
+from metagnn.comparison import Scenario, compare
+from metagnn.duality import primal_value
+from metagnn.graphs.channel import ChannelFamily
+from metagnn.graphs.dataset import draw_network
+from metagnn.graphs.neighbours import NeighbourGain, strongest
+from metagnn.graphs.rates import rate
+from metagnn.meta_parameters import load_meta_parameters
+from metagnn.refinement import raise_lagrangian, refine, refine_multipliers, refined_power
+from metagnn.tasks.power_control.exact import exact
+
+META = load_meta_parameters("power_control")
+PROBLEM = META.problem
+
+
+@pytest.fixture(scope="module")
+def network() -> tuple[Tensor, Tensor, Tensor]:
+    drawn = draw_network(ChannelFamily(), 4, 11, "validation", 0)
+    past, scored = drawn.gain, drawn.test_gain
+    assert isinstance(past, Tensor)
+    assert isinstance(scored, Tensor)
+    large = drawn.configuration.large_scale_gain
+    assert isinstance(large, Tensor)
+    return large, past[-600:], scored[:40]
+
+
+@pytest.fixture(scope="module")
+def adapted(network: tuple[Tensor, Tensor, Tensor]) -> Adapted:
+    large, past, _ = network
+    adaptation = replace(META.adaptation, num_epochs=2)
+    return adapt(META.networks, large, past, PROBLEM, adaptation)
+
+
+def lagrangian(gain: Tensor, power_w: Tensor, mu: Tensor) -> Tensor:
+    """Of each sample [bit/s/Hz]."""
+    return rate(gain.double(), power_w.double(), PROBLEM.noise_w) @ (1 + mu.double())
+
+
+def _on_lists(gain: Tensor) -> NeighbourGain:
+    every = strongest(gain.reshape(-1, 4, 4).mean(0), 3)
+    pairs = every.neighbours
+    crossed = gain[..., pairs.source, pairs.target]
+    return replace(every, direct=gain.diagonal(dim1=-2, dim2=-1), crossed=crossed)
+
+
+def test_the_lagrangian_of_no_sample_falls_and_most_come_to_its_maximum(
+    network: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    _, _, gain = network
+    assert not torch.equal(gain, gain.mT)
+    mu = torch.tensor([0.0, 2.0, 0.3, 0.0])
+    draws = torch.Generator().manual_seed(0)
+    start = torch.rand(len(gain), 4, generator=draws) * PROBLEM.power_max_w
+    found = raise_lagrangian(start, gain, mu, PROBLEM)
+    before, after = (lagrangian(gain, power_w, mu) for power_w in (start, found))
+    assert bool((after >= before).all())
+    weight = (1 + mu.double()).expand(len(gain), 4)
+    best = exact(gain.double(), PROBLEM.power_max_w, PROBLEM.noise_w, weight)
+    share = after / lagrangian(gain, best, mu)
+    assert bool((share < 1 + 1e-3).all())
+    assert float(share.mean()) > 0.98
+    assert float((before / lagrangian(gain, best, mu)).mean()) < 0.92
+
+
+def test_a_silent_link_may_speak_and_the_best_is_kept() -> None:
+    gain = torch.full((1, 1, 1), 1e-9)
+    mu = torch.zeros(1)
+    silent = raise_lagrangian(torch.zeros(1, 1), gain, mu, PROBLEM)
+    assert float(silent) == pytest.approx(PROBLEM.power_max_w)
+    full = torch.full((1, 1), PROBLEM.power_max_w, dtype=torch.float64)
+    assert torch.equal(raise_lagrangian(full, gain, mu, PROBLEM), full)
+
+
+def test_multipliers_without_interference_are_known() -> None:
+    """Links alone send all they may: mu is alpha times what their rates lack."""
+    direct = torch.tensor([1e-8, 3e-12, 1e-12], dtype=torch.float64)
+    gain = torch.diag_embed(direct.expand(20, 3))
+    full = torch.full((3,), PROBLEM.power_max_w, dtype=torch.float64)
+    lacking = 9.0 - rate(gain[0], full, PROBLEM.noise_w)
+    wanted = PROBLEM.alpha * lacking.clamp(min=0)
+    assert float(wanted[0]) == 0.0 < float(wanted[1]) < float(wanted[2])
+    start = (full / 4).expand(20, 3)
+    found = refine_multipliers(start, gain, torch.ones(3), 9.0, PROBLEM)
+    torch.testing.assert_close(found, wanted, rtol=1e-2, atol=1e-2)
+
+
+def test_it_comes_closer_to_the_optimum(
+    network: tuple[Tensor, Tensor, Tensor], adapted: Adapted
+) -> None:
+    _, past, gain = network
+    refined = refine(adapted, past, PROBLEM)
+    assert refined.learner is adapted.learner
+    torch.testing.assert_close(refined.slack, refined.mu / PROBLEM.alpha)
+    powers = {
+        "learned": learned_rollout(adapted.learner, past, gain, PROBLEM).power_w.squeeze(1),
+        "powers": refined_power(adapted, past, gain, PROBLEM),
+        "both": refined_power(refined, past, gain, PROBLEM),
+    }
+    value = {
+        name: float(
+            primal_value(
+                rate(gain.double(), power_w.double(), PROBLEM.noise_w).mean(0),
+                adapted.minimum_rate,
+                PROBLEM.alpha,
+            )
+        )
+        for name, power_w in powers.items()
+    }
+    assert value["learned"] < value["powers"] < value["both"]
+
+
+def test_powers_know_no_later_sample(
+    network: tuple[Tensor, Tensor, Tensor], adapted: Adapted
+) -> None:
+    _, past, gain = network
+    changed = gain.clone()
+    changed[30:] = changed[30:].flip(-1)
+    found = refined_power(adapted, past, gain, PROBLEM)
+    other = refined_power(adapted, past, changed, PROBLEM)
+    assert torch.equal(found[:30], other[:30])
+    assert not torch.equal(found[30:], other[30:])
+
+
+def test_it_is_a_policy_of_compare(network: tuple[Tensor, Tensor, Tensor]) -> None:
+    large, past, gain = network
+    scenario = Scenario(large, past, gain)
+    names = ("metagnn", "metagnn_refined")
+    outcomes = compare([scenario], names, META, 2).outcomes
+    adaptation = replace(META.adaptation, num_epochs=2)
+    refined = refine(adapt(META.networks, large, past, PROBLEM, adaptation), past, PROBLEM)
+    power_w = refined_power(refined, past, gain, PROBLEM).to(gain)
+    wanted = rate(gain, power_w, PROBLEM.noise_w).mean(0)
+    (found,) = outcomes["metagnn_refined"]
+    torch.testing.assert_close(found.rate, wanted)
+    torch.testing.assert_close(found.power_w, power_w.mean(0))
+    assert found.dual is not None
+    torch.testing.assert_close(found.dual.multiplier, refined.mu)
+    assert not torch.equal(found.rate, outcomes["metagnn"][0].rate)
+    # Without samples before, powers alone are refined.
+    (without,) = compare([Scenario(large, None, gain)], names, META, 0).outcomes["metagnn_refined"]
+    assert bool(without.rate.isfinite().all())
+    lists = [_on_lists(values) for values in (large, past, gain)]
+    with pytest.raises(ValueError, match="`gain` must be dense for 'metagnn_refined'"):
+        compare([Scenario(*lists)], names, META, 0)
+
+
+def test_problem_constants_bound_the_powers(network: tuple[Tensor, Tensor, Tensor]) -> None:
+    _, _, gain = network
+    small = replace(PROBLEM, power_max_w=1e-4)
+    start = torch.full((len(gain), 4), 5e-5)
+    found = raise_lagrangian(start, gain, torch.zeros(4), small)
+    assert float(found.max()) == pytest.approx(1e-4)
+    with pytest.raises(ValueError, match="`initial_power_w` must lie in"):
+        raise_lagrangian(torch.full((len(gain), 4), 1e-3), gain, torch.zeros(4), small)
