@@ -68,9 +68,22 @@ def test_lists_of_all_pairs_give_what_dense_samples_give(
     assert report_on_lists["rate"] == pytest.approx(report["rate"], rel=1e-3)
     assert report_on_lists["neglected_inr"] is None
     assert "neglected_inr" not in report
-    assert set(policies) == set(policies_on_lists)
-    for name, values in policies.items():
+    # Refinement takes all gains.
+    assert set(policies) - {"metagnn_refined"} == set(policies_on_lists)
+    for name, values in ((n, v) for n, v in policies.items() if n in policies_on_lists):
         assert policies_on_lists[name]["mean_rate"] == pytest.approx(values["mean_rate"], rel=1e-3)
+
+
+def test_refinement_is_refused_on_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lists = _save(tmp_path / "a.npz", **_lists(_gain(9)))
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit):
+        main(["adapt", lists, "--test", lists, "--refine", "--out", str(out)])
+    assert "`--refine` must have gains without neighbour lists" in capsys.readouterr().err
+    assert not out.exists()
+    with pytest.raises(SystemExit):
+        main(["compare", lists, "--policies", "metagnn_refined"])
+    assert "`gain` must be dense for 'metagnn_refined'" in capsys.readouterr().err
 
 
 def test_what_lists_leave_out_is_unknown_unless_they_say_so(

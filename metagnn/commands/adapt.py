@@ -86,6 +86,8 @@ def main(words: Sequence[str]) -> None:
             _progress(steps, arguments.json),
         )
         if arguments.refine:
+            assert isinstance(past, torch.Tensor)
+            assert isinstance(gain, torch.Tensor)
             adapted = refine(adapted, past, problem)
             power_w = refined_power(adapted, past, gain, problem).to(gain)
         else:
