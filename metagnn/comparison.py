@@ -26,6 +26,8 @@ from metagnn.tasks.power_control.metrics import Estimate, summarize
 ADAPTED, REFINED, UNADAPTED = "metagnn", "metagnn_refined", "metagnn_unadapted"
 LEARNED = (ADAPTED, REFINED, UNADAPTED)
 POLICIES = (*LEARNED, *BASELINES)
+# Links up to which refinement takes no more than some seconds for each network.
+REFINED_LINKS = 20
 DEFAULT_POLICIES = (*LEARNED, "itlinq", "wmmse", "fplinq", "full_power", "random")
 
 # Samples that a batched baseline takes at once, times links squared.
@@ -99,7 +101,8 @@ class Comparison:
 
     Attributes:
         outcomes: Per policy a list of one per network.
-        target: ``f_min - s`` of the adapted networks ``[K]`` per network, or None without them.
+        target: ``f_min - s`` of ``metagnn`` ``[K]`` per network, to which all policies are held;
+            None without it.
     """
 
     outcomes: dict[str, list[Outcome]]
@@ -172,13 +175,20 @@ def compare(
         require(dense, "gain", "be dense for the gap, without neighbour lists", "lists")
     outcomes: dict[str, list[Outcome]] = {name: [] for name in policies}
     for index, scenario in enumerate(scenarios):
+        adapted: dict[int, Adapted] = {}
         for name in policies:
             if name in LEARNED:
                 epochs = 0 if name == UNADAPTED or scenario.past_gain is None else num_epochs
                 with torch.autocast(scenario.gain.device.type, torch.bfloat16, enabled=bf16):
-                    wanted = gap and name == ADAPTED
-                    refined = name == REFINED
-                    outcome = _learned_outcome(scenario, parameters, epochs, wanted, refined)
+                    if epochs not in adapted:
+                        adapted[epochs] = _adapted(scenario, parameters, epochs)
+                    if name == REFINED:
+                        outcome = _refined_outcome(scenario, adapted[epochs], parameters.problem)
+                    else:
+                        wanted = gap and name == ADAPTED
+                        outcome = _learned_outcome(
+                            scenario, adapted[epochs], parameters.problem, wanted
+                        )
             elif name == "itlinq":
                 outcome = _itlinq_outcome(scenario, parameters.problem)
             else:
@@ -194,21 +204,19 @@ def compare(
     return Comparison(outcomes, targets or None)
 
 
-def _learned_outcome(
-    scenario: Scenario, parameters: MetaParameters, num_epochs: int, gap: bool, refined: bool
-) -> Outcome:
-    problem = parameters.problem
+def _adapted(scenario: Scenario, parameters: MetaParameters, num_epochs: int) -> Adapted:
     # Without a past, r~(0) and f_min can only come from the first scored sample.
     known = scenario.gain[:1] if scenario.past_gain is None else scenario.past_gain
-    adapted = adapt(
+    return adapt(
         parameters.networks,
         scenario.large_scale_gain,
         known,
-        problem,
+        parameters.problem,
         replace(parameters.adaptation, num_epochs=num_epochs),
     )
-    if refined:
-        return _refined_outcome(scenario, adapted, problem)
+
+
+def _learned_outcome(scenario: Scenario, adapted: Adapted, problem: Problem, gap: bool) -> Outcome:
     run = learned_rollout(adapted.learner, scenario.past_gain, scenario.gain, problem)
     outcome = _outcome(run, _dual(adapted))
     if not gap:

@@ -13,6 +13,7 @@ from torch import Tensor
 from metagnn.adaptation import Adapted, learned_rollout
 from metagnn.adaptation_task import Problem
 from metagnn.cutting_planes import refined_multipliers
+from metagnn.duality import check_multipliers, check_powers
 from metagnn.graphs.rates import rate
 from metagnn.lagrangian import best_slack
 from metagnn.tasks.power_control.coordinate_search import coordinate_search
@@ -45,9 +46,9 @@ def raise_lagrangian(power_w: Tensor, gain: Tensor, mu: Tensor, problem: Problem
         ValueError: If powers do not lie in ``[0, power_max_w]``, a multiplier is negative or not
             finite, or a shape does not fit.
     """
-    wide, power_w = gain.double(), power_w.double()
+    wide, power_w = gain.double(), check_powers(power_w, gain, problem)
     constants = (problem.power_max_w, problem.noise_w)
-    weight = 1.0 + mu.double()
+    weight = 1.0 + check_multipliers(mu, gain.shape[-1])
     start = power_w.clamp(min=_LEAST_SHARE * problem.power_max_w)
     found = wmmse(wide, *constants, weight, initial_power_w=start)
     found = coordinate_search(wide, *constants, weight, found)
@@ -71,16 +72,19 @@ def refine_multipliers(
         problem: Constants of the problem.
 
     Shapes:
-        power_w ``[S, K]``, gain ``[S, K, K]``, mu ``[K]``; returns ``[K]``.
+        power_w ``[S, K]``, gain ``[S, K, K]``, mu ``[K]``; returns ``[K]``, in float64.
+
+    Raises:
+        ValueError: As of `raise_lagrangian`.
     """
-    wide, powers = gain.double(), power_w.double().unsqueeze(1)
-    every = torch.arange(len(wide), device=wide.device)
+    wide, powers = gain.double(), check_powers(power_w, gain, problem).unsqueeze(1)
+    rates = rate(wide, powers.squeeze(1), problem.noise_w).unsqueeze(1)
+    mu, every = check_multipliers(mu, gain.shape[-1]), torch.arange(len(wide), device=wide.device)
     for _ in range(NUM_ROUNDS):
-        rates = rate(wide.unsqueeze(1), powers, problem.noise_w)
-        best = powers[every, torch.matmul(rates, 1.0 + mu.double()).argmax(-1)]
+        best = powers[every, torch.matmul(rates, 1.0 + mu).argmax(-1)]
         found = raise_lagrangian(best, wide, mu, problem)
         powers = torch.cat([powers, found.unsqueeze(1)], 1)
-        rates = rate(wide.unsqueeze(1), powers, problem.noise_w)
+        rates = torch.cat([rates, rate(wide, found, problem.noise_w).unsqueeze(1)], 1)
         mu = refined_multipliers(rates, minimum_rate, problem.alpha, mu)
     return mu
 

@@ -167,6 +167,7 @@ def _adaptation(folder: Path) -> Report:
             ("test", "powers for"),
             ("checkpoint", "meta-parameters"),
             ("steps", "steps of adaptation"),
+            ("refined", "refined by local search"),
             ("seed", "seed"),
             ("num_links", "links"),
             ("num_adaptation_samples", "samples adapted to"),

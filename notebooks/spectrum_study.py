@@ -2,15 +2,15 @@
 
 ``python notebooks/spectrum_study.py train --seeds 2 3 4`` runs `metagnn fit` for every agent and
 seed under ``runs/spectrum_allocation``, two at a time, and goes on where it stopped. ``... score
---seeds 2 3 4`` lets what is finished adapt to the test scenarios, and adds it to the files in
-``notebooks/results``: ``spectrum_random.csv`` and ``spectrum_nycmesh.csv`` (means over the
-scenarios per policy, seed and number of episodes before), ``..._during.csv`` (the episodes of
-which policies learned), ``..._scenarios.csv`` (each scenario by itself, after five episodes),
-``spectrum_curves.csv`` (what the runs logged), ``spectrum_runs.csv`` (how long they took, of which
-sources). Baselines are scored with the first seed. ``... table`` writes ``spectrum.md`` from these.
-Test scenarios have seed 3000 and are used for no choice. ``flat ppo from scratch`` has the paper's
-network and rates (`spectrum_allocation_flat`), and knows no edges; ``--variant flat`` are all
-agents with the paper's networks.
+--seeds 2 3 4`` lets all agents of these seeds adapt to the test scenarios, and adds what comes of
+it to the files in ``notebooks/results``: ``spectrum_random.csv`` and ``spectrum_nycmesh.csv``
+(means over the scenarios per policy, seed and number of episodes before), ``..._during.csv`` (the
+episodes of which policies learned), ``..._scenarios.csv`` (each scenario by itself, after five
+episodes), ``spectrum_curves.csv`` (what the runs logged), ``spectrum_runs.csv`` (how long they
+took, of which sources). Baselines are scored once for the same sources. ``... table`` writes
+``spectrum.md`` from these. Test scenarios have seed 3000 and are used for no choice. ``flat ppo
+from scratch`` has the paper's network and rates (`spectrum_allocation_flat`), and knows no edges;
+``--variant flat`` are all agents with the paper's networks.
 """
 
 import argparse
@@ -111,19 +111,22 @@ def score(seeds: list[int], networks: list[str], jobs: int, suffix: str) -> None
     known = {(row["run"], row["sources"]) for row in read(runs)}
     baselines = {network: (f"{network} baselines", digest_of_sources()) for network in networks}
     tasks += [(n, BASELINES_ONLY, seeds[0]) for n in networks if baselines[n] not in known]
+    for seed in seeds:
+        add_curves(stem, folder_of(suffix, seed), seed, LOGGED, VALIDATED, EVERY)
     began = time.monotonic()
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (1,)) as pool:
         waiting = {pool.submit(scores_of, *task, suffix): task for task in tasks}
         for future in as_completed(waiting):
-            network, what, seed = waiting[future]
+            network, what, seed = waiting.pop(future)
+            if future.exception() is not None:
+                pool.shutdown(cancel_futures=True)
             add_scores(future.result(), network, suffix)
+            if what == BASELINES_ONLY:
+                run, sources = baselines[network]
+                add(runs, ("run", "seed", "seconds", "sources"), [(run, "", "", sources)])
             minutes = (time.monotonic() - began) / 60
             print(f"{what} {seed} in {network}, after {minutes:.1f} minutes", flush=True)
-    for seed in seeds:
-        add_curves(stem, folder_of(suffix, seed), seed, LOGGED, VALIDATED, EVERY)
-    header = ("run", "seed", "seconds", "sources")
-    add(runs, header, [(run, "", "", sources) for run, sources in baselines.values()])
 
 
 def _results(suffix: str, network: str) -> Path:

@@ -9,6 +9,7 @@ import torch
 
 from metagnn.adaptation import adapt, learned_rollout
 from metagnn.cli import main
+from metagnn.comparison import LEARNED
 from metagnn.graphs.channel import ChannelFamily
 from metagnn.graphs.dataset import draw_network
 from metagnn.graphs.neighbours import Gain, strongest
@@ -67,7 +68,7 @@ def test_commands_change_the_learned_policy_only(
         policies["adapt"] = {"mean_rate": json.loads(capsys.readouterr().out)["mean_rate"]}
         found.append({name: values["mean_rate"] for name, values in policies.items()})
     for name, value in found[0].items():
-        if name in ("metagnn", "metagnn_unadapted", "adapt"):
+        if name in (*LEARNED, "adapt"):
             assert found[1][name] == pytest.approx(value, rel=0.02)
             assert found[1][name] != value
         else:

@@ -145,18 +145,32 @@ def test_it_is_a_policy_of_compare(network: tuple[Tensor, Tensor, Tensor]) -> No
     torch.testing.assert_close(found.dual.multiplier, refined.mu)
     assert not torch.equal(found.rate, outcomes["metagnn"][0].rate)
     # Without samples before, powers alone are refined.
-    (without,) = compare([Scenario(large, None, gain)], names, META, 0).outcomes["metagnn_refined"]
-    assert bool(without.rate.isfinite().all())
+    outcomes = compare([Scenario(large, None, gain)], names, META, 0).outcomes
+    (without,), (plain,) = outcomes["metagnn_refined"], outcomes["metagnn"]
+    assert without.dual is not None
+    assert plain.dual is not None
+    assert torch.equal(without.dual.multiplier, plain.dual.multiplier)
+    assert float(without.rate.sum()) > float(plain.rate.sum())
     lists = [_on_lists(values) for values in (large, past, gain)]
     with pytest.raises(ValueError, match="`gain` must be dense for 'metagnn_refined'"):
         compare([Scenario(*lists)], names, META, 0)
 
 
-def test_problem_constants_bound_the_powers(network: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_powers_stay_within_what_is_allowed(network: tuple[Tensor, Tensor, Tensor]) -> None:
     _, _, gain = network
-    small = replace(PROBLEM, power_max_w=1e-4)
-    start = torch.full((len(gain), 4), 5e-5)
-    found = raise_lagrangian(start, gain, torch.zeros(4), small)
-    assert float(found.max()) == pytest.approx(1e-4)
-    with pytest.raises(ValueError, match="`initial_power_w` must lie in"):
-        raise_lagrangian(torch.full((len(gain), 4), 1e-3), gain, torch.zeros(4), small)
+    mu = torch.zeros(4)
+    # The largest power in float32 lies above that in float64.
+    for power_max_w in (1e-4, 0.1):
+        problem = replace(PROBLEM, power_max_w=power_max_w)
+        full = torch.full((len(gain), 4), power_max_w)
+        found = raise_lagrangian(full, gain, mu, problem)
+        assert power_max_w * 0.999 < float(found.max()) <= power_max_w
+        found = raise_lagrangian(full[:, :1], gain[:, :1, :1], mu[:1], problem)
+        assert bool((found == power_max_w).all())
+    assert bool((raise_lagrangian(full, torch.zeros_like(gain), mu, problem) <= 0.1).all())
+    with pytest.raises(ValueError, match="`power_w` must lie in"):
+        raise_lagrangian(-full, gain, mu, problem)
+    with pytest.raises(ValueError, match="`power_w` must lie in"):
+        refine_multipliers(full * 2, gain, mu, 5.0, problem)
+    with pytest.raises(ValueError, match="`mu` must be finite and >= 0"):
+        raise_lagrangian(full, gain, mu - 0.5, problem)

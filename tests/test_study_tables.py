@@ -1,5 +1,6 @@
 """What the tables of the studies say of rows with a known answer."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -314,6 +315,7 @@ def _spectrum_study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_csv(folder / "spectrum_random_during.csv", header, during)
     columns = ("policy", "seed", "scenario", "throughput_mbit_s")
     write_csv(folder / "spectrum_random_scenarios.csv", columns, alone)
+    runs.append(("random baselines", "", "", "same"))
     write_csv(folder / "spectrum_runs.csv", ("run", "seed", "seconds", "sources"), runs)
     header = ("run", "seed", "logged", "episode", "value")
     write_csv(folder / "spectrum_curves.csv", header, curves)
@@ -431,6 +433,44 @@ def test_runs_are_scored_when_finished_by_the_sources_they_learned_with(
         spectrum_study.score([2], ["random"], 1, "")
     with pytest.raises(ValueError, match=r"hold a last\.ckpt of a run"):
         spectrum_study.scores_of("random", "ppo", 2, "")
+
+
+def test_all_policies_are_scored_and_baselines_once_for_the_same_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(spectrum_study, "RESULTS", tmp_path)
+    monkeypatch.setattr(
+        spectrum_study, "ProcessPoolExecutor", lambda jobs, *_: ThreadPoolExecutor(jobs)
+    )
+    agents = ("ppo", "maml", "recurrent", "attention")
+    for seed in (2, 3):
+        for agent in agents:
+            done = spectrum_study.folder_of("", seed) / agent / "done"
+            done.parent.mkdir(parents=True)
+            done.write_text(f"1.0\n{study_runs.digest_of_sources()}\n\n")
+    asked: list[tuple[object, ...]] = []
+
+    def scores_of(*task: object) -> dict[str, object]:
+        asked.append(task)
+        if task[1] == "maml" and len(asked) > 20:
+            raise RuntimeError("broken")
+        return {}
+
+    monkeypatch.setattr(spectrum_study, "scores_of", scores_of)
+    spectrum_study.score([2, 3], ["random"], 1, "")
+    policies = (*agents, spectrum_table.FLAT_SCRATCH)
+    wanted = [("random", policy, seed, "") for seed in (2, 3) for policy in policies]
+    assert sorted(asked) == sorted([*wanted, ("random", "baselines", 2, "")])
+    asked.clear()
+    spectrum_study.score([2], ["random", "nycmesh"], 1, "")
+    assert [task for task in asked if task[1] == "baselines"] == [("nycmesh", "baselines", 2, "")]
+    # Baselines of other sources count as unknown, and what breaks is not passed over.
+    monkeypatch.setattr(spectrum_study, "digest_of_sources", lambda: "other")
+    for done in tmp_path.rglob("done"):
+        done.write_text("1.0\nother\n\n")
+    with pytest.raises(RuntimeError, match="broken"):
+        spectrum_study.score([2, 3], ["random", "nycmesh"], 1, "")
 
 
 def test_scores_of_spectrum_are_added_policy_by_policy(

@@ -30,7 +30,13 @@ def main(words: Sequence[str]) -> None:
         ValueError: If an argument breaks its rule.
     """
     arguments = _parser().parse_args(words)
-    from metagnn.comparison import DEFAULT_POLICIES, REFINED, Scenario, compare
+    from metagnn.comparison import (
+        DEFAULT_POLICIES,
+        REFINED,
+        REFINED_LINKS,
+        Scenario,
+        compare,
+    )
     from metagnn.comparison_files import write_comparison
     from metagnn.experiment import has_section, read_section
     from metagnn.gap_file import gap_rows
@@ -90,8 +96,10 @@ def main(words: Sequence[str]) -> None:
             refuse(arguments, ("--steps",), "without samples to adapt to (--adapt-to)")
             steps = 0
     if policies is None:
-        lists = any(isinstance(scenario.gain, NeighbourGain) for scenario in scenarios)
-        policies = [name for name in DEFAULT_POLICIES if not (lists and name == REFINED)]
+        largest = max(len(scenario.large_scale_gain) for scenario in scenarios)
+        dense = not any(isinstance(scenario.gain, NeighbourGain) for scenario in scenarios)
+        quick = dense and largest <= REFINED_LINKS
+        policies = [name for name in DEFAULT_POLICIES if quick or name != REFINED]
     powers = parameters.problem.power_max_w, parameters.problem.noise_w
     for scenario in scenarios:
         for gain in (scenario.large_scale_gain, scenario.past_gain, scenario.gain):

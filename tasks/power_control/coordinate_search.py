@@ -24,15 +24,15 @@ def coordinate_search(
     initial_power_w: Tensor | None = None,
     max_sweeps: int = 20,
 ) -> Tensor:
-    r"""Powers that no link can better by a change of its own to one of `LEVELS`.
+    r"""Powers that no link betters by a change of its own to one of `LEVELS`.
 
     Links take turns. Each chooses, while the others keep their powers,
 
     .. math:: p_k \leftarrow \arg\max_{p \in \{p_k\} \cup P_{\max} \cdot \mathrm{LEVELS}}
               \sum_j \alpha_j \log_2(1 + \mathrm{SINR}_j),
 
-    so that the weighted sum rate never falls, until none changes. Unlike the steps of `wmmse` a
-    turn crosses valleys: it switches links on and off.
+    so that the weighted sum rate never falls, until none changes or ``max_sweeps`` are over. Unlike
+    the steps of `wmmse` a turn crosses valleys: it switches links on and off.
 
     Args:
         gain: Channel power gains [1], transmitter (row) to receiver (column).
@@ -63,7 +63,8 @@ def coordinate_search(
             # The own power first, which is kept unless another is better.
             own = torch.cat([share[:, link, None], levels], 1)
             share[:, link] = 0.0
-            rest = torch.matmul(share.unsqueeze(1), crossed) + noise.unsqueeze(1)
+            with torch.autocast(gain.device.type, enabled=False):
+                rest = torch.matmul(share.unsqueeze(1), crossed) + noise.unsqueeze(1)
             disturbance = rest + own.unsqueeze(2) * crossed[:, None, link]
             signal = (share * direct).unsqueeze(1).repeat(1, own.shape[1], 1)
             signal[..., link] = own * direct[:, link, None]
