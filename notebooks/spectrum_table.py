@@ -192,7 +192,8 @@ def safety(during: list[Row], rows: list[Row]) -> list[str]:
         found.append([f"{policy} (learns nothing)", *cells])
     titles = ("policy", *(title for title, _ in COLUMNS.values()))
     title = f"While they adapt: means over the first {FEW} episodes"
-    return [f"\n**{title}**\n", *_table(titles, found)]
+    note = "What learns nothing has the numbers of the episode in which policies are scored."
+    return [f"\n**{title}**\n\n{note}\n", *_table(titles, found)]
 
 
 def best_on_validation(curves: Iterable[Row]) -> list[str]:
