@@ -90,6 +90,9 @@ def network_row(parameters: MetaParameters, num_links: int, before: Row) -> tupl
     for name, power_w in powers.items():
         rates = rate(gain.double(), power_w.double(), problem.noise_w).mean(0)
         values[name] = float(primal_value(rates, adapted.minimum_rate, problem.alpha))
+    dual = float(before["dual"])
+    below = max(values.values()) <= dual + ROUNDING * abs(dual)
+    require(below, "values", f"lie below the bound {dual}", values)
     known = float(before["metagnn"])
     rule = f"be {known} as in duality_{num_links}.csv, network {before['network']}"
     agree = abs(values["metagnn"] - known) <= ROUNDING * max(1.0, abs(known))

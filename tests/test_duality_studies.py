@@ -112,6 +112,9 @@ def test_refined_policies_are_set_beside_the_bound_of_the_study() -> None:
     row = dict(zip(refinement_study.HEADER, map(str, values), strict=True))
     assert float(row["metagnn"]) == pytest.approx(float(before["metagnn"]), rel=1e-6)
     assert float(row["metagnn"]) < float(row["refined"]) <= float(row["dual"])
+    low = before | {"dual": before["metagnn"]}
+    with pytest.raises(ValueError, match="`values` must lie below the bound"):
+        refinement_study.network_row(quick, 2, low)
     other = before | {"metagnn": str(float(before["metagnn"]) * 1.01)}
     with pytest.raises(ValueError, match=r"`metagnn` must be .* as in duality_2.csv, network 0"):
         refinement_study.network_row(quick, 2, other)
