@@ -212,10 +212,10 @@ for point in (0, 1):
 # %% [markdown]
 # ## Ten seeds
 #
-# What `spectrum_study.py` measured: all agents, trained for 6 to 9 minutes each from ten seeds, in
+# What `spectrum_study.py` measured: all agents, trained for 5 to 9 minutes each from ten seeds, in
 # 40 scenarios that they never saw. Lines are inter-quartile means over seeds. Policies that learned
 # over many scenarios start where PPO from scratch does not come in five episodes; that they adapt
-# adds nothing to what the edges tell them of a scenario.
+# adds no throughput to what the edges tell them of a scenario, and by gradients adds failures.
 
 # %%
 Image(filename="results/spectrum_random.png")

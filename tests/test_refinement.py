@@ -6,15 +6,25 @@ import pytest
 import torch
 from torch import Tensor
 
+from metagnn import refinement
 from metagnn.adaptation import Adapted, adapt, learned_rollout
 from metagnn.comparison import Scenario, compare
+from metagnn.cutting_planes import refined_multipliers
 from metagnn.duality import primal_value
 from metagnn.graphs.channel import ChannelFamily
 from metagnn.graphs.dataset import draw_network
 from metagnn.graphs.neighbours import NeighbourGain, strongest
 from metagnn.graphs.rates import rate
 from metagnn.meta_parameters import load_meta_parameters
-from metagnn.refinement import raise_lagrangian, refine, refine_multipliers, refined_power
+from metagnn.refinement import (
+    NUM_ROUNDS,
+    NUM_SAMPLES,
+    raise_lagrangian,
+    refine,
+    refine_multipliers,
+    refined_power,
+)
+from metagnn.tasks.power_control.coordinate_search import LEVELS
 from metagnn.tasks.power_control.exact import exact
 
 META = load_meta_parameters("power_control")
@@ -23,7 +33,7 @@ PROBLEM = META.problem
 
 @pytest.fixture(scope="module")
 def network() -> tuple[Tensor, Tensor, Tensor]:
-    drawn = draw_network(ChannelFamily(), 4, 11, "validation", 0)
+    drawn = draw_network(ChannelFamily(), 4, 11, "validation", 2)
     past, scored = drawn.gain, drawn.test_gain
     assert isinstance(past, Tensor)
     assert isinstance(scored, Tensor)
@@ -70,6 +80,22 @@ def test_the_lagrangian_of_no_sample_falls_and_most_come_to_its_maximum(
     assert float((before / lagrangian(gain, best, mu)).mean()) < 0.92
 
 
+def test_nothing_is_lost_at_the_optimum_and_silence_is_left_for_any_power(
+    network: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    _, _, gain = network
+    mu = torch.tensor([0.0, 2.0, 0.3, 0.0])
+    weight = (1 + mu.double()).expand(len(gain), 4)
+    best = exact(gain.double(), PROBLEM.power_max_w, PROBLEM.noise_w, weight)
+    found = raise_lagrangian(best, gain, mu, PROBLEM)
+    assert bool((lagrangian(gain, found, mu) >= lagrangian(gain, best, mu)).all())
+    # WMMSE starts from a whisper, else all powers would be levels of the search.
+    found = raise_lagrangian(torch.zeros_like(best), gain, mu, PROBLEM)
+    levels = torch.tensor(LEVELS, dtype=torch.float64) * PROBLEM.power_max_w
+    nearest = (found.unsqueeze(-1) - levels).abs().amin(-1)
+    assert float(nearest.max()) > 1e-3 * PROBLEM.power_max_w
+
+
 def test_a_silent_link_may_speak_and_the_best_is_kept() -> None:
     gain = torch.full((1, 1, 1), 1e-9)
     mu = torch.zeros(1)
@@ -92,12 +118,34 @@ def test_multipliers_without_interference_are_known() -> None:
     torch.testing.assert_close(found, wanted, rtol=1e-2, atol=1e-2)
 
 
+def test_every_round_begins_at_the_best_candidate_so_far(
+    network: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    _, _, gain = network
+    mu = torch.zeros(4).double()
+    candidates = [torch.full((len(gain), 4), PROBLEM.power_max_w / 4).double()]
+    for _ in range(NUM_ROUNDS):
+        best = torch.stack(
+            [
+                max((c[n] for c in candidates), key=lambda p, n=n: lagrangian(gain[n], p, mu))
+                for n in range(len(gain))
+            ]
+        )
+        candidates.append(raise_lagrangian(best, gain, mu, PROBLEM))
+        rates = torch.stack([rate(gain.double(), c, PROBLEM.noise_w) for c in candidates], 1)
+        mu = refined_multipliers(rates, 6.0, PROBLEM.alpha, mu)
+    found = refine_multipliers(candidates[0], gain, torch.zeros(4), 6.0, PROBLEM)
+    assert float(found.max()) > 0.1
+    torch.testing.assert_close(found, mu)
+
+
 def test_it_comes_closer_to_the_optimum(
     network: tuple[Tensor, Tensor, Tensor], adapted: Adapted
 ) -> None:
     _, past, gain = network
     refined = refine(adapted, past, PROBLEM)
     assert refined.learner is adapted.learner
+    assert float(refined.mu.max()) > 0.1
     torch.testing.assert_close(refined.slack, refined.mu / PROBLEM.alpha)
     powers = {
         "learned": learned_rollout(adapted.learner, past, gain, PROBLEM).power_w.squeeze(1),
@@ -114,7 +162,25 @@ def test_it_comes_closer_to_the_optimum(
         )
         for name, power_w in powers.items()
     }
-    assert value["learned"] < value["powers"] < value["both"]
+    assert value["learned"] < min(value["powers"], value["both"])
+
+
+def test_multipliers_are_refined_on_the_last_samples(
+    network: tuple[Tensor, Tensor, Tensor], adapted: Adapted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, past, _ = network
+    asked = {}
+
+    def refined(power_w: Tensor, gain: Tensor, mu: Tensor, *rest: object) -> Tensor:
+        asked.update(power_w=power_w, gain=gain, mu=mu)
+        return torch.ones(4)
+
+    monkeypatch.setattr(refinement, "refine_multipliers", refined)
+    assert torch.equal(refine(adapted, past, PROBLEM).mu, torch.ones(4))
+    assert torch.equal(asked["gain"], past[-NUM_SAMPLES:])
+    assert torch.equal(asked["mu"], adapted.mu)
+    run = learned_rollout(adapted.learner, past[:-NUM_SAMPLES], past[-NUM_SAMPLES:], PROBLEM)
+    torch.testing.assert_close(asked["power_w"], run.power_w.squeeze(1))
 
 
 def test_powers_know_no_later_sample(
@@ -150,7 +216,7 @@ def test_it_is_a_policy_of_compare(network: tuple[Tensor, Tensor, Tensor]) -> No
     assert without.dual is not None
     assert plain.dual is not None
     assert torch.equal(without.dual.multiplier, plain.dual.multiplier)
-    assert float(without.rate.sum()) > float(plain.rate.sum())
+    assert float((without.rate - plain.rate) @ (1 + plain.dual.multiplier)) > 0.1
     lists = [_on_lists(values) for values in (large, past, gain)]
     with pytest.raises(ValueError, match="`gain` must be dense for 'metagnn_refined'"):
         compare([Scenario(*lists)], names, META, 0)

@@ -158,13 +158,15 @@ def _parser() -> argparse.ArgumentParser:
         "gain",
         metavar="GAIN",
         help="samples .npz with gain [S, K, K] (power gains, transmitter to receiver) and "
-        "optionally large_scale_gain [K, K], neighbour lists (see the README), or a CSV of "
-        "links",
+        "optionally large_scale_gain [K, K], neighbour lists (see docs/your_network.md), or a CSV "
+        "of links",
     )
     parser.add_argument("--test", metavar="TEST", help="samples .npz to decide on")
     parser.add_argument("--seed", type=int, help="seed of a CSV's samples (0)")
     parser.add_argument(
-        "--refine", action="store_true", help="improve powers and multipliers by local search"
+        "--refine",
+        action="store_true",
+        help="improve powers and multipliers by local search (takes all gains, no neighbour lists)",
     )
     add_policy_options(parser)
     return parser
