@@ -42,7 +42,7 @@ types: install
 
 notebooks: install
 	@if ls notebooks/*.ipynb >/dev/null 2>&1; \
-	then OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q --nbmake notebooks/*.ipynb; \
+	then OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --nbmake notebooks/*.ipynb; \
 	else echo "notebooks: none"; fi
 
 docs: install
