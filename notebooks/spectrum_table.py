@@ -64,9 +64,7 @@ def lines_of(stem: str, points: Mapping[str, Sequence[int]]) -> list[str]:
             lines += metrics_table(rows, episodes)
         known = {row["policy"] for row in rows}
         paper = FLAT_SCRATCH if FLAT_SCRATCH in known else SCRATCH
-        lines += [
-            f"\nAfter {FEW} episodes. `{paper}` has the network and rate of the paper's code;"
-        ]
+        lines += [f"\nAfter {FEW} episodes. `{paper}`: network and rate of the paper's code;"]
         lines += [f"`{PRETRAINED}`"]
         lines += [f"(pre-trained) and `{FROZEN}` are the fair ones. Intervals are of training"]
         lines += [
