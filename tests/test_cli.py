@@ -89,6 +89,17 @@ def test_adapt_refines_where_wanted(tmp_path: Path) -> None:
     assert not np.allclose(powers[0], powers[1])
 
 
+@pytest.mark.parametrize(("num_links", "by_default"), [(20, True), (21, False)])
+def test_compare_refines_few_links_by_default(
+    num_links: int, by_default: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gain = np.random.default_rng(0).uniform(1e-12, 1e-9, (2, num_links, num_links))
+    main(["compare", _npz(tmp_path / "a.npz", gain), "--json"])
+    policies = json.loads(capsys.readouterr().out)["policies"]
+    assert ("metagnn_refined" in policies) == by_default
+    assert {"metagnn", "metagnn_unadapted", "itlinq", "wmmse"} <= set(policies)
+
+
 def test_adapted_powers_do_not_depend_on_the_future(tmp_path: Path) -> None:
     gain = _gain(7)
     train = _npz(tmp_path / "a.npz", _gain(40))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from metagnn.graphs.checks import check_count, require
+from metagnn.graphs.neighbours import Gain
 from metagnn.tasks.power_control.scaling import (
     check_power_control,
     check_start,
@@ -17,7 +18,7 @@ LEVELS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
 @torch.no_grad()
 def coordinate_search(
-    gain: Tensor,
+    gain: Gain,
     power_max_w: float,
     noise_w: float,
     weight: Tensor | None = None,

@@ -102,6 +102,13 @@ def test_it_switches_a_link_off_that_wmmse_keeps() -> None:
     assert sorted(found.tolist()) == [0.0, POWER_MAX_W]
 
 
+def test_it_is_not_in_bfloat16_where_networks_are() -> None:
+    gain = paper_like_gain((20,), 6, 4).float()
+    wanted = coordinate_search(gain, POWER_MAX_W, NOISE_W)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(coordinate_search(gain, POWER_MAX_W, NOISE_W), wanted)
+
+
 def test_errors_name_the_argument() -> None:
     gain = paper_like_gain((3,), 4, 0)
     with pytest.raises(ValueError, match=r"`initial_power_w` must lie in \[0, 0.01\]"):
@@ -112,4 +119,4 @@ def test_errors_name_the_argument() -> None:
         coordinate_search(gain, POWER_MAX_W, NOISE_W, torch.ones(3))
     lists = strongest(gain[0], 2)
     with pytest.raises(ValueError, match="`gain` must be dense"):
-        coordinate_search(lists, POWER_MAX_W, NOISE_W)  # type: ignore[arg-type]
+        coordinate_search(lists, POWER_MAX_W, NOISE_W)
