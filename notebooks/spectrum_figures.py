@@ -3,8 +3,8 @@
 Run ``python notebooks/spectrum_figures.py [--variant flat]``; writes ``spectrum_random.png`` and
 ``spectrum_nycmesh.png`` into ``results``: throughput, violations, fairness and reward after so many
 episodes in an unseen scenario; and ``..._during.png``: the same of the episodes of which policies
-learned. Lines are inter-quartile means over training seeds, bands their 95 %
-bootstrap intervals; baselines, which learn nothing, are level.
+learned. Lines are inter-quartile means over training seeds, bands their 95 % bootstrap intervals;
+baselines, which learn nothing, are level, and are known of the scored episode alone.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def figures_of(stem: str, network: str) -> dict[str, Figure]:
     during = read(RESULTS / f"{stem}_{network}_during.csv")
     return {
         f"{stem}_{network}.png": episodes_figure(after, after, "episodes before"),
-        f"{stem}_{network}_during.png": episodes_figure(during, after, "episode of learning"),
+        f"{stem}_{network}_during.png": episodes_figure(during, [], "episode of learning"),
     }
 
 

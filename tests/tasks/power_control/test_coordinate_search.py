@@ -103,7 +103,7 @@ def test_it_switches_a_link_off_that_wmmse_keeps() -> None:
 
 
 def test_it_is_not_in_bfloat16_where_networks_are() -> None:
-    gain = paper_like_gain((20,), 6, 4).float()
+    gain = paper_like_gain((200,), 8, 4).float()
     wanted = coordinate_search(gain, POWER_MAX_W, NOISE_W)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(coordinate_search(gain, POWER_MAX_W, NOISE_W), wanted)
