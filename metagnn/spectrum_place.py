@@ -21,6 +21,8 @@ class SpectrumPlace:
         radio: Bands, powers and limits.
         num_steps: Slots of an episode.
         edges: What may be exchanged (see `SpectrumAllocation`).
+        failure_weight: What a failure costs in the reward of a band (there too).
+        success_weight: What a success is worth there after a long wait.
 
     Raises:
         ValueError: If a number is out of range or a word unknown.
@@ -30,13 +32,22 @@ class SpectrumPlace:
     radio: Radio = Radio()  # noqa: RUF009 - frozen
     num_steps: int = 100
     edges: Edges = "interference"
+    failure_weight: float = 0.12
+    success_weight: float = 1.0
 
     def __post_init__(self) -> None:
         self.environment()
 
     def environment(self) -> SpectrumAllocation:
         """Environment of the scenarios."""
-        return SpectrumAllocation(self.family, self.radio, self.num_steps, edges=self.edges)
+        return SpectrumAllocation(
+            self.family,
+            self.radio,
+            self.num_steps,
+            failure_weight=self.failure_weight,
+            success_weight=self.success_weight,
+            edges=self.edges,
+        )
 
     def policy(self, shape: PolicyShape) -> nn.Module:
         """A policy with random parameters for these networks."""

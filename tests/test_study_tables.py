@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import gap_sources
 import offloading_figures
@@ -398,24 +399,106 @@ def test_rows_of_a_policy_and_seed_are_replaced_and_all_others_stay(tmp_path: Pa
     assert found == wanted
 
 
-def test_ways_to_adapt_are_paired_and_sources_are_not_mixed(
+def _choice(
+    path: Path, key: tuple[str, str, str, int], after: float, sources: str, gain: float = 1.0
+) -> None:
+    """What `spectrum_choices` adds for one way to adapt, in two scenarios."""
+    metrics = ["2", "3", "4", "5", "6", "7", "8"]
+    rows = [(*key, n, *(after - g, *metrics), sources) for n, g in ((0, gain), (5, 0.0))]
+    study_runs.add(path, spectrum_choices.HEADER, rows)
+    each = [(*key, i, after - gain, after + i, sources) for i in (0, 1)]
+    scenarios = path.with_name("scenarios.csv")
+    study_runs.add(scenarios, spectrum_choices.SCENARIO_HEADER, each)
+
+
+def test_tries_are_paired_with_ppo_and_sources_are_not_mixed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spectrum_choices, "PATH", tmp_path / "choices.csv")
-    metrics = ["1", "2", "3", "4", "5", "6", "7", "8"]
-    for way, sources in (("nothing", "a"), ("memory", "a"), ("steps", "b")):
-        key = ("topology", "maml", way, "0.01", 0)
-        rows = [
-            (*key, 0, *metrics, "0", "0", "0", sources),
-            (*key, 5, "3.5", *metrics[1:], "2.5", "1.5", "3.25", sources),
-        ]
-        study_runs.add(spectrum_choices.PATH, spectrum_choices.HEADER, rows)
-        if sources == "a":
-            line = spectrum_choices.table()[-1]
-            assert line.startswith(f"| topology | maml | 0.01 | {way} | 0 | 1.00 / 3.50 |")
-            assert line.endswith("| 2.50 [1.50, 3.25] |")
+    path = tmp_path / "choices.csv"
+    monkeypatch.setattr(spectrum_choices, "PATH", path)
+    monkeypatch.setattr(spectrum_choices, "BY_SCENARIO", tmp_path / "scenarios.csv")
+    _choice(path, ("edges: topology", "maml", "steps, rate 0.01", 0), 9.5, "a", 1.5)
+    _choice(path, ("as configured", "ppo", "nothing", 0), 7.0, "a", 0.0)
+    _choice(path, ("as configured", "max weight", "", 0), 8.0, "a", 0.0)
+    heuristic, ppo, maml = spectrum_choices.table()[-3:]
+    assert heuristic.startswith("|  | max weight |  | 0 | 8.00 / 8.00 |")
+    assert ppo.startswith("| as configured | ppo | nothing | 0 | 7.00 / 7.00 |")
+    # Gains of 1.5 and 2.5; 9.5 and 10.5 over the 7 and 8 of PPO.
+    assert maml.startswith("| edges: topology | maml | steps, rate 0.01 | 0 | 8.00 / 9.50 |")
+    assert maml.endswith("| 2.00 [1.50, 2.50] | 2.50 [2.50, 2.50] |")
+    _choice(path, ("as configured", "recurrent", "memory", 0), 7.0, "b")
     with pytest.raises(ValueError, match=r"be scored by the same sources, got \['a', 'b'\]"):
         spectrum_choices.table()
+
+
+def test_tries_differ_in_what_they_say_and_ways_to_adapt_fit_the_agents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: dict[Path, tuple[str, ...]] = {}
+
+    def fit(folder: Path, config: str, *words: str) -> float:
+        asked[folder] = words
+        return 1.0
+
+    monkeypatch.setattr(spectrum_choices, "fit", fit)
+    spectrum_choices.train([1], 1)
+    assert len(set(asked.values())) == len(asked) == len(list(spectrum_choices.runs_of([1])))
+    for name, agent, seed in spectrum_choices.runs_of([1]):
+        words = asked[spectrum_choices.folder_of(name, agent, seed)]
+        assert words[:2] == (f"--model.init_args.agent={agent}", "--model.init_args.seed=1")
+        place = spectrum_choices.TRIES[name].place
+        said = {word.removeprefix("--model.init_args.place.") for word in words}
+        for field, usual in (("edges", "interference"), ("failure_weight", 0.12)):
+            value = getattr(place, field)
+            assert (f"{field}={value}" in said) == (value != usual)
+        remembers = agent in ("recurrent", "attention")
+        ways = spectrum_choices.ways(name, agent)
+        assert next(iter(ways)) == ("memory" if remembers else "nothing")
+        assert (len(ways) == 1) == remembers
+    with pytest.raises(ValueError, match=r"`seeds` must be of no seed of the study, got 2"):
+        spectrum_choices.train([2], 1)
+
+
+def test_tries_are_scored_once_for_the_same_sources_and_only_when_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(spectrum_choices, "PATH", tmp_path / "choices.csv")
+    monkeypatch.setattr(spectrum_choices, "BY_SCENARIO", tmp_path / "scenarios.csv")
+    monkeypatch.setattr(
+        spectrum_choices, "ProcessPoolExecutor", lambda jobs, *_: ThreadPoolExecutor(jobs)
+    )
+    asked: list[tuple[str, str, str, int]] = []
+
+    def scored(*task: Any) -> tuple[Metrics, Metrics]:
+        asked.append(task)
+        values = torch.arange(2.0)
+        return tuple(
+            Metrics(**{f.name: values + more for f in fields(Metrics)}) for more in (0.0, 0.5)
+        )  # type: ignore[return-value]
+
+    monkeypatch.setattr(spectrum_choices, "scored", scored)
+    spectrum_choices.score([0], 1)
+    assert {task[1] for task in asked} == {"reported max weight", "max weight"}
+    done = spectrum_choices.folder_of("edges: topology", "maml", 0) / "done"
+    done.parent.mkdir(parents=True)
+    done.touch()
+    asked.clear()
+    spectrum_choices.score([0], 1)
+    ways = ("nothing", "steps, rate 0.01")
+    assert asked == [("edges: topology", "maml", way, 0) for way in ways]
+    last = study_runs.read(spectrum_choices.PATH)[-1]
+    assert (last["way"], last["episodes"], last["throughput_mbit_s"]) == (ways[1], "5", "1")
+    each = study_runs.read(spectrum_choices.BY_SCENARIO)[-2:]
+    assert [(row["scenario"], row["before"], row["after"]) for row in each] == [
+        ("0", "0", "0.5"),
+        ("1", "1", "1.5"),
+    ]
+    monkeypatch.setattr(spectrum_choices, "_digest", lambda: "other")
+    asked.clear()
+    spectrum_choices.score([0], 1)
+    assert len(asked) == 4
 
 
 def test_runs_are_scored_when_finished_by_the_sources_they_learned_with(
