@@ -120,7 +120,7 @@ def chord_bound(problem: WeightedProblem, boxes: Boxes) -> tuple[Tensor, Boxes, 
 
     Returns:
         Bounds [nat/s/Hz] ``[A, N]``, boxes with the powers at which they were evaluated, and by
-        how much each link's chord exceeds its rate there, times its weight ``[A, N, K]``.
+        how much each link's chord exceeds its rate at most, times its weight ``[A, N, K]``.
     """
     weight, low, high = problem.weight, boxes.sinr_low, boxes.sinr_high
     at_low, at_high = softplus(low), softplus(high)
@@ -144,7 +144,7 @@ def chord_bound(problem: WeightedProblem, boxes: Boxes) -> tuple[Tensor, Boxes, 
     free = (weight * at_high).sum(-1)
     bound = torch.minimum((weight * chord + rise).sum(-1), free) + MARGIN * free
     evaluated = Boxes(boxes.power_low, boxes.power_high, low, high, log_power)
-    return bound, evaluated, weight * (chord - softplus(sinr))
+    return bound, evaluated, weight * _greatest_excess(low, high, at_low, slope)
 
 
 def split_point(low: Tensor, high: Tensor) -> Tensor:
@@ -161,9 +161,14 @@ def split_point(low: Tensor, high: Tensor) -> Tensor:
 
 
 def _chord_error(low: Tensor, high: Tensor) -> Tensor:
-    """Greatest excess of the chord of ``softplus`` over it, where its slope is the chord's."""
+    """Greatest excess of the chord of ``softplus`` over it."""
     low, high = torch.broadcast_tensors(low, high)
     at_low = softplus(low)
-    slope = ((softplus(high) - at_low) / (high - low)).clamp(1e-300, 1.0 - 1e-15)
+    return _greatest_excess(low, high, at_low, (softplus(high) - at_low) / (high - low))
+
+
+def _greatest_excess(low: Tensor, high: Tensor, at_low: Tensor, slope: Tensor) -> Tensor:
+    """The same, given the value at ``low`` and the slope; it is where slopes are equal."""
+    slope = slope.clamp(1e-300, 1.0 - 1e-15)
     where = torch.logit(slope).clamp(low, high)
     return at_low + slope * (where - low) - softplus(where)

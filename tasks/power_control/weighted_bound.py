@@ -66,9 +66,9 @@ def weighted_bound(
 
     Branch and bound in the log-SINRs. A box holds an interval of every power and of every SINR;
     the two tighten each other (`tightened`), and the chords of the rates over the intervals of
-    log-SINR give a concave bound (`chord_bound`). The link whose chord is furthest above its rate
-    is split in two at the point where the larger error of both parts is least. The boxes with the
-    highest bounds are split first, `_SPLIT_AT_ONCE` of each sample side by side.
+    log-SINR give a concave bound (`chord_bound`). The link whose weighted chord lies furthest above
+    its rate at its worst point is split in two where the larger error of both parts is least. The
+    boxes with the highest bounds are split first, `_SPLIT_AT_ONCE` of each sample side by side.
 
     Why the bound is proven: the boxes that are left always cover an optimum, and the highest of
     their bounds is returned, whether the tolerance was met or boxes ran out. Powers below

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -58,6 +60,20 @@ def test_tightening_and_bounds_never_lose_a_point_of_the_box() -> None:
         problem, Boxes(point - 1e-3, point.clamp(max=0.0), sinr - 1e-3, sinr + 1e-3, point)
     )
     assert (chord_bound(problem, narrow)[0] <= problem.value(point) * 1.01 + 0.1).all()
+
+
+def test_the_link_to_split_is_known_by_the_greatest_excess_of_its_chord() -> None:
+    generator = torch.Generator().manual_seed(1)
+    problem = _problem(8, 3, generator)
+    problem = replace(problem, weight=torch.tensor([[[1.0, 2.0, 0.5]]]).double().expand(8, 1, 3))
+    point = -6 * torch.rand(8, 5, 3, generator=generator, dtype=torch.float64)
+    boxes, _ = _around(problem, point, generator)
+    _, _, excess = chord_bound(problem, boxes)
+    share = torch.linspace(0, 1, 4001, dtype=torch.float64).view(-1, 1, 1, 1)
+    low, high = boxes.sinr_low, boxes.sinr_high
+    chord = softplus(low) + (softplus(high) - softplus(low)) * share
+    expected = (chord - softplus(low + (high - low) * share)).amax(0) * problem.weight
+    assert torch.allclose(excess, expected, rtol=1e-5, atol=1e-9)
 
 
 def test_empty_boxes_are_seen() -> None:
