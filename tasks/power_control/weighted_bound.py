@@ -22,9 +22,12 @@ from metagnn.tasks.power_control.sinr_boxes import (
 )
 from metagnn.tasks.power_control.wmmse import wmmse
 
-# Boxes of a sample that are split in one round, and numbers that a portion of samples may hold.
+# Boxes of a sample that are split in one round at least, and as a share of all it may have.
 _SPLIT_AT_ONCE = 24
+_SPLIT_SHARE = 5e-4
+# Numbers that a portion of samples may hold, if few boxes of each are needed and if all are.
 _VALUES_AT_ONCE = 2**24
+_VALUES_AT_MOST = 2**27
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def weighted_bound(
     the two tighten each other (`tightened`), and the chords of the rates over the intervals of
     log-SINR give a concave bound (`chord_bound`). The link whose weighted chord lies furthest above
     its rate at its worst point is split in two where the larger error of both parts is least. The
-    boxes with the highest bounds are split first, `_SPLIT_AT_ONCE` of each sample side by side.
+    boxes with the highest bounds are split first, many of each sample side by side.
 
     Why the bound is proven: the boxes that are left always cover an optimum, and the highest of
     their bounds is returned, whether the tolerance was met or boxes ran out. Powers below
@@ -79,10 +82,9 @@ def weighted_bound(
     factor, with :math:`\delta = \text{tolerance} / 5 K`. Rounding (float64) is met by outward
     margins of 1e-9.
 
-    A box costs about K squared. On networks of `ChannelFamily` with weights of 1 to 4, samples
-    take on average, from a network of each size, 94 boxes for a gap of 0.1 % at K = 4 (159 for
-    0.01 %), 895 for 0.1 % at K = 8 (530 for 1 %) and 5,400 for 1 % at K = 12. At K = 16, 6,000
-    boxes leave 36 %: see `relaxation.tightest_bound`.
+    A box costs about K squared. On networks of `ChannelFamily` tens of boxes of a sample give a gap
+    of 0.1 % at K = 4, hundreds at K = 8, thousands one of 1 % at K = 12; at K = 16 more than
+    100,000 are needed (a box takes 20 K bytes): see `relaxation.tightest_bound` for fewer.
 
     Args:
         gain: Channel power gains [1], transmitter (row) to receiver (column).
@@ -123,7 +125,8 @@ def weighted_bound(
     log_power = (torch.stack(starts, 1) / power_max_w).clamp(0.0, 1.0).log()
 
     slots = (max_boxes + 1) // 2
-    portion = max(1, _VALUES_AT_ONCE // (6 * num_links * min(slots, 2048)))
+    few, all_ = (6 * num_links * number for number in (min(slots, 2048), slots))
+    portion = max(1, min(_VALUES_AT_ONCE // few, _VALUES_AT_MOST // all_))
     searches = []
     for index in torch.arange(len(wide)).split(portion):
         search = _Search(problem[index], log_power[index], tolerance, slots)
@@ -204,7 +207,8 @@ class _Search:
 
     def _split(self, active: Tensor, open_: Tensor) -> None:
         """Replace the highest open boxes of the active samples by their halves."""
-        count = min(_SPLIT_AT_ONCE, int(open_.sum(-1).amax()))
+        at_once = max(_SPLIT_AT_ONCE, int(2 * self.slots * _SPLIT_SHARE))
+        count = min(at_once, int(open_.sum(-1).amax()))
         bound, slot = self._bound[active].topk(count, dim=-1)  # [A', N]
         room = (self.slots - self._used[active]).unsqueeze(-1)
         chosen = open_.gather(-1, slot) & (torch.arange(count, device=slot.device) < room)

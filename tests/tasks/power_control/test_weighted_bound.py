@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import metagnn.tasks.power_control.weighted_bound as weighted_bound_module
 from metagnn.graphs.rates import rate
 from metagnn.tasks.power_control.exact import exact
 from metagnn.tasks.power_control.weighted_bound import WeightedBound, weighted_bound
@@ -81,6 +82,26 @@ def test_more_boxes_never_loosen_the_bound_nor_cross_the_optimum() -> None:
         assert (found.upper <= before).all()
         before = found.upper
     assert (found.gap <= 1e-3).all()
+
+
+def test_portions_of_samples_and_how_many_boxes_are_split_change_no_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gain, weight = _instances(5, 10, seed=8)
+    whole = weighted_bound(gain, 1.0, 1.0, weight, 1e-5, 80)
+    monkeypatch.setattr(weighted_bound_module, "_VALUES_AT_MOST", 1)
+    alone = weighted_bound(gain, 1.0, 1.0, weight, 1e-5, 80)
+    for name in vars(whole):
+        torch.testing.assert_close(getattr(alone, name), getattr(whole, name))
+    # One at a time is strictly best first; 24 of the 80 are what the share then says.
+    monkeypatch.setattr(weighted_bound_module, "_SPLIT_AT_ONCE", 1)
+    monkeypatch.setattr(weighted_bound_module, "_SPLIT_SHARE", 0.0)
+    narrow = weighted_bound(gain, 1.0, 1.0, weight, 1e-5, 80)
+    assert (narrow.upper < whole.upper).any()
+    assert (narrow.upper >= whole.value).all()
+    monkeypatch.setattr(weighted_bound_module, "_SPLIT_SHARE", 0.3)
+    wide = weighted_bound(gain, 1.0, 1.0, weight, 1e-5, 80)
+    torch.testing.assert_close(wide.upper, whole.upper, rtol=0.0, atol=0.0)
 
 
 def test_eight_links_are_never_better_than_their_bound() -> None:
