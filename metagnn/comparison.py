@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metagnn.adaptation import Adapted, adapt, learned_rollout, warmed_up_rollout
 from metagnn.adaptation_task import Problem
-from metagnn.duality import Interval, duality_interval
+from metagnn.duality import Interval, duality_interval, primal_value
 from metagnn.graphs.checks import require
 from metagnn.graphs.neighbours import Gain, NeighbourGain
 from metagnn.graphs.randomness import generator
@@ -87,12 +87,14 @@ class Outcome:
         power_w: Mean transmit powers ``[K]`` [W].
         dual: Slacks and multipliers; None for baselines, which have none.
         interval: What holds the optimum of the samples, where it is wanted.
+        value: The policy's value in that interval, with the smallest slack [bit/s/Hz].
     """
 
     rate: Tensor
     power_w: Tensor
     dual: Dual | None = None
     interval: Interval | None = None
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,14 @@ class Comparison:
         """What holds the optimum of each network's samples, by the network's number."""
         found = enumerate(self.outcomes.get(ADAPTED, []))
         return {number: one.interval for number, one in found if one.interval is not None}
+
+    @property
+    def values(self) -> dict[str, dict[int, float]]:
+        """Where policies stand in these intervals, by the network's number [bit/s/Hz]."""
+        return {
+            name: {n: one.value for n, one in enumerate(found) if one.value is not None}
+            for name, found in self.outcomes.items()
+        }
 
     def metrics(self, seed: int = 0) -> dict[str, dict[str, Estimate]]:
         """Metrics of each policy with 95 % intervals over networks."""
@@ -148,7 +158,8 @@ def compare(
         seed: Seed of the ``random`` policy.
         on_network: Called after each network.
         bf16: Run the learned policy's networks in bfloat16.
-        gap: Bracket the optimum of each network by ``metagnn`` (`duality_interval`).
+        gap: Bracket the optimum of each network by ``metagnn`` (`duality_interval`), and say where
+            all policies stand in there.
 
     Raises:
         ValueError: If there is no network, a policy is unknown or named twice, ``exact`` meets a
@@ -197,6 +208,10 @@ def compare(
                     extra = {"generator": generator(seed, "random", index)}
                 outcome = _sample_outcome(scenario, parameters.problem, BASELINES[name], extra)
             outcomes[name].append(outcome)
+        if gap:
+            latest = {name: found[-1] for name, found in outcomes.items()}
+            for name, outcome in _valued(latest, parameters.problem.alpha).items():
+                outcomes[name][-1] = outcome
         if on_network is not None:
             on_network()
     duals = [outcome.dual for outcome in outcomes.get(ADAPTED, [])]
@@ -227,6 +242,22 @@ def _learned_outcome(scenario: Scenario, adapted: Adapted, problem: Problem, gap
             run.power_w.squeeze(1), scenario.gain, problem, adapted.minimum_rate, adapted.mu
         )
     return replace(outcome, interval=interval)
+
+
+def _valued(outcomes: dict[str, Outcome], alpha: float) -> dict[str, Outcome]:
+    """Outcomes on one network with their values in its interval, which knows the best of them."""
+    interval = outcomes[ADAPTED].interval
+    assert interval is not None
+    values = {
+        name: float(primal_value(one.rate.double(), interval.minimum_rate, alpha))
+        for name, one in outcomes.items()
+    }
+    values[ADAPTED] = interval.primal  # to the last digit
+    # Rates in float32 may round to just above a bound that is met.
+    best = max(interval.best_known, min(max(values.values()), interval.dual))
+    found = {name: replace(one, value=values[name]) for name, one in outcomes.items()}
+    found[ADAPTED] = replace(found[ADAPTED], interval=replace(interval, best_known=best))
+    return found
 
 
 def _refined_outcome(scenario: Scenario, adapted: Adapted, problem: Problem) -> Outcome:

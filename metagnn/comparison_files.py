@@ -52,7 +52,7 @@ def write_comparison(
         write_csv(folder / "rates.csv", RATES_HEADER, rows)
         write_json(folder / "networks.json", networks_document(result, scenarios, problem))
         if result.intervals:
-            write_gaps(folder, result.intervals, "metagnn")
+            write_gaps(folder, result.intervals, "metagnn", result.values)
         save_comparison(folder / "comparison.png", result.rates, metrics)
     if not result.intervals:
         # Gaps of an earlier comparison in this folder are not those of this one.

@@ -2,12 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from metagnn.duality import Interval
 from metagnn.files import write_json
+from metagnn.graphs.checks import require
+
+# Values of policies by name, of each by the number of the network.
+Values = Mapping[str, Mapping[int, float]]
 
 
-def gap_rows(intervals: Mapping[int, Interval]) -> list[dict[str, object]]:
+def gap_rows(
+    intervals: Mapping[int, Interval], values: Values = MappingProxyType({})
+) -> list[dict[str, object]]:
     """Intervals as plain values, by the numbers of their networks."""
     return [
         {
@@ -17,25 +24,36 @@ def gap_rows(intervals: Mapping[int, Interval]) -> list[dict[str, object]]:
             "best_known": interval.best_known,
             "dual": interval.dual,
             "bound": interval.name,
+            "values": {name: of[number] for name, of in values.items()},
         }
         for number, interval in sorted(intervals.items())
     ]
 
 
-def write_gaps(folder: str | Path, intervals: Mapping[int, Interval], policy: str) -> None:
+def write_gaps(
+    folder: str | Path,
+    intervals: Mapping[int, Interval],
+    policy: str,
+    values: Values = MappingProxyType({}),
+) -> None:
     """Write gap.json, which `metagnn report` shows, into the folder of a comparison.
 
     The file holds ``policy`` and ``networks``, a list of objects with the number of the
     ``network`` in the comparison, ``num_links``, ``primal``, ``best_known`` and ``dual``, sums over
-    the links [bit/s/Hz], and the ``bound`` behind the last of them.
+    the links [bit/s/Hz], the ``bound`` behind the last of them, and ``values`` of policies there.
 
     Args:
         folder: Folder of the comparison.
         intervals: Interval of each network (`duality_interval`, `adapted_interval`) by its number.
         policy: Name of the policy whose value ``primal`` is.
+        values: Where further policies stand (`metagnn.duality.primal_value`), none below
+            infinity; each has one value of each network.
 
     Raises:
-        ValueError: If the folder is missing or cannot be written.
+        ValueError: If the folder is missing or cannot be written, or a policy lacks a value.
     """
-    document = {"policy": policy, "networks": gap_rows(intervals)}
+    for name, of in values.items():
+        missing = sorted(set(intervals) - set(of))
+        require(not missing, f"values[{name!r}]", "have a value of each network", missing)
+    document = {"policy": policy, "networks": gap_rows(intervals, values)}
     write_json(Path(folder) / "gap.json", document)

@@ -1,6 +1,6 @@
 """Intervals that hold the optimum, for a page: from gap.json."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from metagnn.report_files import entry, is_number, read_json, refuse_unless
@@ -18,6 +18,7 @@ class Gap:
         best_known: Value of the best powers known.
         dual: Certified upper bound of the optimum.
         bound: How the bound was found.
+        values: Where policies stand; empty where that is not said.
     """
 
     network: int
@@ -27,6 +28,7 @@ class Gap:
     best_known: float
     dual: float
     bound: str
+    values: dict[str, float] = field(default_factory=dict)
 
 
 def read_gaps(folder: Path) -> list[Gap]:
@@ -54,4 +56,7 @@ def _gap(path: Path, row: object, policy: str) -> Gap:
     ordered = low <= best <= high + 1e-9 * abs(high)
     refuse_unless(ordered, path, "hold primal <= best_known <= dual", ends)
     bound = str(entry(path, "networks", row, "bound"))
-    return Gap(int(network), int(num_links), policy, low, best, high, bound)
+    stand = row.get("values", {}) if isinstance(row, dict) else {}
+    known = isinstance(stand, dict) and all(map(is_number, stand.values()))
+    refuse_unless(known, path, "hold numbers by policy in networks.values", stand)
+    return Gap(int(network), int(num_links), policy, low, best, high, bound, stand)

@@ -275,7 +275,14 @@ def test_compare_brackets_the_optimum(tmp_path: Path, capsys: pytest.CaptureFixt
     text = capsys.readouterr().out
     assert f"{100 * (row['dual'] / row['primal'] - 1):.2f}" in text
     assert "comparison.png, gap.json" in text
-    assert json.loads((out / "gap.json").read_text())["networks"] == [row]
+    (both,) = json.loads((out / "gap.json").read_text())["networks"]
+    stand = both.pop("values")
+    assert row.pop("values") == {"metagnn": row["primal"]}
+    assert both == {**row, "best_known": max(row["best_known"], stand["itlinq"])}
+    gaps = {name: 100 * (row["dual"] / value - 1) for name, value in stand.items()}
+    said = ", ".join(f"{name} {gap:.2f}" for name, gap in gaps.items())
+    assert f"Median gap [%]: {said}" in text
+    assert list(stand) == ["metagnn", "itlinq"]
     main(["report", str(out)])
     # Gaps of what was compared before are not those of what is compared now.
     main([*words[:-1], "--policies", "metagnn,itlinq", "--out", str(out)])

@@ -135,10 +135,22 @@ def test_an_adaptation_is_collected(tmp_path: Path) -> None:
 def test_gaps_come_from_intervals(tmp_path: Path) -> None:
     folder = comparison_folder(tmp_path)
     rate = torch.ones(3)
-    write_gaps(folder, {0: Interval(2.5, 2.75, 3.0, "exact", rate, rate, rate, 3.0)}, "metagnn")
+    intervals = {0: Interval(2.5, 2.75, 3.0, "exact", rate, rate, rate, 3.0)}
+    rule = r"`values\['wmmse'\]` must have a value of each network, got \[0\]"
+    with pytest.raises(ValueError, match=rule):
+        write_gaps(folder, intervals, "metagnn", {"wmmse": {1: 2.0}})
+    write_gaps(folder, intervals, "metagnn")
+    assert collect(folder).gaps[0].values == {}
+    write_gaps(folder, intervals, "metagnn", {"wmmse": {0: 2.0}})
     (gap,) = collect(folder).gaps
     expected = {"network": 0, "num_links": 3, "policy": "metagnn", "primal": 2.5}
-    assert asdict(gap) == expected | {"best_known": 2.75, "dual": 3.0, "bound": "exact"}
+    expected |= {"best_known": 2.75, "dual": 3.0, "bound": "exact", "values": {"wmmse": 2.0}}
+    assert asdict(gap) == expected
+    _edit(folder / "gap.json", lambda d: d["networks"][0].update(values={"wmmse": "much"}))
+    with pytest.raises(ValueError, match=r"must hold numbers by policy in networks.values"):
+        collect(folder)
+    _edit(folder / "gap.json", lambda d: d["networks"][0].pop("values"))
+    assert collect(folder).gaps[0].values == {}
     _edit(folder / "gap.json", lambda document: document["networks"][0].update(num_links=4))
     with pytest.raises(ValueError, match=r"gap.json. must hold networks of this comparison"):
         collect(folder)

@@ -185,6 +185,28 @@ def test_every_axis_has_a_unit(page: Page, tmp_path: Path) -> None:
     assert page.evaluate("document.querySelectorAll('#convergence svg').length") == 3
 
 
+def test_policies_stand_in_the_intervals(page: Page, tmp_path: Path) -> None:
+    policies = ("metagnn", "wmmse", "itlinq")
+    folder = comparison_folder(tmp_path, (4, 4), policies)
+    values = {"metagnn": 2.0, "wmmse": 2.2, "itlinq": 0.5, "of others": 2.3}
+    gap = {"num_links": 4, "primal": 2.0, "best_known": 2.2, "dual": 2.5, "bound": "exact"}
+    rows = [gap | {"network": 0, "values": values}, gap | {"network": 1}]
+    write_json(folder / "gap.json", {"policy": "metagnn", "networks": rows})
+    main(["report", str(folder)])
+    page.open(folder / "report.html")
+    named = page.evaluate("document.querySelector('#gaps .legend').innerText")
+    assert named.split() == ["WMMSE"]
+    mark = "#gaps [data-gap='0'] path[transform]"
+    assert page.evaluate(f'document.querySelectorAll("{mark}").length') == 1
+    none = "#gaps [data-gap='1'] path[transform]"
+    assert page.evaluate(f'document.querySelectorAll("{none}").length') == 0
+    x, y = _middle(page, "#gaps [data-gap='0'] rect")
+    page.mouse("mouseMoved", x, y)
+    assert page.evaluate("document.querySelector('#tip [data-key=itlinq]').innerText").startswith(
+        "0.5"
+    )
+
+
 def test_the_page_is_drawn_for_dark_and_narrow_windows(page: Page, tmp_path: Path) -> None:
     folder = comparison_folder(tmp_path, (60,))
     main(["report", str(folder)])

@@ -1,6 +1,8 @@
 """``metagnn compare``: policies and baselines on the same networks."""
 
 import argparse
+import math
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -129,7 +131,7 @@ def main(words: Sequence[str]) -> None:
         "seed": arguments.seed,
         **neglected_inr([s.large_scale_gain for s in scenarios], *powers),
         "policies": to_json(metrics),
-        **({"gap": gap_rows(result.intervals)} if arguments.gap else {}),
+        **({"gap": gap_rows(result.intervals, result.values)} if arguments.gap else {}),
         "versions": versions(),
     }
     if out is not None:
@@ -142,7 +144,7 @@ def main(words: Sequence[str]) -> None:
         return
     print(table(metrics))
     if arguments.gap:
-        print(gap_table(result.intervals))
+        print(gap_table(result.intervals, result.values))
     if note := neglected_note(document):
         print(note)
     if out is not None:
@@ -208,12 +210,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def gap_table(intervals: Mapping[int, "Interval"]) -> str:
-    """What holds the optimum of each network, and how far apart both ends are."""
+def gap_table(
+    intervals: Mapping[int, "Interval"], values: Mapping[str, Mapping[int, float]]
+) -> str:
+    """What holds the optimum of each network, and how far all policies are from the bound."""
     rows = [["network", "links", "metagnn", "best known", "bound", "gap [%]", "found by"]]
     for number, one in intervals.items():
-        values = [f"{value:.2f}" for value in (one.primal, one.best_known, one.dual)]
+        ends = [f"{value:.2f}" for value in (one.primal, one.best_known, one.dual)]
         gap = f"{100.0 * one.relative_gap:.2f}"
-        rows.append([str(number), str(len(one.rate)), *values, gap, one.name])
+        rows.append([str(number), str(len(one.rate)), *ends, gap, one.name])
     title = "The optimum lies between metagnn and the bound [bit/s/Hz, less the cost of the slack]:"
-    return f"\n{title}\n{text_table(rows)}"
+    gaps = {
+        name: statistics.median(
+            100.0 * (one.dual / of[number] - 1.0) if of[number] > 0.0 else math.inf
+            for number, one in intervals.items()
+        )
+        for name, of in values.items()
+    }
+    said = ", ".join(f"{name} {gap:.2f}" for name, gap in gaps.items())
+    return f"\n{title}\n{text_table(rows)}\nMedian gap [%]: {said}"

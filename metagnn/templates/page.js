@@ -144,6 +144,12 @@ const gaps = () => {
   const place = byId("gaps").querySelector(".chart");
   const [low, high] = range(data.gaps.flatMap((gap) => [gap.primal, gap.dual]));
   const rows = data.gaps.length;
+  // Policies that stand in the interval, beside the one whose it is.
+  const others = (gap) => Object.entries(gap.values).filter(([name]) =>
+    name !== gap.policy && policyNames.includes(name));
+  const inside = (gap) => others(gap).filter(([, value]) => value >= low);
+  legend(byId("gaps").querySelector(".legend"), policyNames.filter((name) =>
+    data.gaps.some((gap) => inside(gap).some(([other]) => other === name))));
   // Of many networks thin bars, named by the tip alone.
   const tall = rows > 60 ? 5 : 22;
   const at = axes(place, { height: 62 + tall * rows, left: 150, right: 62,
@@ -164,6 +170,9 @@ const gaps = () => {
       "stroke-width": tall / 22 });
     put(group, "path", { d: `M${best} ${y - 0.36 * tall}v${0.72 * tall}`,
       stroke: "var(--c2)", "stroke-width": 2.5 });
+    for (const [name, value] of inside(gap)) {
+      mark(group, name, at.X(value), y, tall / 24).setAttribute("stroke", "var(--back)");
+    }
     const share = gap.primal > 0 ? `${format((100 * width) / gap.primal, 2)} %` : "";
     if (rows <= 60) put(group, "text", { x: to + 6, y: y + 4 }, share);
     tipOn(group, `Network ${gap.network}, ${label(gap.policy)}`, [
@@ -171,6 +180,8 @@ const gaps = () => {
       ["best", "best value known", `${format(gap.best_known, 5)} bit/s/Hz`],
       ["dual", "D, certified bound", `${format(gap.dual, 5)} bit/s/Hz`],
       ["gap", "(D − P) / P", share || "–"],
-      ["bound", "found by", gap.bound]]);
+      ["bound", "found by", gap.bound],
+      ...others(gap).map(([name, value]) =>
+        [name, label(name), `${format(value, 5)} bit/s/Hz`])]);
   });
 };
