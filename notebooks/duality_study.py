@@ -62,6 +62,8 @@ HEADER = [
 EFFORT = {4: (1e-4, 4000), 8: (1e-3, 6000), 12: (1e-2, 20_000), 16: (1e-2, 200_000)}
 # What is affordable; more boxes would make it tighter.
 EFFORT_BEYOND = (1e-2, 2000)
+# Boxes at most for the bound of the distribution, which is wide for other reasons.
+ERGODIC_BOXES = 20_000
 # Relative rounding of values that are compared across policies.
 ROUNDING = 1e-9
 
@@ -144,7 +146,7 @@ def network_row(
         adapted.minimum_rate,
         interval.mu,
         tolerance,
-        max_boxes,
+        min(max_boxes, ERGODIC_BOXES),
     )
     parts = kkt_residuals(
         interval.rate,
