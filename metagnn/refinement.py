@@ -14,6 +14,7 @@ from metagnn.adaptation import Adapted, learned_rollout
 from metagnn.adaptation_task import Problem
 from metagnn.cutting_planes import refined_multipliers
 from metagnn.duality import check_multipliers, check_powers
+from metagnn.graphs.checks import check_count
 from metagnn.graphs.rates import rate
 from metagnn.lagrangian import best_slack
 from metagnn.tasks.power_control.coordinate_search import coordinate_search
@@ -22,47 +23,87 @@ from metagnn.tasks.power_control.wmmse import wmmse
 # Samples before the scored ones on which multipliers are refined, and how often they are.
 NUM_SAMPLES = 512
 NUM_ROUNDS = 5
+# Links of each sample from which alone, at the largest power, the search starts too.
+NUM_ALONE = 8
 # Share of the largest power from which a silent link starts: at none it would stay silent.
 _LEAST_SHARE = 1e-4
 
 
 @torch.no_grad()
-def raise_lagrangian(power_w: Tensor, gain: Tensor, mu: Tensor, problem: Problem) -> Tensor:
+def raise_lagrangian(
+    power_w: Tensor, gain: Tensor, mu: Tensor, problem: Problem, num_alone: int = NUM_ALONE
+) -> Tensor:
     r"""Powers whose Lagrangian :math:`\sum_k (1 + \mu_k) R_k(p, H)` is higher, sample by sample.
 
-    `wmmse` from the powers given, then `coordinate_search`; where that is no better, the powers
-    given.
+    The best of the powers given and of `local_optima`.
 
     Args:
         power_w: Powers to start from [W].
         gain: Channel power gains [1].
         mu: Multipliers.
         problem: Constants of the problem.
+        num_alone: Links from which alone the search starts too.
 
     Shapes:
         power_w ``[S, K]``, gain ``[S, K, K]``, mu ``[K]``; returns ``[S, K]`` [W], in float64.
 
     Raises:
         ValueError: If powers do not lie in ``[0, power_max_w]``, a multiplier is negative or not
-            finite, or a shape does not fit.
+            finite, ``num_alone`` is negative, or a shape does not fit.
     """
+    found = local_optima(power_w, gain, mu, problem, num_alone)
+    powers = torch.cat([check_powers(power_w, gain, problem).unsqueeze(1), found], 1)
+    rates = rate(gain.double().unsqueeze(1), powers, problem.noise_w)
+    return _best(powers, rates, mu.to(powers))
+
+
+@torch.no_grad()
+def local_optima(
+    power_w: Tensor, gain: Tensor, mu: Tensor, problem: Problem, num_alone: int = NUM_ALONE
+) -> Tensor:
+    """Local optima of the Lagrangian of each sample: `wmmse`, then `coordinate_search`.
+
+    The search starts from the powers given and from single links at the largest power, those that
+    would have the largest Lagrangian alone.
+
+    Args and errors are those of `raise_lagrangian`.
+
+    Shapes:
+        power_w ``[S, K]``, gain ``[S, K, K]``, mu ``[K]``; returns ``[S, N, K]`` [W], in float64,
+        with N one more than the links from which the search starts.
+    """
+    check_count("num_alone", num_alone, minimum=0)
     wide, power_w = gain.double(), check_powers(power_w, gain, problem)
     constants = (problem.power_max_w, problem.noise_w)
     weight = 1.0 + check_multipliers(mu, gain.shape[-1])
-    start = power_w.clamp(min=_LEAST_SHARE * problem.power_max_w)
-    found = wmmse(wide, *constants, weight, initial_power_w=start)
-    found = coordinate_search(wide, *constants, weight, found)
-    before, after = (
-        torch.matmul(rate(wide, powers, problem.noise_w), weight) for powers in (power_w, found)
-    )
-    return torch.where((after > before).unsqueeze(-1), found, power_w)
+    snr = torch.diagonal(wide, dim1=-2, dim2=-1) * (problem.power_max_w / problem.noise_w)
+    alone = (weight * torch.log2(1.0 + snr)).topk(min(num_alone, len(mu)), dim=-1).indices
+    starts = [power_w]
+    for link in alone.unbind(-1):
+        full = torch.full_like(power_w[:, :1], problem.power_max_w)
+        starts.append(torch.zeros_like(power_w).scatter_(1, link.unsqueeze(1), full))
+    least = _LEAST_SHARE * problem.power_max_w
+    found = []
+    for start in starts:
+        powers = wmmse(wide, *constants, weight, initial_power_w=start.clamp(min=least))
+        found.append(coordinate_search(wide, *constants, weight, powers))
+    return torch.stack(found, 1)
+
+
+def _best(powers: Tensor, rates: Tensor, mu: Tensor) -> Tensor:
+    """Those of the powers ``[S, N, K]`` of each sample with the largest Lagrangian ``[S, K]``."""
+    place = torch.matmul(rates, 1.0 + mu).argmax(-1)
+    return powers[torch.arange(len(place), device=place.device), place]
 
 
 @torch.no_grad()
 def refine_multipliers(
     power_w: Tensor, gain: Tensor, mu: Tensor, minimum_rate: float, problem: Problem
 ) -> Tensor:
-    """Multipliers that minimise the dual function over powers found by `raise_lagrangian`.
+    """Multipliers that minimise the dual function over powers found by `local_optima`.
+
+    Those from all starts are found once, at the first multipliers; then the best ones are raised
+    at each that follow.
 
     Args:
         power_w: Powers to start from [W].
@@ -78,13 +119,13 @@ def refine_multipliers(
         ValueError: As of `raise_lagrangian`.
     """
     wide, powers = gain.double(), check_powers(power_w, gain, problem).unsqueeze(1)
-    rates = rate(wide, powers.squeeze(1), problem.noise_w).unsqueeze(1)
-    mu, every = check_multipliers(mu, gain.shape[-1]), torch.arange(len(wide), device=wide.device)
-    for _ in range(NUM_ROUNDS):
-        best = powers[every, torch.matmul(rates, 1.0 + mu).argmax(-1)]
-        found = raise_lagrangian(best, wide, mu, problem)
-        powers = torch.cat([powers, found.unsqueeze(1)], 1)
-        rates = torch.cat([rates, rate(wide, found, problem.noise_w).unsqueeze(1)], 1)
+    mu = check_multipliers(mu, gain.shape[-1])
+    rates = rate(wide.unsqueeze(1), powers, problem.noise_w)
+    for number in range(NUM_ROUNDS):
+        best = _best(powers, rates, mu)
+        found = local_optima(best, wide, mu, problem, NUM_ALONE if number == 0 else 0)
+        powers = torch.cat([powers, found], 1)
+        rates = torch.cat([rates, rate(wide.unsqueeze(1), found, problem.noise_w)], 1)
         mu = refined_multipliers(rates, minimum_rate, problem.alpha, mu)
     return mu
 
