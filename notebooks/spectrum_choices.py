@@ -87,13 +87,12 @@ TRIES = {
     "credit: band, discount 0.9": Try(
         ("recurrent",), (f"{INIT}credit=band", f"{INIT}ppo.discount=0.9")
     ),
-    "twice the epochs": Try(("maml", "recurrent", "ppo"), ("--trainer.max_epochs=40",)),
+    "twice the epochs": Try(("maml", "recurrent"), ("--trainer.max_epochs=40",)),
     "flat networks": Try(
         ("ppo",),
         (f"{INIT}place.edges=none", *(INIT + word for word in FLAT_SHAPE)),
         SpectrumPlace(edges="none"),
     ),
-    "entropy weight 0.1": Try(("ppo",), (f"{INIT}ppo.entropy_weight=0.1",)),
 }
 FINETUNING = tuple(Finetuning(rate, 10) for rate in (3e-4, 1e-3))
 STEPS = tuple(InnerSettings(rate) for rate in (3e-3, 1e-2, 2e-2, 1e-1))
