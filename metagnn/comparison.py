@@ -30,6 +30,8 @@ POLICIES = (*LEARNED, *BASELINES)
 REFINED_LINKS = 20
 DEFAULT_POLICIES = (*LEARNED, "itlinq", "wmmse", "fplinq", "full_power", "random")
 
+# Rates in float32 may round to just above a bound that is met.
+_ROUNDING = 1e-5
 # Samples that a batched baseline takes at once, times links squared.
 _VALUES_AT_ONCE = 2**23
 
@@ -253,8 +255,10 @@ def _valued(outcomes: dict[str, Outcome], alpha: float) -> dict[str, Outcome]:
         for name, one in outcomes.items()
     }
     values[ADAPTED] = interval.primal  # to the last digit
-    # Rates in float32 may round to just above a bound that is met.
-    best = max(interval.best_known, min(max(values.values()), interval.dual))
+    largest, dual = max(values.values()), interval.dual
+    rule = f"have no value above the certified bound {dual}"
+    require(largest <= dual + _ROUNDING * abs(dual), "policies", rule, values)
+    best = max(interval.best_known, min(largest, dual))
     found = {name: replace(one, value=values[name]) for name, one in outcomes.items()}
     found[ADAPTED] = replace(found[ADAPTED], interval=replace(interval, best_known=best))
     return found

@@ -30,9 +30,9 @@ class Interval:
 
     Attributes:
         primal: Value :math:`P_\theta` of the policy with the smallest slack.
-        best_known: Value of the best powers found on the way (`best_selection`), at least
-            ``primal``: what of the width lies below it is owed to the policy, only what lies
-            above it can be owed to the bound.
+        best_known: Value of the best powers known, at least ``primal``: those found on the way
+            (`best_selection`), in a comparison of all policies too. What of the width lies below
+            it is owed to the policy, only what lies above it can be owed to the bound.
         dual: Certified upper bound D of the optimum.
         name: Relaxation behind the bound (`TightestBound`).
         minimum_rate: Minimum rates ``[K]`` [bit/s/Hz].

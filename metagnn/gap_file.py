@@ -1,6 +1,7 @@
 """gap.json: intervals that hold the optimum of networks, beside a comparison of the same."""
 
 from collections.abc import Mapping
+from math import isfinite, nan
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,7 +16,10 @@ Values = Mapping[str, Mapping[int, float]]
 def gap_rows(
     intervals: Mapping[int, Interval], values: Values = MappingProxyType({})
 ) -> list[dict[str, object]]:
-    """Intervals as plain values, by the numbers of their networks."""
+    """Intervals as plain values, by the numbers of their networks (see `write_gaps`)."""
+    for name, of in values.items():
+        wrong = [number for number in sorted(intervals) if not isfinite(of.get(number, nan))]
+        require(not wrong, f"values[{name!r}]", "have a finite value of each network", wrong)
     return [
         {
             "network": number,
@@ -46,14 +50,11 @@ def write_gaps(
         folder: Folder of the comparison.
         intervals: Interval of each network (`duality_interval`, `adapted_interval`) by its number.
         policy: Name of the policy whose value ``primal`` is.
-        values: Where further policies stand (`metagnn.duality.primal_value`), none below
-            infinity; each has one value of each network.
+        values: Where policies stand (`metagnn.duality.primal_value`), each on each network.
 
     Raises:
-        ValueError: If the folder is missing or cannot be written, or a policy lacks a value.
+        ValueError: If the folder is missing or cannot be written, or a policy has no finite value
+            of a network.
     """
-    for name, of in values.items():
-        missing = sorted(set(intervals) - set(of))
-        require(not missing, f"values[{name!r}]", "have a value of each network", missing)
     document = {"policy": policy, "networks": gap_rows(intervals, values)}
     write_json(Path(folder) / "gap.json", document)

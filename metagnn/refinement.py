@@ -154,6 +154,10 @@ def refined_power(
 ) -> Tensor:
     """Powers of the policy on the samples ahead, improved at its multipliers.
 
+    With multipliers that are not refined (as without a past) they may be worth less than the
+    policy's own: the closer powers are to a maximum of the Lagrangian, the more is owed to
+    multipliers that favour the wrong links.
+
     Args:
         refined: Networks adapted to the configuration, and multipliers (`refine`).
         past_gain: Samples before ``[S, K, K]`` [1], or None.

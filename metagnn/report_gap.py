@@ -59,4 +59,6 @@ def _gap(path: Path, row: object, policy: str) -> Gap:
     stand = row.get("values", {}) if isinstance(row, dict) else {}
     known = isinstance(stand, dict) and all(map(is_number, stand.values()))
     refuse_unless(known, path, "hold numbers by policy in networks.values", stand)
+    above = [name for name, value in stand.items() if value > high + 1e-5 * abs(high)]
+    refuse_unless(not above, path, "hold no value above dual in networks.values", above)
     return Gap(int(network), int(num_links), policy, low, best, high, bound, stand)

@@ -22,7 +22,6 @@ class SpectrumPlace:
         num_steps: Slots of an episode.
         edges: What may be exchanged (see `SpectrumAllocation`).
         failure_weight: What a failure costs in the reward of a band (there too).
-        success_weight: What a success is worth there after a long wait.
 
     Raises:
         ValueError: If a number is out of range or a word unknown.
@@ -33,7 +32,6 @@ class SpectrumPlace:
     num_steps: int = 100
     edges: Edges = "interference"
     failure_weight: float = 0.12
-    success_weight: float = 1.0
 
     def __post_init__(self) -> None:
         self.environment()
@@ -45,7 +43,6 @@ class SpectrumPlace:
             self.radio,
             self.num_steps,
             failure_weight=self.failure_weight,
-            success_weight=self.success_weight,
             edges=self.edges,
         )
 

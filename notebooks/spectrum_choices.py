@@ -51,7 +51,8 @@ HEADER = (*KEY, "episodes", *COLUMNS, "sources")
 SCENARIO_HEADER = (*KEY, "scenario", "before", "after", "sources")
 SCENARIO_SEED, NUM_SCENARIOS = 0, 64
 CONFIGURED, NOTHING = "as configured", "nothing"
-SEEDLESS = ""
+# The way of baselines, which do not learn.
+BASELINE = ""
 INIT = "--model.init_args."
 
 
@@ -96,6 +97,15 @@ TRIES = {
 }
 FINETUNING = tuple(Finetuning(rate, 10) for rate in (3e-4, 1e-3))
 STEPS = tuple(InnerSettings(rate) for rate in (3e-3, 1e-2, 2e-2, 1e-1))
+
+# By name, in the order of the table.
+WAYS = (
+    BASELINE,
+    NOTHING,
+    "memory",
+    *(f"PPO, rate {one.rate:g}" for one in FINETUNING),
+    *(f"steps, rate {one.rate:g}" for one in STEPS),
+)
 
 
 def folder_of(name: str, agent: str, seed: int) -> Path:
@@ -152,11 +162,18 @@ def adapter_of(one: TrainedSpectrum, way: Finetuning | InnerSettings | None) -> 
 
 
 def score(seeds: list[int], jobs: int) -> None:
-    """Score finished runs and baselines, a way at a time, unless they are by the same sources."""
+    """Score finished runs and baselines, a way at a time, unless they are by the same sources.
+
+    Raises:
+        ValueError: If a run learned with other sources than those that score it.
+    """
     known = {tuple(row[name] for name in KEY) for row in read(PATH) if row["sources"] == _digest()}
-    tasks = [(CONFIGURED, name, SEEDLESS, SCENARIO_SEED) for name in BESIDE if name != FROZEN]
+    tasks = [(CONFIGURED, name, BASELINE, SCENARIO_SEED) for name in BESIDE if name != FROZEN]
     for name, agent, seed in runs_of(seeds):
-        if (folder_of(name, agent, seed) / "done").exists():
+        done = folder_of(name, agent, seed) / "done"
+        if done.exists():
+            rule = "have learned with the sources that score them"
+            require(done.read_text().splitlines()[1] == _digest(), "runs", rule, str(done.parent))
             tasks += [(name, agent, way, seed) for way in ways(name, agent)]
     tasks = [task for task in tasks if tuple(map(str, task)) not in known]
     context = multiprocessing.get_context("forkserver")
@@ -177,7 +194,7 @@ def scored(name: str, agent: str, way: str, seed: int) -> tuple[Metrics, Metrics
     place = TRIES[name].place
     device = torch.device("cpu")
     scenarios = unseen_scenarios(place, NUM_SCENARIOS, SCENARIO_SEED, "validation", device)
-    if way == SEEDLESS:
+    if way == BASELINE:
         metrics = run_baseline(BASELINES[agent], place, scenarios, SCENARIO_SEED)
         return metrics, metrics
     (one,) = find_spectrum(folder_of(name, agent, seed), place)
@@ -220,6 +237,8 @@ def table() -> list[str]:
         require(len(sources) <= 1, path.name, "be scored by the same sources", sources)
     order = {(name, agent): i for i, (name, agent, _) in enumerate(runs_of([SCENARIO_SEED]))}
     pairs = list(zip(rows[::2], rows[1::2], strict=True))
+    rank = {name: i for i, name in enumerate(WAYS)}
+    pairs.sort(key=lambda pair: (int(pair[0]["seed"]), rank[pair[0]["way"]]))
     pairs.sort(key=lambda pair: order.get((pair[0]["tried"], pair[0]["agent"]), -1))
     for before, after in pairs:
         cells = [after["tried"] if after["way"] else "", after["agent"], after["way"]]

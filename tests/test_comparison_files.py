@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from metagnn.adaptation import adapt, learned_rollout
-from metagnn.comparison import Comparison, Scenario, compare
+from metagnn.commands.compare import gap_table
+from metagnn.comparison import Comparison, Outcome, Scenario, _valued, compare
 from metagnn.comparison_files import network_links, strongest_interferers, write_comparison
+from metagnn.duality import Interval
 from metagnn.graphs.channel import ChannelFamily
 from metagnn.graphs.dataset import NetworkSamples, draw_network
 from metagnn.graphs.neighbours import on_neighbours_if_large
@@ -146,3 +148,44 @@ def test_strongest_interferers_of_dense_gains_and_of_lists() -> None:
 
 def test_one_link_has_no_interferers() -> None:
     assert strongest_interferers(torch.ones(1, 1), 3) == [[]]
+
+
+def _outcome(*rates: float, interval: Interval | None = None) -> Outcome:
+    return Outcome(torch.tensor(rates), torch.ones(len(rates)), interval=interval)
+
+
+def test_all_policies_stand_in_the_interval_and_the_best_is_known() -> None:
+    """Values by hand: sums of rates, less alpha / 2 times the squares of what they lack."""
+    rates, required = torch.tensor([2.0, 4.0]), torch.tensor([3.0, 3.0]).double()
+    interval = Interval(5.0, 5.1, 6.0, "exact", required, rates, rates, 6.0)
+    outcomes = {
+        "metagnn": _outcome(2.0, 4.0, interval=interval),
+        "wmmse": _outcome(1.0, 6.5),
+        "itlinq": _outcome(0.0, 1.0),
+        "fplinq": _outcome(2.5, 3.0),
+    }
+    found = _valued(outcomes, 2.0)
+    values = {name: one.value for name, one in found.items()}
+    assert values == {"metagnn": 5.0, "wmmse": 3.5, "itlinq": -12.0, "fplinq": 5.25}
+    best = found["metagnn"].interval
+    assert best == replace(interval, best_known=5.25)
+    assert all(found[name].interval is None for name in values if name != "metagnn")
+    # Rounding may lift a value to just above the bound, but nothing else may.
+    outcomes["fplinq"] = _outcome(3.0, 3.00001)
+    assert (best := _valued(outcomes, 2.0)["metagnn"].interval) is not None
+    assert best.best_known == 6.0
+    outcomes["fplinq"] = _outcome(3.0, 3.1)
+    with pytest.raises(ValueError, match=r"`policies` must have no value above the certified"):
+        _valued(outcomes, 2.0)
+
+
+def test_gaps_are_said_as_medians_over_networks() -> None:
+    rates = torch.ones(2)
+    intervals = {
+        number: Interval(primal, primal, 6.0, "exact", rates, rates, rates, 6.0)
+        for number, primal in enumerate((3.0, 4.0, 5.0))
+    }
+    values = {"metagnn": {0: 3.0, 1: 4.0, 2: 5.0}, "itlinq": {0: -1.0, 1: 0.0, 2: 5.0}}
+    lines = gap_table(intervals, values).splitlines()
+    assert lines[-1] == "Median gap [%]: metagnn 50.00, itlinq inf"
+    assert lines[-2].split() == ["2", "2", "5.00", "5.00", "6.00", "20.00", "exact"]

@@ -136,9 +136,10 @@ def test_gaps_come_from_intervals(tmp_path: Path) -> None:
     folder = comparison_folder(tmp_path)
     rate = torch.ones(3)
     intervals = {0: Interval(2.5, 2.75, 3.0, "exact", rate, rate, rate, 3.0)}
-    rule = r"`values\['wmmse'\]` must have a value of each network, got \[0\]"
-    with pytest.raises(ValueError, match=rule):
-        write_gaps(folder, intervals, "metagnn", {"wmmse": {1: 2.0}})
+    rule = r"`values\['wmmse'\]` must have a finite value of each network, got \[0\]"
+    for values in ({1: 2.0}, {0: float("inf")}, {0: float("nan")}):
+        with pytest.raises(ValueError, match=rule):
+            write_gaps(folder, intervals, "metagnn", {"wmmse": values})
     write_gaps(folder, intervals, "metagnn")
     assert collect(folder).gaps[0].values == {}
     write_gaps(folder, intervals, "metagnn", {"wmmse": {0: 2.0}})
@@ -148,6 +149,9 @@ def test_gaps_come_from_intervals(tmp_path: Path) -> None:
     assert asdict(gap) == expected
     _edit(folder / "gap.json", lambda d: d["networks"][0].update(values={"wmmse": "much"}))
     with pytest.raises(ValueError, match=r"must hold numbers by policy in networks.values"):
+        collect(folder)
+    _edit(folder / "gap.json", lambda d: d["networks"][0].update(values={"wmmse": 3.1}))
+    with pytest.raises(ValueError, match=r"must hold no value above dual in networks.values"):
         collect(folder)
     _edit(folder / "gap.json", lambda d: d["networks"][0].pop("values"))
     assert collect(folder).gaps[0].values == {}

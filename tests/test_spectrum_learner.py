@@ -493,6 +493,9 @@ def test_bad_arguments() -> None:
             SpectrumLearner(**values)
     with pytest.raises(ValueError, match="`num_bands` must be"):
         SpectrumPlace(radio=Radio(num_bands=0))
+    with pytest.raises(ValueError, match="`failure_weight` must be"):
+        SpectrumPlace(failure_weight=-1.0)
+    assert SpectrumPlace(failure_weight=0.3).environment().failure_weight == 0.3
     scenarios = _unseen(PLACE, 0, "test")
     for points in ((), (2, 1), (-1,)):
         with pytest.raises(ValueError, match="`points` must be ascending"):

@@ -419,8 +419,9 @@ def test_tries_are_paired_with_ppo_and_sources_are_not_mixed(
     monkeypatch.setattr(spectrum_choices, "BY_SCENARIO", tmp_path / "scenarios.csv")
     _choice(path, ("edges: topology", "maml", "steps, rate 0.01", 0), 9.5, "a", 1.5)
     _choice(path, ("as configured", "ppo", "nothing", 0), 7.0, "a", 0.0)
+    _choice(path, ("as configured", "ppo", "nothing", 1), 99.0, "a", 0.0)
     _choice(path, ("as configured", "max weight", "", 0), 8.0, "a", 0.0)
-    heuristic, ppo, maml = spectrum_choices.table()[-3:]
+    heuristic, ppo, _, maml = spectrum_choices.table()[-4:]
     assert heuristic.startswith("|  | max weight |  | 0 | 8.00 / 8.00 |")
     assert ppo.startswith("| as configured | ppo | nothing | 0 | 7.00 / 7.00 |")
     # Gains of 1.5 and 2.5; 9.5 and 10.5 over the 7 and 8 of PPO.
@@ -483,7 +484,10 @@ def test_tries_are_scored_once_for_the_same_sources_and_only_when_finished(
     assert {task[1] for task in asked} == {"reported max weight", "max weight"}
     done = spectrum_choices.folder_of("edges: topology", "maml", 0) / "done"
     done.parent.mkdir(parents=True)
-    done.touch()
+    done.write_text("1.0\nothers\n\n")
+    with pytest.raises(ValueError, match="have learned with the sources that score them"):
+        spectrum_choices.score([0], 1)
+    done.write_text(f"1.0\n{study_runs.digest_of_sources()}\n\n")
     asked.clear()
     spectrum_choices.score([0], 1)
     ways = ("nothing", "steps, rate 0.01")
@@ -496,6 +500,7 @@ def test_tries_are_scored_once_for_the_same_sources_and_only_when_finished(
         ("1", "1", "1.5"),
     ]
     monkeypatch.setattr(spectrum_choices, "_digest", lambda: "other")
+    done.write_text("1.0\nother\n\n")
     asked.clear()
     spectrum_choices.score([0], 1)
     assert len(asked) == 4

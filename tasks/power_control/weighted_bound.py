@@ -84,7 +84,9 @@ def weighted_bound(
 
     A box costs about K squared. On networks of `ChannelFamily` tens of boxes of a sample give a gap
     of 0.1 % at K = 4, hundreds at K = 8, thousands one of 1 % at K = 12; at K = 16 more than
-    100,000 are needed (a box takes 20 K bytes): see `relaxation.tightest_bound` for fewer.
+    100,000 are needed: see `relaxation.tightest_bound` for fewer. A sample's search holds 20 * K
+    bytes for each of its boxes, twice that while it grows; many boxes are searched in portions of
+    samples of about 1 GiB.
 
     Args:
         gain: Channel power gains [1], transmitter (row) to receiver (column).
@@ -127,19 +129,24 @@ def weighted_bound(
     slots = (max_boxes + 1) // 2
     few, all_ = (6 * num_links * number for number in (min(slots, 2048), slots))
     portion = max(1, min(_VALUES_AT_ONCE // few, _VALUES_AT_MOST // all_))
-    searches = []
+    portions = []
     for index in torch.arange(len(wide)).split(portion):
         search = _Search(problem[index], log_power[index], tolerance, slots)
         search.run()
-        searches.append(search)
+        # The boxes themselves go.
+        found = (search.upper(), search.value, search.best, search.num_boxes, search.proven())
+        portions.append(found)
+    upper, value, best, num_boxes, proven = (
+        torch.cat(each) for each in zip(*portions, strict=True)
+    )
     scale = unit / math.log(2.0)
     shape = gain.shape[:-2]
     return WeightedBound(
-        (torch.cat([s.upper() for s in searches]) * scale).reshape(shape),
-        (torch.cat([s.value for s in searches]) * scale).reshape(shape),
-        (torch.cat([s.best for s in searches]).exp() * power_max_w).reshape(gain.shape[:-1]),
-        torch.cat([s.num_boxes for s in searches]).reshape(shape),
-        (torch.cat([s.proven() for s in searches]) * scale).reshape(shape),
+        (upper * scale).reshape(shape),
+        (value * scale).reshape(shape),
+        (best.exp() * power_max_w).reshape(gain.shape[:-1]),
+        num_boxes.reshape(shape),
+        (proven * scale).reshape(shape),
     )
 
 

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 import metagnn.tasks.power_control.weighted_bound as weighted_bound_module
 from metagnn.graphs.rates import rate
 from metagnn.tasks.power_control.exact import exact
+from metagnn.tasks.power_control.sinr_boxes import WeightedProblem
 from metagnn.tasks.power_control.weighted_bound import WeightedBound, weighted_bound
 
 
@@ -88,8 +90,21 @@ def test_portions_of_samples_and_how_many_boxes_are_split_change_no_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gain, weight = _instances(5, 10, seed=8)
+    sizes: list[int] = []
+
+    class Search(weighted_bound_module._Search):
+        def __init__(self, problem: WeightedProblem, *rest: Any) -> None:
+            sizes.append(len(problem.weight))
+            super().__init__(problem, *rest)
+
+    monkeypatch.setattr(weighted_bound_module, "_Search", Search)
     whole = weighted_bound(gain, 1.0, 1.0, weight, 1e-5, 80)
+    # Two samples fit: 6 numbers for each link of each of 40 boxes.
+    monkeypatch.setattr(weighted_bound_module, "_VALUES_AT_MOST", 2 * 6 * 10 * 40)
+    pairs = weighted_bound(gain, 1.0, 1.0, weight, 1e-5, 80)
+    assert sizes == [5, 2, 2, 1]
     monkeypatch.setattr(weighted_bound_module, "_VALUES_AT_MOST", 1)
+    torch.testing.assert_close(pairs.upper, whole.upper)
     alone = weighted_bound(gain, 1.0, 1.0, weight, 1e-5, 80)
     for name in vars(whole):
         torch.testing.assert_close(getattr(alone, name), getattr(whole, name))
@@ -101,7 +116,7 @@ def test_portions_of_samples_and_how_many_boxes_are_split_change_no_bound(
     assert (narrow.upper >= whole.value).all()
     monkeypatch.setattr(weighted_bound_module, "_SPLIT_SHARE", 0.3)
     wide = weighted_bound(gain, 1.0, 1.0, weight, 1e-5, 80)
-    torch.testing.assert_close(wide.upper, whole.upper, rtol=0.0, atol=0.0)
+    assert torch.equal(wide.upper, alone.upper)
 
 
 def test_eight_links_are_never_better_than_their_bound() -> None:
