@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from metagnn.models.action_heads import Choice
 from metagnn.models.spectrum import Memory, PolicyShape
 from metagnn.plain_values import from_plain
 from metagnn.ppo import PPOSettings
+from metagnn.progress import EpochProgress
 from metagnn.spectrum_adaptation import (
     Finetuning,
     GradientSteps,
@@ -92,6 +95,29 @@ def test_a_run_that_stops_goes_on_bit_for_bit(
         rows = list(csv.DictReader(file))
     logged = {"loss", "reward_1", "explained_variance", "throughput_mbit_s", "sinr_violation"}
     assert logged | {"validation_throughput_mbit_s_5", "validation_jain_0"} <= set(rows[0])
+
+
+def test_a_killed_run_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = EpochProgress.on_train_epoch_end
+
+    def kill_in_the_second(self: EpochProgress, trainer: Any, pl_module: Any) -> None:
+        ended(self, trainer, pl_module)
+        if trainer.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochProgress, "on_train_epoch_end", kill_in_the_second)
+        with pytest.raises(SystemExit) as stop:
+            _fit("ppo", 4)
+    assert stop.value.code == 143
+    assert "metagnn: terminated" in capsys.readouterr().err
+    (last,) = Path("runs/ppo").glob("version_0/checkpoints/last.ckpt")
+    assert read_checkpoint(last, name="run")["epoch"] < 3
+    again = _fit("ppo", 4, f"--ckpt_path={last}")
+    assert read_checkpoint(again / "checkpoints/last.ckpt", name="run")["epoch"] == 3
 
 
 def test_agents_are_compared_after_some_episodes(

@@ -1,6 +1,7 @@
 """``metagnn fit | validate | test | predict``: the LightningCLI over packaged configurations."""
 
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from metagnn.assignment_module import AssignmentModule
 from metagnn.checkpoint_callback import EndCheckpoint
@@ -122,6 +124,10 @@ def main(words: Sequence[str]) -> None:
         else:
             callbacks.append(PowerWriter())
             _PowerControlCLI(PolicyModule, ConfigurationData, **settings)
+    except SIGTERMException:
+        # Of Lightning's own it would be success, which a killed run is not.
+        print("metagnn: terminated", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
     except SystemExit as stop:
         if stop.code:
             sys.exit(2)
