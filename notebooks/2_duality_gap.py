@@ -68,9 +68,10 @@ print(f"alpha = {problem.alpha}, f_min at most {problem.minimum_rate_threshold} 
 # multipliers and refines them by cutting planes on all powers that it meets; the best of these
 # powers, B, come for free and narrow the interval from below.
 #
-# *Refined* is a policy too: `metagnn.refinement` searches around the learned powers (here those
-# without adaptation), sample by sample, at multipliers that it refines on the samples before. B
-# knows all scored samples at once; refined powers depend on their own sample and the past.
+# *Refined* is a policy too: `metagnn.refinement` searches from the learned powers (here those
+# without adaptation) and from single links, sample by sample, at multipliers that it refines on
+# the samples before. B knows all scored samples at once; refined powers depend on their own sample
+# and the past.
 
 # %%
 networks, gains, powers, minimum, learned_mu, intervals = {}, {}, {}, {}, {}, {}
@@ -109,7 +110,7 @@ for (name, found), refined_value in zip(intervals.items(), values["metagnn_refin
 
 # %% [markdown]
 # With four links the bound is exact: the optimum is known to a tenth of a percent, and the gap that
-# is left belongs to the policy. With eight links the policy is 18 % below the bound, refined 5.5 %.
+# is left belongs to the policy. With eight links the policy is 18 % below the bound, refined 4.7 %.
 # Baselines stand on the same scale, many of them left of the interval. WMMSE maximises the plain
 # sum of rates; that costs little where few links fall short of their minimum rate, as with four
 # links here, and much where more do.

@@ -4,7 +4,7 @@ Run ``python notebooks/refinement_study.py measure --num-links K`` for every K; 
 of ``notebooks/results/refinement_K.csv``, and a run goes on where the last one stopped. ``python
 notebooks/refinement_study.py table`` writes ``notebooks/results/refinement.md``. Networks, samples
 and the bound D are those of `duality_study`, whose rows must be there; the values of MetaGNN there
-and here must agree. What is searched for how long was chosen on validation networks.
+and here must agree. From where is searched for how long was chosen on validation networks.
 """
 
 import argparse
@@ -39,7 +39,7 @@ POLICIES = {
     "metagnn": "MetaGNN",
     "powers": "its powers refined, its multipliers",
     "refined": "both refined",
-    "search": "both by search from a quarter of the largest power",
+    "search": "the same search without networks",
 }
 HEADER = ["num_links", "network", *POLICIES, "dual", "refine_seconds"]
 # Relative rounding between a value measured here and before.
@@ -80,7 +80,8 @@ def network_row(parameters: MetaParameters, num_links: int, before: Row) -> tupl
         "powers": refined_power(adapted, past, gain, problem),
         "refined": refined_power(refined, past, gain, problem),
     }
-    # The same search of powers and multipliers, told nothing by networks.
+    # The same search of powers and multipliers, told nothing by networks: from a quarter of the
+    # largest power in place of theirs, and no multipliers.
     recent = past[-NUM_SAMPLES:]
     quarter, start = (torch.full_like(g[..., 0], problem.power_max_w / 4) for g in (recent, gain))
     none = torch.zeros(num_links)
@@ -110,6 +111,8 @@ def lines_of(of_sizes: Mapping[int, list[Row]]) -> list[str]:
         "(D - P) / P [%] with 95 % bootstrap intervals over networks; D is the certified bound of",
         "`duality_K.csv`, P the value with the smallest slack. A gap over a value that is not",
         "positive counts as infinite. All are told the same: the sample at hand, and those before.",
+        "The search begins at the powers given and at single links; without networks the former",
+        "are a quarter of the largest, and multipliers none.",
         "",
         f"| K | networks | {' | '.join(POLICIES.values())} | P <= 0, refined |",
         "|---" * (len(POLICIES) + 3) + "|",
