@@ -149,9 +149,9 @@ def test_loose_bounds_are_smallest_at_smaller_multipliers(
 ) -> None:
     gain = _gain(4, 9, seed=5)
     arguments = (wmmse(gain, 1.0, 1.0), gain, PROBLEM, 3.0)
-    found = duality_interval(*arguments, max_boxes=400, num_refinements=2)
+    found = duality_interval(*arguments, max_boxes=200, num_refinements=2)
     monkeypatch.setattr(duality, "_SHARES", ())
-    without = duality_interval(*arguments, max_boxes=400, num_refinements=2)
+    without = duality_interval(*arguments, max_boxes=200, num_refinements=2)
     assert found.primal == without.primal
     assert found.best_known <= found.dual < without.dual
     assert float(found.mu.sum()) < float(without.mu.sum())

@@ -106,7 +106,7 @@ def test_refined_policies_are_set_beside_the_bound_of_the_study() -> None:
     parameters = load_meta_parameters("power_control")
     quick = replace(parameters, adaptation=replace(parameters.adaptation, num_epochs=0))
     before = dict(
-        zip(duality_study.HEADER, map(str, duality_study.network_row(quick, 2, 0, 16)), strict=True)
+        zip(duality_study.HEADER, map(str, duality_study.network_row(quick, 2, 0, 64)), strict=True)
     )
     values = refinement_study.network_row(quick, 2, before)
     row = dict(zip(refinement_study.HEADER, map(str, values), strict=True))
