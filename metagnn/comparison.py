@@ -268,9 +268,12 @@ def _refined_outcome(scenario: Scenario, adapted: Adapted, problem: Problem) -> 
     past, gain = scenario.past_gain, scenario.gain
     assert past is None or isinstance(past, Tensor)
     assert isinstance(gain, Tensor)
-    if past is not None:
+    if past is None:
+        # Multipliers stay as they are.
+        power_w = refined_power(adapted, past, gain, problem, num_alone=0)
+    else:
         adapted = refine(adapted, past, problem)
-    power_w = refined_power(adapted, past, gain, problem)
+        power_w = refined_power(adapted, past, gain, problem)
     rates = rate(gain, power_w.to(gain), problem.noise_w)
     return Outcome(rates.mean(0).cpu(), power_w.to(gain).mean(0).cpu(), _dual(adapted))
 

@@ -150,22 +150,27 @@ def refine(adapted: Adapted, past_gain: Tensor, problem: Problem) -> Adapted:
 
 
 def refined_power(
-    refined: Adapted, past_gain: Tensor | None, gain: Tensor, problem: Problem
+    refined: Adapted,
+    past_gain: Tensor | None,
+    gain: Tensor,
+    problem: Problem,
+    num_alone: int = NUM_ALONE,
 ) -> Tensor:
     """Powers of the policy on the samples ahead, improved at its multipliers.
 
-    With multipliers that are not refined (as without a past) they may be worth less than the
-    policy's own: the closer powers are to a maximum of the Lagrangian, the more is owed to
-    multipliers that favour the wrong links.
+    With multipliers that are not refined they may be worth less than the policy's own: the closer
+    powers are to a maximum of the Lagrangian, the more is owed to multipliers that favour the wrong
+    links. There ``num_alone`` of 0 stays near the policy.
 
     Args:
         refined: Networks adapted to the configuration, and multipliers (`refine`).
         past_gain: Samples before ``[S, K, K]`` [1], or None.
         gain: Samples to decide on ``[T, K, K]`` [1].
         problem: Constants of the problem.
+        num_alone: Links from which alone the search starts too.
 
     Returns:
         Powers ``[T, K]`` [W], in float64.
     """
     run = learned_rollout(refined.learner, past_gain, gain, problem)
-    return raise_lagrangian(run.power_w.squeeze(1), gain, refined.mu, problem)
+    return raise_lagrangian(run.power_w.squeeze(1), gain, refined.mu, problem, num_alone)

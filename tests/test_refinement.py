@@ -247,9 +247,13 @@ def test_it_is_a_policy_of_compare(network: tuple[Tensor, Tensor, Tensor]) -> No
     assert found.dual is not None
     torch.testing.assert_close(found.dual.multiplier, refined.mu)
     assert not torch.equal(found.rate, outcomes["metagnn"][0].rate)
-    # Without samples before, powers alone are refined.
+    # Without samples before, powers alone are refined, near those of the policy.
     outcomes = compare([Scenario(large, None, gain)], names, META, 0).outcomes
     (without,), (plain,) = outcomes["metagnn_refined"], outcomes["metagnn"]
+    unadapted = adapt(META.networks, large, gain[:1], PROBLEM, replace(adaptation, num_epochs=0))
+    near, far = (refined_power(unadapted, None, gain, PROBLEM, n).to(gain) for n in (0, 4))
+    assert not torch.allclose(near, far)
+    torch.testing.assert_close(without.rate, rate(gain, near, PROBLEM.noise_w).mean(0))
     assert without.dual is not None
     assert plain.dual is not None
     assert torch.equal(without.dual.multiplier, plain.dual.multiplier)

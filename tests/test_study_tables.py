@@ -474,10 +474,11 @@ def test_tries_are_scored_once_for_the_same_sources_and_only_when_finished(
 
     def scored(*task: Any) -> tuple[Metrics, Metrics]:
         asked.append(task)
-        values = torch.arange(2.0)
-        return tuple(
-            Metrics(**{f.name: values + more for f in fields(Metrics)}) for more in (0.0, 0.5)
-        )  # type: ignore[return-value]
+        before, after = (
+            Metrics(**{field.name: torch.arange(2.0) + more for field in fields(Metrics)})
+            for more in (0.0, 0.5)
+        )
+        return before, after
 
     monkeypatch.setattr(spectrum_choices, "scored", scored)
     spectrum_choices.score([0], 1)
