@@ -62,7 +62,8 @@ def best_selection(
 
     Samples are visited in turn, five times at most; each takes the candidate that raises the value
     most, so that the value never falls. Together the samples are convex to within O(K / S): the
-    value comes that close to the least of the dual function over the same candidates.
+    best selection comes that close to the least of the dual function over the same candidates.
+    Taking turns need not find it.
 
     Args:
         rate: Rates of the candidates [bit/s/Hz].

@@ -1,6 +1,7 @@
 """Certified duality gaps: how far a power-control policy is from the optimum of its samples."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,15 +14,15 @@ from metagnn.graphs.neighbours import Gain
 from metagnn.graphs.rates import rate
 from metagnn.tasks.power_control.problem import resilient_objective, smallest_slack
 from metagnn.tasks.power_control.relaxation import EXACT, TightestBound, tightest_bound
-from metagnn.tasks.power_control.weighted_bound import weighted_bound
+from metagnn.tasks.power_control.weighted_bound import is_reached, weighted_bound
 
 # Effort for powers and a bound between two refinements of the multipliers.
 _ROUGH_TOLERANCE = 1e-2
 _ROUGH_BOXES = 200
-ROUGH = "branch_and_bound"
-# Shares of the refined multipliers that are tried too where the bound is loose: the looser, the
-# smaller are the multipliers at which it is smallest.
+# Shares of the refined multipliers that are tried too where the bound is loose by more than this,
+# on average over samples: the looser, the smaller are the multipliers at which it is smallest.
 _SHARES = (0.25, 0.5, 0.75)
+_LOOSE = 0.1
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,17 @@ class Interval:
         primal: Value :math:`P_\theta` of the policy with the smallest slack.
         best_known: Value of the best powers known, at least ``primal``: those found on the way
             (`best_selection`), in a comparison of all policies too. What of the width lies below
-            it is owed to the policy, only what lies above it can be owed to the bound.
+            it is owed to the policy, or to what no policy can know: these powers were chosen with
+            all samples at hand. Only what lies above it can be owed to the bound.
         dual: Certified upper bound D of the optimum.
-        name: Relaxation behind the bound (`TightestBound`).
+        name: Relaxation behind the bound; ``exact`` where the search of each sample reached its
+            tolerance, which is one of weighted rates: see `undecided` for what it left here.
         minimum_rate: Minimum rates ``[K]`` [bit/s/Hz].
         rate: Ergodic rates of the policy ``[K]`` [bit/s/Hz].
         mu: Multipliers at which the bound was computed ``[K]``.
         weighted_upper: Mean over samples of the bound of :math:`\max_p \sum_k (1 + \mu_k) R_k`.
+        lower: The Lagrangian at ``mu`` and the best powers that the search found there. The dual
+            function at ``mu`` lies between it and ``dual``.
     """
 
     primal: float
@@ -49,6 +54,12 @@ class Interval:
     rate: Tensor
     mu: Tensor
     weighted_upper: float
+    lower: float
+
+    @property
+    def undecided(self) -> float:
+        """By how much the search of powers can have left the bound too high [bit/s/Hz]."""
+        return max(0.0, self.dual - self.lower)
 
     @property
     def slack(self) -> Tensor:
@@ -184,8 +195,9 @@ def duality_interval(
     they were computed from, are one feasible point (`primal_value`); every multiplier gives an
     upper bound (`dual_value`, `tightest_bound`). The bounds are computed at the multipliers given,
     then at those that `refined_multipliers` finds on all powers met so far, ``num_refinements``
-    times with few boxes and at last with all. Where that is not exact, so are shares of them with
-    few boxes, and the best share with all; the smallest bound counts. With S samples the optimum
+    times with few boxes and at last with all. Where that is loose (by 10 % of the weighted rates),
+    so are shares of them with few boxes, and the best share with all; the smallest bound counts.
+    With S samples the optimum
     itself lies up to O(K / S) below the smallest bound, as the problem is convex only in the
     limit (Assumption 1).
 
@@ -222,42 +234,68 @@ def duality_interval(
     constants = (problem.power_max_w, problem.noise_w)
     every = torch.arange(len(wide), device=wide.device)
     rough = (max(tolerance, _ROUGH_TOLERANCE), min(max_boxes, _ROUGH_BOXES))
-    bounds: list[tuple[float, str, float, Tensor]] = []
+    all_ = (tolerance, max_boxes)
+    bounds: list[_Bound] = []
 
-    def add(mu: Tensor, tolerance: float, max_boxes: int, is_last: bool) -> float:
+    def add(mu: Tensor, effort: tuple[float, int], is_last: bool) -> _Bound:
         """Bound at some multipliers, whose powers are kept."""
         nonlocal powers, rates
         start = powers[every, torch.matmul(rates, 1.0 + mu).argmax(-1)]
         weight = (1.0 + mu).expand_as(power)
         search = tightest_bound if is_last else weighted_bound
-        found = search(wide, *constants, weight, tolerance, max_boxes, start)
-        name = found.name if isinstance(found, TightestBound) else ROUGH
+        found = search(wide, *constants, weight, *effort, start)
+        name = found.name if isinstance(found, TightestBound) else "branch_and_bound"
+        if is_reached(found, tolerance):
+            name = EXACT
+        elif name == EXACT:  # of a smaller effort
+            name = "branch_and_bound"
         mean = found.upper.mean()
-        upper = float(dual_value(mean, mu, required, problem.alpha))
-        bounds.append((upper, name, float(mean), mu))
+        upper, lower = (
+            float(dual_value(each, mu, required, problem.alpha))
+            for each in (mean, found.value.mean())
+        )
+        bounds.append(_Bound(upper, lower, name, float(mean), mu, float(found.gap.mean())))
         powers = torch.cat([powers, found.power_w.unsqueeze(1)], 1)
         here = rate(wide, found.power_w, problem.noise_w)
         rates = torch.cat([rates, here.unsqueeze(1)], 1)
-        return upper
+        return bounds[-1]
 
     for left in range(num_refinements, -1, -1):
         if bounds:
             mu = refined_multipliers(rates, required, problem.alpha, mu)
-        if left > 0:
-            add(mu, *rough, is_last=False)
-        else:
-            add(mu, tolerance, max_boxes, is_last=True)
-    if bounds[-1][1] != EXACT:
-        tried = {share: add(share * mu, *rough, is_last=True) for share in (*_SHARES, 1.0)}
-        share = min(tried, key=lambda each: tried[each])
-        if share < 1.0:
-            add(share * mu, tolerance, max_boxes, is_last=True)
-    dual, name, weighted_upper, mu = min(bounds, key=lambda each: each[0])
-    choice = torch.matmul(rates, 1.0 + mu).argmax(-1)
+        add(mu, all_ if left == 0 else rough, is_last=left == 0)
+    if bounds[-1].gap > _LOOSE:
+        tried = [add(share * mu, rough, is_last=True) for share in (*_SHARES, 1.0)]
+        best = min(tried, key=lambda each: each.upper)
+        if best is not tried[-1]:
+            add(best.mu, all_, is_last=True)
+    smallest = min(bounds, key=lambda each: each.upper)
+    choice = torch.matmul(rates, 1.0 + smallest.mu).argmax(-1)
     choice = best_selection(rates, required, problem.alpha, choice)
     selected = float(primal_value(rates[every, choice].mean(0), required, problem.alpha))
     best_known = max(primal, selected)
-    return Interval(primal, best_known, dual, name, required, of_policy, mu, weighted_upper)
+    return Interval(
+        primal,
+        best_known,
+        smallest.upper,
+        smallest.name,
+        required,
+        of_policy,
+        smallest.mu,
+        smallest.weighted_upper,
+        smallest.lower,
+    )
+
+
+class _Bound(NamedTuple):
+    """A bound at some multipliers, as in `Interval`, and the mean gap of its samples' searches."""
+
+    upper: float
+    lower: float
+    name: str
+    weighted_upper: float
+    mu: Tensor
+    gap: float
 
 
 def adapted_interval(

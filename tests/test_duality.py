@@ -134,6 +134,47 @@ def test_refinement_tightens_and_never_crosses() -> None:
     assert dual_function(gain, PROBLEM, 6.0, start).upper == pytest.approx(duals[0])
 
 
+@pytest.mark.parametrize("noise_w", [1e-35, 1e-200, 1e200])
+def test_the_bound_holds_at_any_level_of_noise(noise_w: float) -> None:
+    gain = torch.tensor([[1.0, 1e-3], [1e-5, 0.1]]).double().expand(3, 2, 2)
+    problem = Problem(power_max_w=1.0, noise_w=noise_w, alpha=0.7)
+    alone = torch.tensor([1.0, 0.0]).double().expand(3, 2)
+    found = duality_interval(alone, gain, problem, 1.0)
+    optimum = math.log1p(1.0 / noise_w) / math.log(2.0)  # of the first link, without interference
+    assert found.primal == pytest.approx(optimum - 0.35 * (1.0 if noise_w < 1.0 else 2.0))
+    assert found.primal <= found.best_known <= found.dual
+
+
+def test_noise_that_no_number_holds_is_refused() -> None:
+    problem = Problem(power_max_w=1e10, noise_w=1e-300)
+    with pytest.raises(ValueError, match="`gain` must be below 1e308 times the noise over"):
+        duality_interval(torch.ones(3, 2), torch.ones(3, 2, 2), problem, 1.0)
+
+
+def test_exact_means_the_tolerance_that_was_asked_for() -> None:
+    gain, full = _gain(8, 3, seed=2), torch.ones(8, 3).double()
+    # Up to four links the search goes on where boxes are too few.
+    few = duality_interval(full, gain, PROBLEM, 5.0, max_boxes=3)
+    many = duality_interval(full, gain, PROBLEM, 5.0)
+    assert few.name == many.name == "exact"
+    for found in (few, many):
+        # A tolerance of weighted rates.
+        assert 0.0 <= found.undecided <= 1e-3 * found.weighted_upper
+        assert found.lower <= found.dual
+        upper = dual_function(gain, PROBLEM, 5.0, found.mu)
+        assert upper.lower - 1e-9 <= found.dual
+        assert found.lower <= upper.upper + 1e-9
+    # Bounds of a rough search, here 1 %, are not called exact though they reach theirs.
+    one = torch.full((4, 1, 1), 1023.0).double()
+    point = duality_interval(torch.ones(4, 1), one, PROBLEM, 1.0)
+    assert (point.name, point.primal) == ("exact", pytest.approx(10.0))
+    assert point.undecided <= 1e-7
+    loose = _gain(4, 6, seed=5)
+    rough = duality_interval(wmmse(loose, 1.0, 1.0), loose, PROBLEM, 3.0, max_boxes=400)
+    assert rough.undecided > 1e-3 * rough.weighted_upper
+    assert rough.name != "exact"
+
+
 def test_many_links_have_an_interval_too() -> None:
     gain = _gain(4, 9, seed=5)
     power_w = wmmse(gain, 1.0, 1.0)
@@ -159,8 +200,8 @@ def test_loose_bounds_are_smallest_at_smaller_multipliers(
 
 def test_relative_gap_has_no_meaning_for_values_that_are_not_positive() -> None:
     nothing = torch.zeros(2).double()
-    found = Interval(-1.0, 0.5, 2.0, "exact", nothing + 1, nothing, nothing, 2.0)
-    assert found.width == 3.0
+    found = Interval(-1.0, 0.5, 2.0, "exact", nothing + 1, nothing, nothing, 2.0, 1.5)
+    assert (found.width, found.undecided) == (3.0, 0.5)
     assert math.isinf(found.relative_gap)
     assert math.isinf(found.relative_to_rate)
 

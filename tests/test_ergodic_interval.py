@@ -33,6 +33,20 @@ def test_interval_of_other_samples_holds_what_many_samples_show() -> None:
     assert surer.high > found.high
 
 
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    mu = torch.tensor([0.3, 1.0]).double()
+    many = ergodic_interval(torch.ones(4000, 2).double(), _gain(4000, 99), PROBLEM, 4.0, mu, 1e-2)
+    full, covered = torch.ones(32, 2).double(), {0.95: 0, 0.4: 0}
+    for seed in range(40):
+        for confidence in covered:
+            gain = _gain(32, 100 + seed)
+            found = ergodic_interval(full, gain, PROBLEM, 4.0, mu, 1e-2, confidence=confidence)
+            covered[confidence] += found.low <= many.primal and many.dual <= found.high
+    # Four standard deviations of a count below, for the bootstrap of 32 samples is not exact.
+    assert covered[0.95] >= 32
+    assert 4 <= covered[0.4] <= 28
+
+
 def test_errors() -> None:
     full, gain, mu = torch.ones(3, 2), _gain(3, seed=0), torch.zeros(2)
     with pytest.raises(ValueError, match=r"`confidence` must lie between 0 and 1, got 1.0"):

@@ -16,7 +16,7 @@ def axis_of() -> Axes:
 
 def interval(primal: float, best_known: float, dual: float) -> Interval:
     one = torch.ones(2)
-    return Interval(primal, best_known, dual, "exact", one, one, one, dual)
+    return Interval(primal, best_known, dual, "exact", one, one, one, dual, dual)
 
 
 def spans(bars: object) -> list[list[float]]:

@@ -11,7 +11,6 @@ from metagnn.tasks.power_control.scaling import (
     check_per_link,
     check_power_control,
     check_weight,
-    scaled,
 )
 from metagnn.tasks.power_control.sinr_boxes import (
     Boxes,
@@ -24,7 +23,7 @@ from metagnn.tasks.power_control.wmmse import wmmse
 
 # Boxes of a sample that are split in one round at least, and as a share of all it may have.
 _SPLIT_AT_ONCE = 24
-_SPLIT_SHARE = 5e-4
+_SPLIT_SHARE = 4e-3
 # Numbers that a portion of samples may hold, if few boxes of each are needed and if all are.
 _VALUES_AT_ONCE = 2**24
 _VALUES_AT_MOST = 2**27
@@ -53,6 +52,11 @@ class WeightedBound:
     def gap(self) -> Tensor:
         """Relative gap reached, ``upper / value - 1`` ``[...]``; 0 where nothing can be had."""
         return torch.where(self.value > 0, self.upper / self.value - 1.0, self.upper)
+
+
+def is_reached(bound: WeightedBound, tolerance: float) -> bool:
+    """Whether all samples' searches ended within a relative gap."""
+    return bool((bound.gap <= tolerance * (1.0 + 1e-6)).all())
 
 
 @torch.no_grad()
@@ -153,13 +157,14 @@ def weighted_bound(
 def _normalised(
     gain: Tensor, power_max_w: float, noise_w: float, weight: Tensor
 ) -> WeightedProblem:
-    """The problem with noise and largest powers 1."""
-    relative = scaled(gain, power_max_w, noise_w)
-    assert isinstance(relative.crossed, Tensor)
-    snr = relative.direct / relative.noise
+    """The problem with noise and largest powers 1, in float64 without any limit."""
+    received = gain * (power_max_w / noise_w)
+    rule = "be below 1e308 times the noise over the largest power"
+    require(bool(received.isfinite().all()), "gain", rule, float(gain.max()))
+    snr = torch.diagonal(received, dim1=-2, dim2=-1)
     tiny = torch.finfo(gain.dtype).tiny
     weight = torch.where(snr > 0, weight, 0.0)
-    crossed = relative.crossed / relative.noise.unsqueeze(-1)
+    crossed = received - torch.diag_embed(snr)
     return WeightedProblem(snr.clamp(min=tiny).log().unsqueeze(1), crossed, weight.unsqueeze(1))
 
 

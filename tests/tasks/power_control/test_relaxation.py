@@ -72,6 +72,11 @@ def test_groups_hold_every_link_once() -> None:
 def test_the_tightest_is_named() -> None:
     gain, weight = _instances(6, 4, seed=7)
     assert tightest_bound(gain, 1.0, 1.0, weight).name == "exact"
+    # Up to four links the search goes on where boxes are too few.
+    few = tightest_bound(gain, 1.0, 1.0, weight, max_boxes=21)
+    assert few.name == "exact"
+    assert (few.gap <= 1e-3 * (1 + 1e-6)).all()
+    gain, weight = _instances(6, 5, seed=7)
     rough = tightest_bound(gain, 1.0, 1.0, weight, max_boxes=21)
     assert rough.name != "exact"
     assert rough.mean_upper[rough.name] == min(rough.mean_upper.values())
