@@ -10,6 +10,7 @@ from torch import Tensor
 from metagnn.adaptation import Adapted, adapt, learned_rollout, warmed_up_rollout
 from metagnn.adaptation_task import Problem
 from metagnn.duality import Interval, duality_interval, primal_value
+from metagnn.ergodic_interval import ErgodicInterval, ergodic_interval
 from metagnn.graphs.checks import require
 from metagnn.graphs.neighbours import Gain, NeighbourGain
 from metagnn.graphs.randomness import generator
@@ -90,6 +91,7 @@ class Outcome:
         dual: Slacks and multipliers; None for baselines, which have none.
         interval: What holds the optimum of the samples, where it is wanted.
         value: The policy's value in that interval, with the smallest slack [bit/s/Hz].
+        ergodic: The same interval for the channel's distribution.
     """
 
     rate: Tensor
@@ -97,6 +99,7 @@ class Outcome:
     dual: Dual | None = None
     interval: Interval | None = None
     value: float | None = None
+    ergodic: ErgodicInterval | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,12 @@ class Comparison:
         return {number: one.interval for number, one in found if one.interval is not None}
 
     @property
+    def ergodic_intervals(self) -> dict[int, ErgodicInterval]:
+        """What holds the optimum of each channel's distribution, by the network's number."""
+        found = enumerate(self.outcomes.get(ADAPTED, []))
+        return {number: one.ergodic for number, one in found if one.ergodic is not None}
+
+    @property
     def values(self) -> dict[str, dict[int, float]]:
         """Where policies stand in these intervals, by the network's number [bit/s/Hz]."""
         return {
@@ -145,6 +154,7 @@ def compare(
     on_network: Callable[[], None] | None = None,
     bf16: bool = False,
     gap: bool = False,
+    max_boxes: int = 2000,
 ) -> Comparison:
     """Score policies on the same samples of the same networks.
 
@@ -160,8 +170,10 @@ def compare(
         seed: Seed of the ``random`` policy.
         on_network: Called after each network.
         bf16: Run the learned policy's networks in bfloat16.
-        gap: Bracket the optimum of each network by ``metagnn`` (`duality_interval`), and say where
-            all policies stand in there.
+        gap: Bracket the optimum of each network by ``metagnn`` (`duality_interval`), say where
+            all policies stand in there, and, where there are samples before the scored ones on
+            which to choose multipliers, bracket that of the distribution (`ergodic_interval`).
+        max_boxes: Boxes of one sample at which a search for the bound ends at the latest.
 
     Raises:
         ValueError: If there is no network, a policy is unknown or named twice, ``exact`` meets a
@@ -178,7 +190,8 @@ def compare(
     largest = max(len(s.large_scale_gain) for s in scenarios)
     if "exact" in policies and largest > MAX_LINKS:
         raise ValueError(
-            f"`policies` must leave out 'exact' above {MAX_LINKS} links, got {largest} links"
+            f"`policies` must leave out 'exact' above {MAX_LINKS} links (`--gap` bounds what it "
+            f"would find), got {largest} links"
         )
     dense = all(isinstance(scenario.gain, Tensor) for scenario in scenarios)
     if REFINED in policies:
@@ -198,9 +211,9 @@ def compare(
                     if name == REFINED:
                         outcome = _refined_outcome(scenario, adapted[epochs], parameters.problem)
                     else:
-                        wanted = gap and name == ADAPTED
+                        boxes = max_boxes if gap and name == ADAPTED else None
                         outcome = _learned_outcome(
-                            scenario, adapted[epochs], parameters.problem, wanted
+                            scenario, adapted[epochs], parameters.problem, boxes
                         )
             elif name == "itlinq":
                 outcome = _itlinq_outcome(scenario, parameters.problem)
@@ -233,17 +246,24 @@ def _adapted(scenario: Scenario, parameters: MetaParameters, num_epochs: int) ->
     )
 
 
-def _learned_outcome(scenario: Scenario, adapted: Adapted, problem: Problem, gap: bool) -> Outcome:
-    run = learned_rollout(adapted.learner, scenario.past_gain, scenario.gain, problem)
+def _learned_outcome(
+    scenario: Scenario, adapted: Adapted, problem: Problem, max_boxes: int | None
+) -> Outcome:
+    """The learned policy's outcome, with its intervals if a number of boxes is given."""
+    past, gain = scenario.past_gain, scenario.gain
+    run = learned_rollout(adapted.learner, past, gain, problem)
     outcome = _outcome(run, _dual(adapted))
-    if not gap:
+    if max_boxes is None:
         return outcome
-    assert isinstance(scenario.gain, Tensor)
-    with torch.autocast(scenario.gain.device.type, enabled=False):
-        interval = duality_interval(
-            run.power_w.squeeze(1), scenario.gain, problem, adapted.minimum_rate, adapted.mu
-        )
-    return replace(outcome, interval=interval)
+    assert isinstance(gain, Tensor)
+    with torch.autocast(gain.device.type, enabled=False):
+        policy = (run.power_w.squeeze(1), gain, problem, adapted.minimum_rate)
+        interval = duality_interval(*policy, adapted.mu, max_boxes=max_boxes)
+        ergodic = None
+        if isinstance(past, Tensor) and len(gain) > 1:
+            mu = refine(adapted, past, problem).mu  # of no scored sample
+            ergodic = ergodic_interval(*policy, mu, max_boxes=max_boxes)
+    return replace(outcome, interval=interval, ergodic=ergodic)
 
 
 def _valued(outcomes: dict[str, Outcome], alpha: float) -> dict[str, Outcome]:

@@ -52,7 +52,8 @@ def write_comparison(
         write_csv(folder / "rates.csv", RATES_HEADER, rows)
         write_json(folder / "networks.json", networks_document(result, scenarios, problem))
         if result.intervals:
-            write_gaps(folder, result.intervals, "metagnn", result.values)
+            known = (result.intervals, "metagnn", result.values, result.ergodic_intervals)
+            write_gaps(folder, *known)
         save_comparison(folder / "comparison.png", result.rates, metrics)
     if not result.intervals:
         # Gaps of an earlier comparison in this folder are not those of this one.

@@ -1,7 +1,8 @@
 """Figures of comparisons: colour-blind safe, legible in grey, units on the axes."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,12 +48,19 @@ STYLES = {
 
 
 def styles(names: Iterable[str]) -> dict[str, Style]:
-    """Style of each policy, the same in all figures; other names take those of policies in turn."""
+    """Style of each policy, the same in all figures; other names take those that are left."""
+    names = list(names)
+    taken = [STYLES[name] for name in names if name in STYLES]
+    free = cycle(style for style in _combined() if style not in taken)
+    return {name: STYLES.get(name) or next(free)._replace(label=name) for name in names}
+
+
+def _combined() -> Iterator[Style]:
+    """The styles, then their lines with the markers of others."""
     known = list(STYLES.values())
-    return {
-        name: STYLES.get(name) or known[index % len(known)]._replace(label=name)
-        for index, name in enumerate(names)
-    }
+    for shift in range(len(known)):
+        for line, point in zip(known, known[shift:] + known[:shift], strict=True):
+            yield line._replace(marker=point.marker)
 
 
 def figure_of(width: float, height: float, columns: int) -> "tuple[Figure, Sequence[Axes]]":

@@ -39,7 +39,7 @@ def link_map(
         transmitter_m: Positions of the transmitters [m].
         receiver_m: Positions of the receivers [m].
         power_share: Mean powers over the largest [1]; all of one size if not given.
-        rate: Rates [bit/s/Hz]; all grey if not given. The lowest are the darkest.
+        rate: Rates in any unit; all grey if not given. The lowest are the darkest.
         highest_rate: Rates from here on share the last colour; the largest if not given.
         labels: A word beside each transmitter, such as its number.
 

@@ -1,6 +1,6 @@
 """What a page about a run shows, collected from the files in its folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,12 +119,7 @@ def _comparison(folder: Path) -> Report:
             f"{len(shown)} of {len(networks)} networks are drawn: the page draws {MAX_LINKS} links "
             "at most. Table and distribution count all of them."
         )
-    gaps = read_gaps(folder)
-    if (folder / "gap.json").exists():
-        sizes = {network.number: network.num_links for network in networks}
-        others = [gap.network for gap in gaps if sizes.get(gap.network) != gap.num_links]
-        rule = "hold networks of this comparison, with their numbers of links"
-        refuse_unless(not others, folder / "gap.json", rule, f"others at {others[:5]}")
+    gaps = _gaps(folder, networks)
     if "neglected_inr" in document:
         notes.append("Gains are on neighbour lists: all other links are heard as noise.")
     return Report(
@@ -137,6 +132,9 @@ def _comparison(folder: Path) -> Report:
             ("checkpoint", "meta-parameters"),
             ("steps", "steps of adaptation"),
             ("seed", "seed"),
+            ("alpha", "weight of the slack, alpha"),
+            ("minimum_rate_threshold", "threshold of minimum rates [bit/s/Hz]"),
+            ("boxes", "boxes of a sample for the bound, at most"),
         )
         + _sizes([len(links) for links in next(iter(rates.values()))])
         + _powers(power_max_w, noise_w)
@@ -155,10 +153,10 @@ def _adaptation(folder: Path) -> Report:
     path = folder / "report.json"
     document = read_json(path)
     network = adapted_network(path, document)
-    values = {name: entry(path, "", document, name) for name in METRICS[:4]}
+    ((name, policy),) = network.policies.items()
+    values = {key: entry(path, "", document, key) for key in METRICS[:4]}
     refuse_unless(all(map(is_number, values.values())), path, "hold numbers as metrics", values)
-    policy = network.policies["metagnn"]
-    power_max_w, noise_w = (float(entry(path, "", document, name)) for name in POWERS)
+    power_max_w, noise_w = (float(entry(path, "", document, key)) for key in POWERS)
     return Report(
         "Adaptation to a network",
         _facts(
@@ -177,10 +175,10 @@ def _adaptation(folder: Path) -> Report:
         + _versions(document),
         power_max_w=power_max_w,
         noise_w=noise_w,
-        metrics={"metagnn": {name: (float(value), None, None) for name, value in values.items()}},
-        rates={"metagnn": policy.rate},
+        metrics={name: {key: (float(value), None, None) for key, value in values.items()}},
+        rates={name: policy.rate},
         networks=_fitting([network]),
-        gaps=read_gaps(folder),
+        gaps=_gaps(folder, [network]),
     )
 
 
@@ -222,6 +220,16 @@ def _metrics(path: Path, policy: str, values: object) -> dict[str, Interval]:
         refuse_unless(valid, path, rule, f"{value!r} and {ends!r}")
         found[name] = (value, low, high)
     return found
+
+
+def _gaps(folder: Path, networks: Sequence[Network]) -> list[Gap]:
+    """Intervals that hold the optimum of the networks, which must be theirs."""
+    gaps = read_gaps(folder)
+    sizes = {network.number: network.num_links for network in networks}
+    others = [gap.network for gap in gaps if sizes.get(gap.network) != gap.num_links]
+    rule = "hold networks of this page, with their numbers of links"
+    refuse_unless(not others, folder / "gap.json", rule, f"others at {others[:5]}")
+    return gaps
 
 
 def _fitting(networks: list[Network]) -> list[Network]:

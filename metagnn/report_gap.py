@@ -5,6 +5,8 @@ from pathlib import Path
 
 from metagnn.report_files import entry, is_number, read_json, refuse_unless
 
+_DISTRIBUTION = ("low", "high", "confidence")
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -18,6 +20,8 @@ class Gap:
         best_known: Value of the best powers known.
         dual: Certified upper bound of the optimum.
         bound: How the bound was found.
+        undecided: By how much an unfinished search can have left it too high; None if not said.
+        distribution: Both ends of the interval of the distribution, and its confidence; or None.
         values: Where policies stand; empty where that is not said.
     """
 
@@ -28,6 +32,8 @@ class Gap:
     best_known: float
     dual: float
     bound: str
+    undecided: float | None = None
+    distribution: tuple[float, float, float] | None = None
     values: dict[str, float] = field(default_factory=dict)
 
 
@@ -56,9 +62,30 @@ def _gap(path: Path, row: object, policy: str) -> Gap:
     ordered = low <= best <= high + 1e-9 * abs(high)
     refuse_unless(ordered, path, "hold primal <= best_known <= dual", ends)
     bound = str(entry(path, "networks", row, "bound"))
-    stand = row.get("values", {}) if isinstance(row, dict) else {}
+    assert isinstance(row, dict)  # `entry` saw to it
+    undecided, spread = row.get("undecided"), row.get("distribution")
+    known = undecided is None or (is_number(undecided) and undecided >= 0.0)
+    refuse_unless(known, path, "hold a number >= 0 in networks.undecided", undecided)
+    distribution = None
+    if spread is not None:
+        ends = [entry(path, "networks.distribution", spread, name) for name in _DISTRIBUTION]
+        are_numbers = all(map(is_number, ends)) and 0.0 < ends[2] < 1.0
+        refuse_unless(are_numbers, path, f"hold numbers as {_DISTRIBUTION}", ends)
+        distribution = (float(ends[0]), float(ends[1]), float(ends[2]))
+    stand = row.get("values", {})
     known = isinstance(stand, dict) and all(map(is_number, stand.values()))
     refuse_unless(known, path, "hold numbers by policy in networks.values", stand)
     above = [name for name, value in stand.items() if value > high + 1e-5 * abs(high)]
     refuse_unless(not above, path, "hold no value above dual in networks.values", above)
-    return Gap(int(network), int(num_links), policy, low, best, high, bound, stand)
+    return Gap(
+        int(network),
+        int(num_links),
+        policy,
+        low,
+        best,
+        high,
+        bound,
+        undecided,
+        distribution,
+        stand,
+    )

@@ -126,8 +126,10 @@ def adapted_network(path: Path, document: Mapping[str, Any]) -> Network:
     refuse_unless(bool(rate), path, "hold at least one link in rate", "none")
     power_w = _mean_powers(path.parent / "power.npz", len(rate))
     policy = _policy(path, "", {**document, "power_w": power_w}, rate, needs_dual=True)
+    refined = document.get("refined", False)
+    refuse_unless(isinstance(refined, bool), path, "hold true or false as refined", refined)
     links = _links(path, "links", document["links"], len(rate)) if "links" in document else {}
-    return Network(0, len(rate), {"metagnn": policy}, **links)
+    return Network(0, len(rate), {"metagnn_refined" if refined else "metagnn": policy}, **links)
 
 
 def _mean_powers(path: Path, num_links: int) -> list[float]:

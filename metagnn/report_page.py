@@ -7,16 +7,19 @@ import json
 import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from metagnn import __version__
 from metagnn.files import write_atomically
-from metagnn.plots import STYLES
+from metagnn.plots import styles
 from metagnn.report import Report
 from metagnn.templates import read_template
 
 _SCRIPTS = ("chart", "page", "shown", "map", "bars", "controls", "main")
 # What would end the script element, or a line of JavaScript, inside JSON.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+# What matplotlib draws for names of dashes: lengths in widths of the line.
+_DASHES = {"-": (), "--": (3.7, 1.6), "-.": (6.4, 1.6, 1.0, 1.6), ":": (1.0, 1.65)}
 
 
 def write_page(report: Report, path: str | Path) -> Path:
@@ -41,13 +44,12 @@ def render(report: Report) -> str:
         f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    labels = {name: look.label for name, look in STYLES.items()}
     pieces = {
         "policy": policy,
         "title": html.escape(report.title),
         "style": style,
         "script": script,
-        "data": script_json({**asdict(report), "labels": labels}),
+        "data": script_json({**asdict(report), "looks": _looks(report)}),
         "footer": f"Written by metagnn {__version__}. This page holds its data and loads nothing.",
     }
     # In one pass: what is put in is not looked at again.
@@ -59,6 +61,16 @@ def script_json(value: object) -> str:
     """JSON that may stand in a script element: no character of it means anything to HTML."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.translate(_ESCAPES)
+
+
+def _looks(report: Report) -> dict[str, dict[str, Any]]:
+    """Styles of the policies that are shown, the same as in all figures."""
+    names = dict.fromkeys([*report.rates, *(gap.policy for gap in report.gaps)])
+    found = {name: style._asdict() for name, style in styles(names).items()}
+    for look in found.values():
+        dashes = look["dashes"]
+        look["dashes"] = _DASHES[dashes] if isinstance(dashes, str) else dashes[1]
+    return found
 
 
 def _digest(text: str) -> str:

@@ -5,6 +5,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 POLICIES = ("metagnn", "itlinq")
 LAGRANGIAN = [3.0, 3.1, 3.15]
 
@@ -65,6 +67,32 @@ def _network(draw: random.Random, size: int, policies: tuple[str, ...]) -> dict[
             for name in policies
         },
     }
+
+
+def adaptation_folder(folder: Path, size: int = 3, refined: bool = False) -> Path:
+    """Folder of `metagnn adapt`, of random numbers."""
+    draw = random.Random(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    links = _network(draw, size, ("metagnn",))
+    policy = links.pop("policies")["metagnn"]
+    power_w = np.array(policy.pop("power_w"))
+    np.savez(folder / "power.npz", power_w=np.stack([0.5 * power_w, 1.5 * power_w]))
+    document = {
+        "gain": "gain.npz",
+        "steps": 3,
+        "refined": refined,
+        "power_max_w": 0.01,
+        "noise_w": 4e-14,
+        "rate": [8 * draw.random() for _ in range(size)],
+        "mean_rate": 3.0,
+        "min_rate": 0.5,
+        "p5_rate": 0.6,
+        "jain": 0.8,
+        "links": links,
+        **policy,
+    }
+    (folder / "report.json").write_text(json.dumps(document))
+    return folder
 
 
 def training_folder(folder: Path) -> Path:

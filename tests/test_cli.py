@@ -79,7 +79,10 @@ def test_adapt_refines_where_wanted(tmp_path: Path) -> None:
     reports, powers = [], []
     for words in ([], ["--refine"]):
         out = tmp_path / f"out{len(words)}"
+        out.mkdir()
+        (out / "gap.json").write_text("{}")  # of an earlier adaptation
         main(["adapt", train, "--test", test, "--steps", "1", "--out", str(out), "--json", *words])
+        assert not (out / "gap.json").exists()
         reports.append(json.loads((out / "report.json").read_text()))
         powers.append(np.load(out / "power.npz")["power_w"])
     assert [report["refined"] for report in reports] == [False, True]
@@ -256,7 +259,8 @@ def test_compare_refuses_unknown_policies_and_sources(
 ) -> None:
     path = _npz(tmp_path / "a.npz", _gain(6, 5))
     assert "`policies` must be among" in _error(capsys, "compare", path, "--policies", "best")
-    assert "above 4 links" in _error(capsys, "compare", path, "--policies", "exact")
+    error = _error(capsys, "compare", path, "--policies", "exact")
+    assert "leave out 'exact' above 4 links (`--gap` bounds what it would find), got 5" in error
     assert "must be given" in _error(capsys, "compare")
     assert "`config` must be a path or one of" in _error(capsys, "compare", "--config", "nothing")
 
@@ -270,6 +274,12 @@ def test_compare_brackets_the_optimum(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (row["network"], row["num_links"], row["bound"]) == (0, 3, "exact")
     assert row["primal"] <= row["best_known"] <= row["dual"]
     assert row["dual"] <= 1.01 * row["best_known"]
+    assert 0.0 <= row["undecided"] <= row["dual"] - row["primal"]
+    assert len(row["mu"]) == len(row["minimum_rate"]) == 3
+    # One of the same samples, with the refined multipliers of those before.
+    spread = row["distribution"]
+    assert spread["low"] < row["primal"] < row["dual"] < spread["high"]
+    assert spread["confidence"] == 0.95
     out = tmp_path / "out"
     main([*words, "--policies", "metagnn,itlinq", "--out", str(out)])
     text = capsys.readouterr().out
@@ -282,6 +292,7 @@ def test_compare_brackets_the_optimum(tmp_path: Path, capsys: pytest.CaptureFixt
     gaps = {name: 100 * (row["dual"] / value - 1) for name, value in stand.items()}
     said = ", ".join(f"{name} {gap:.2f}" for name, gap in gaps.items())
     assert f"Median gap [%]: {said}" in text
+    assert f"{spread['low']:.2f} to {spread['high']:.2f}" in text
     assert list(stand) == ["metagnn", "itlinq"]
     main(["report", str(out)])
     # Gaps of what was compared before are not those of what is compared now.
@@ -292,6 +303,16 @@ def test_compare_brackets_the_optimum(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "`policies` must hold 'metagnn' for its gap, got ['itlinq']" in error
     error = _error(capsys, *words, "--num-neighbours", "2")
     assert "`gain` must be dense for the gap" in error
+    main([*words[:-1], "--policies", "metagnn", "--gap", "--boxes", "1", "--json"])
+    quick = json.loads(capsys.readouterr().out)
+    assert (quick["boxes"], document["boxes"]) == (1, 2000)
+    assert "boxes" not in json.loads((out / "comparison.json").read_text())
+    error = _error(capsys, *words[:-1], "--boxes", "10")
+    assert "`--boxes` must be left out without --gap, got 10" in error
+    error = _error(capsys, *words, "--boxes", "0")
+    assert "`--boxes` must be an integer >= 1, got 0" in error
+    error = _error(capsys, "compare", "--config", "offloading", "--boxes", "10")
+    assert "`--boxes` must be left out with this configuration" in error
     error = _error(capsys, "compare", "--config", "offloading", "--gap")
     assert "`--gap` must be left out with this configuration" in error
 

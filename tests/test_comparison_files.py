@@ -12,6 +12,7 @@ from metagnn.commands.compare import gap_table
 from metagnn.comparison import Comparison, Outcome, Scenario, _valued, compare
 from metagnn.comparison_files import network_links, strongest_interferers, write_comparison
 from metagnn.duality import Interval
+from metagnn.ergodic_interval import ErgodicInterval
 from metagnn.graphs.channel import ChannelFamily
 from metagnn.graphs.dataset import NetworkSamples, draw_network
 from metagnn.graphs.neighbours import on_neighbours_if_large
@@ -157,7 +158,7 @@ def _outcome(*rates: float, interval: Interval | None = None) -> Outcome:
 def test_all_policies_stand_in_the_interval_and_the_best_is_known() -> None:
     """Values by hand: sums of rates, less alpha / 2 times the squares of what they lack."""
     rates, required = torch.tensor([2.0, 4.0]), torch.tensor([3.0, 3.0]).double()
-    interval = Interval(5.0, 5.1, 6.0, "exact", required, rates, rates, 6.0)
+    interval = Interval(5.0, 5.1, 6.0, "exact", required, rates, rates, 6.0, 5.9)
     outcomes = {
         "metagnn": _outcome(2.0, 4.0, interval=interval),
         "wmmse": _outcome(1.0, 6.5),
@@ -182,10 +183,15 @@ def test_all_policies_stand_in_the_interval_and_the_best_is_known() -> None:
 def test_gaps_are_said_as_medians_over_networks() -> None:
     rates = torch.ones(2)
     intervals = {
-        number: Interval(primal, primal, 6.0, "exact", rates, rates, rates, 6.0)
+        number: Interval(primal, primal, 6.0, "exact", rates, rates, rates, 6.0, 5.9)
         for number, primal in enumerate((3.0, 4.0, 5.0))
     }
     values = {"metagnn": {0: 3.0, 1: 4.0, 2: 5.0}, "itlinq": {0: -1.0, 1: 0.0, 2: 5.0}}
-    lines = gap_table(intervals, values).splitlines()
+    lines = gap_table(intervals, values, {}).splitlines()
     assert lines[-1] == "Median gap [%]: metagnn 50.00, itlinq inf"
-    assert lines[-2].split() == ["2", "2", "5.00", "5.00", "6.00", "20.00", "exact"]
+    row = ["2", "2", "5.00", "5.00", "6.00", "20.00", "0.10", "exact"]
+    assert lines[-2].split() == row
+    ergodic = {2: ErgodicInterval(4.0, 5.0, 6.0, 7.5, 0.95)}
+    *_, without, last, _ = gap_table(intervals, values, ergodic).splitlines()
+    assert last.split() == [*row, "4.00", "to", "7.50"]
+    assert without.split() == ["1", "2", "4.00", "4.00", "6.00", "50.00", "0.10", "exact"]

@@ -45,6 +45,16 @@ def test_a_policy_looks_the_same_beside_others() -> None:
     assert styles(["mine"])["mine"].label == "mine"
 
 
+def test_other_names_look_unlike_each_other_and_the_policies_beside_them() -> None:
+    found = styles(["metagnn", "wmmse", "mine", "itlinq", "theirs"])
+    assert all(found[name] == STYLES[name] for name in ("metagnn", "wmmse", "itlinq"))
+    assert (found["mine"].label, found["theirs"].label) == ("mine", "theirs")
+    assert len({style.marker for style in found.values()}) == 5
+    assert len({(str(style.dashes), style.colour) for style in found.values()}) == 5
+    many = styles([*STYLES, *(f"mine {number}" for number in range(30))])
+    assert len({str(style._replace(label="")) for style in many.values()}) == len(STYLES) + 30
+
+
 def test_policies_differ_also_without_colours() -> None:
     assert len({style.marker for style in STYLES.values()}) == len(STYLES)
     compared = [style for name, style in STYLES.items() if name != "metagnn_shipped"]

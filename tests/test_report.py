@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from run_folders import comparison_folder, training_folder
+from run_folders import adaptation_folder, comparison_folder, training_folder
 
 from metagnn import report
 from metagnn.cli import main
 from metagnn.duality import Interval
+from metagnn.ergodic_interval import ErgodicInterval
 from metagnn.gap_file import write_gaps
 from metagnn.report import collect
 
@@ -135,18 +136,33 @@ def test_an_adaptation_is_collected(tmp_path: Path) -> None:
 def test_gaps_come_from_intervals(tmp_path: Path) -> None:
     folder = comparison_folder(tmp_path)
     rate = torch.ones(3)
-    intervals = {0: Interval(2.5, 2.75, 3.0, "exact", rate, rate, rate, 3.0)}
+    intervals = {0: Interval(2.5, 2.75, 3.0, "exact", rate, rate, rate, 3.0, 2.9)}
     rule = r"`values\['wmmse'\]` must have a finite value of each network, got \[0\]"
     for values in ({1: 2.0}, {0: float("inf")}, {0: float("nan")}):
         with pytest.raises(ValueError, match=rule):
             write_gaps(folder, intervals, "metagnn", {"wmmse": values})
     write_gaps(folder, intervals, "metagnn")
     assert collect(folder).gaps[0].values == {}
-    write_gaps(folder, intervals, "metagnn", {"wmmse": {0: 2.0}})
+    assert collect(folder).gaps[0].distribution is None
+    ergodic = {0: ErgodicInterval(2.0, 2.5, 3.0, 3.5, 0.9)}
+    write_gaps(folder, intervals, "metagnn", {"wmmse": {0: 2.0}}, ergodic)
     (gap,) = collect(folder).gaps
     expected = {"network": 0, "num_links": 3, "policy": "metagnn", "primal": 2.5}
     expected |= {"best_known": 2.75, "dual": 3.0, "bound": "exact", "values": {"wmmse": 2.0}}
+    expected |= {"undecided": pytest.approx(0.1), "distribution": (2.0, 3.5, 0.9)}
     assert asdict(gap) == expected
+    (row,) = json.loads((folder / "gap.json").read_text())["networks"]
+    assert row["mu"] == row["minimum_rate"] == [1.0, 1.0, 1.0]
+    _edit(folder / "gap.json", lambda d: d["networks"][0].update(undecided=-1.0))
+    with pytest.raises(ValueError, match=r"must hold a number >= 0 in networks.undecided, got -1"):
+        collect(folder)
+    _edit(folder / "gap.json", lambda d: d["networks"][0].pop("undecided"))
+    _edit(folder / "gap.json", lambda d: d["networks"][0]["distribution"].update(low=None))
+    with pytest.raises(ValueError, match=r"must hold numbers as \('low', 'high', 'confidence'\)"):
+        collect(folder)
+    _edit(folder / "gap.json", lambda d: d["networks"][0].pop("distribution"))
+    (gap,) = collect(folder).gaps
+    assert (gap.undecided, gap.distribution) == (None, None)
     _edit(folder / "gap.json", lambda d: d["networks"][0].update(values={"wmmse": "much"}))
     with pytest.raises(ValueError, match=r"must hold numbers by policy in networks.values"):
         collect(folder)
@@ -156,7 +172,7 @@ def test_gaps_come_from_intervals(tmp_path: Path) -> None:
     _edit(folder / "gap.json", lambda d: d["networks"][0].pop("values"))
     assert collect(folder).gaps[0].values == {}
     _edit(folder / "gap.json", lambda document: document["networks"][0].update(num_links=4))
-    with pytest.raises(ValueError, match=r"gap.json. must hold networks of this comparison"):
+    with pytest.raises(ValueError, match=r"gap.json. must hold networks of this page"):
         collect(folder)
     (folder / "gap.json").unlink()
     # Those of the study are of other networks.
@@ -164,6 +180,23 @@ def test_gaps_come_from_intervals(tmp_path: Path) -> None:
         "num_links,network,metagnn,best_known,dual,bound\n3,7,-1.5,2.0,2.25,branch_and_bound\n"
     )
     assert collect(folder).gaps == []
+
+
+def test_gaps_of_another_network_are_no_part_of_an_adaptation(tmp_path: Path) -> None:
+    folder = adaptation_folder(tmp_path)
+    num_links = len(json.loads((folder / "report.json").read_text())["rate"])
+    for number, size, fits in ((0, num_links, True), (1, num_links, False), (0, 40, False)):
+        rate = torch.ones(size)
+        write_gaps(
+            folder,
+            {number: Interval(2.5, 2.7, 3.0, "exact", rate, rate, rate, 3.0, 2.9)},
+            "metagnn",
+        )
+        if fits:
+            assert len(collect(folder).gaps) == 1
+            continue
+        with pytest.raises(ValueError, match=r"gap.json. must hold networks of this page"):
+            collect(folder)
 
 
 def _drop(key: str, *path: Any) -> Callable[[Any], object]:
@@ -286,6 +319,65 @@ def test_incomplete_training_runs_are_named(
         collect(folder)
     assert message in str(error.value)
     assert f"`{folder / file}` must" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("power.npz", None, "must exist, got no such file"),
+        ("power.npz", "PK", "must be an intact .npz with `power_w`"),
+        ("report.json", "", "must not be empty"),
+        ("report.json", '{"rate": [1.5, 2', "must be whole JSON"),
+    ],
+)
+def test_adaptations_that_are_not_whole_are_named(
+    file: str, content: str | None, message: str, tmp_path: Path
+) -> None:
+    folder = adaptation_folder(tmp_path)
+    collect(folder)
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_text(content)
+    with pytest.raises(ValueError, match="must") as error:
+        collect(folder)
+    assert message in str(error.value)
+    assert f"`{folder / file}` must" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_drop("rate"), "must hold `rate`"),
+        (lambda d: d["rate"].clear(), "must hold at least one link in rate, got none"),
+        (lambda d: d["rate"].pop(), "must hold power_w of 2 links, got (2, 3)"),
+        (_drop("noise_w"), "must hold `noise_w`"),
+        (_drop("jain"), "must hold `jain`"),
+        (lambda d: d.update(jain="high"), "must hold numbers as metrics"),
+        (lambda d: d["slack"].pop(), "must hold 3 numbers in .slack, got 2"),
+        (lambda d: d["links"]["receiver_m"].pop(), "must hold 3 positions in links, got 2"),
+        (lambda d: d.update(refined="no"), "must hold true or false as refined, got no"),
+    ],
+)
+def test_what_is_missing_in_an_adaptation_is_named(
+    change: Callable[[Any], object], message: str, tmp_path: Path
+) -> None:
+    folder = adaptation_folder(tmp_path)
+    _edit(folder / "report.json", change)
+    with pytest.raises(ValueError, match="must") as error:
+        collect(folder)
+    assert message in str(error.value)
+    assert str(folder) in str(error.value)
+
+
+@pytest.mark.parametrize(("refined", "name"), [(False, "metagnn"), (True, "metagnn_refined")])
+def test_an_adaptation_is_shown_as_what_it_is(refined: bool, name: str, tmp_path: Path) -> None:
+    folder = adaptation_folder(tmp_path, refined=refined)
+    found = collect(folder)
+    assert list(found.metrics) == list(found.rates) == list(found.networks[0].policies) == [name]
+    if not refined:  # which older versions did not say
+        _edit(folder / "report.json", _drop("refined"))
+        assert list(collect(folder).metrics) == [name]
 
 
 def test_other_folders_are_refused_and_runs_inside_named(tmp_path: Path) -> None:

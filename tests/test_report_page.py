@@ -6,14 +6,19 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from chromium import Page, browser, chromium_path
+from matplotlib import rcParamsDefault
+from matplotlib.colors import to_hex
 from run_folders import comparison_folder, training_folder
 
 from metagnn.cli import main
 from metagnn.comparison import DEFAULT_POLICIES
 from metagnn.files import write_json
+from metagnn.plots import STYLES, styles
 from metagnn.report import Report, collect
 from metagnn.report_page import render, script_json
 
@@ -131,6 +136,130 @@ def test_hovering_a_link_shows_its_numbers(page: Page, tmp_path: Path) -> None:
         assert _number(shown["length"]) == pytest.approx(1700**0.5, rel=5e-4)
 
 
+@pytest.mark.parametrize("words", [(), ("--refine",)])
+def test_the_page_of_an_adaptation_shows_its_links(
+    page: Page, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    gain = 1e-11 * np.random.default_rng(0).exponential(size=(12, 3, 3))
+    gain[:, range(3), range(3)] *= 1e3
+    np.savez(tmp_path / "gain.npz", gain=gain)
+    path, out = str(tmp_path / "gain.npz"), tmp_path / "out"
+    main(["adapt", path, "--test", path, "--steps", "2", "--out", str(out), "--json", *words])
+    main(["report", str(out)])
+    page.open(out / "report.html")
+    label = STYLES["metagnn_refined" if words else "metagnn"].label
+    assert page.evaluate("document.querySelector('#table tbody td').innerText") == label
+    assert page.evaluate("document.querySelectorAll('#map [data-link]').length") == 3
+    assert page.evaluate("document.querySelectorAll('#convergence svg path').length") > 0
+    stored = json.loads((out / "report.json").read_text())
+    power_w = np.load(out / "power.npz")["power_w"].mean(0)
+    x, y = _middle(page, "#map [data-link='1'] path")
+    page.mouse("mouseMoved", x, y)
+    shown = _tip(page)
+    assert shown["title"] == f"Link 1 · {label}"
+    assert _number(shown["power"]) == pytest.approx(1e3 * power_w[1], rel=1e-3)
+    for key in ("rate", "slack", "multiplier"):
+        assert _number(shown[key]) == pytest.approx(stored[key][1], rel=5e-4, abs=1e-9), key
+    assert page.errors() == []
+
+
+def _dashes(name: str) -> list[float]:
+    """Dashes of a policy as matplotlib draws them, in widths of the line."""
+    dashes = styles([name])[name].dashes
+    if not isinstance(dashes, str):
+        return list(dashes[1])
+    names = {"--": "dashed", "-.": "dashdot", ":": "dotted"}
+    return list(rcParamsDefault[f"lines.{names[dashes]}_pattern"]) if dashes in names else []
+
+
+def _looks(page: Page, selector: str) -> dict[str, Any]:
+    """Colour and dashes of the first path in an element, and colour and shape of its mark."""
+    line, dash, width, fill, shape = page.evaluate(
+        f"""(() => {{
+          const found = document.querySelector({json.dumps(selector)});
+          const line = getComputedStyle(found.querySelector("path"));
+          const mark = found.querySelector("path[transform]");
+          return [line.stroke, line.strokeDasharray, line.strokeWidth,
+            getComputedStyle(mark).fill, mark.getAttribute("d")];
+        }})()"""
+    )
+    lengths = [] if dash == "none" else [float(each.rstrip("px")) for each in dash.split(", ")]
+    return {
+        "line": _hex(line),
+        "dashes": [round(length / float(width.rstrip("px")), 2) for length in lengths],
+        "fill": _hex(fill),
+        "shape": shape,
+    }
+
+
+def _hex(colour: str) -> str:
+    return to_hex([int(part) / 255 for part in re.findall(r"\d+", colour)])
+
+
+def test_policies_look_as_in_all_figures(page: Page, tmp_path: Path) -> None:
+    names = tuple(STYLES)
+    assert set(DEFAULT_POLICIES) <= set(names)
+    folder = comparison_folder(tmp_path, (4,), names)
+    gap = {"network": 0, "num_links": 4, "primal": 2.0, "best_known": 2.1, "dual": 2.5}
+    rows = [gap | {"bound": "exact", "values": {"random": 2.1, "metagnn": 2.2}}]
+    write_json(folder / "gap.json", {"policy": "metagnn_refined", "networks": rows})
+    main(["report", str(folder)])
+    page.open(folder / "report.html")
+    places = {name: f"#policies > span:nth-child({k})" for k, name in enumerate(names, start=1)}
+    legend = {name: _looks(page, place) for name, place in places.items()}
+    for name, style in STYLES.items():
+        look = legend[name]
+        assert {look["line"], look["fill"]} == {style.colour.lower()}, name
+        assert look["dashes"] == _dashes(name), name
+    shapes = {name: look["shape"] for name, look in legend.items()}
+    assert len(set(shapes.values())) == len(names)
+    assert len({(look["line"], *look["dashes"]) for look in legend.values()}) == len(names)
+    for name, look in legend.items():
+        assert _looks(page, f"#distribution [data-policy={name}]") == look
+        assert _looks(page, f"#trade [data-policy={name}]") == look | {"dashes": []}
+        _choose(page, "policy", name)
+        bar = page.evaluate("getComputedStyle(document.querySelector('[data-bar]')).fill")
+        assert _hex(bar) == look["line"], name
+    row = "#gaps [data-gap='0']"
+    bar = page.evaluate(f'getComputedStyle(document.querySelector("{row} rect")).stroke')
+    assert _hex(bar) == legend["metagnn_refined"]["line"]
+    marks = page.evaluate(
+        f'[...document.querySelectorAll("{row} path[transform]")].map((m) => '
+        "[getComputedStyle(m).fill, m.getAttribute('d')])"
+    )
+    assert [(_hex(fill), shape) for fill, shape in marks] == [
+        (legend[name]["fill"], shapes[name]) for name in ("random", "metagnn")
+    ]
+
+
+def test_other_policies_look_like_none_beside_them(page: Page, tmp_path: Path) -> None:
+    names = ("metagnn", "itlinq", "mine", "theirs")
+    folder = comparison_folder(tmp_path, (4,), names)
+    main(["report", str(folder)])
+    page.open(folder / "report.html")
+    found = [_looks(page, f"#policies > span:nth-child({number})") for number in range(1, 5)]
+    expected = styles(names).values()
+    assert [look["line"] for look in found] == [style.colour.lower() for style in expected]
+    assert len({look["shape"] for look in found}) == len(names)
+
+
+def test_black_policies_are_seen_once_it_is_dark(page: Page, tmp_path: Path) -> None:
+    folder = comparison_folder(tmp_path, (4,), ("random", "metagnn"))
+    main(["report", str(folder)])
+    page.open(folder / "report.html")
+    assert _looks(page, "#policies > span")["fill"] == "#000000"
+    page.evaluate(
+        "void (window.redrawn = new Promise((done) => darkMode.addEventListener('change', done)))"
+    )
+    page.resize(1280, 900, dark=True)
+    try:
+        page.evaluate("window.redrawn.then(() => true)")
+        for selector in ("#policies > span", "#trade [data-policy]"):
+            assert _looks(page, selector)["fill"] == "#f2f2f2"
+    finally:
+        page.resize(1280, 900)
+
+
 def test_bars_keys_and_clicks_show_links_too(page: Page, tmp_path: Path) -> None:
     folder = comparison_folder(tmp_path, (6,))
     main(["report", str(folder)])
@@ -190,7 +319,9 @@ def test_policies_stand_in_the_intervals(page: Page, tmp_path: Path) -> None:
     folder = comparison_folder(tmp_path, (4, 4), policies)
     values = {"metagnn": 2.0, "wmmse": 2.2, "itlinq": 0.5, "of others": 2.3}
     gap = {"num_links": 4, "primal": 2.0, "best_known": 2.2, "dual": 2.5, "bound": "exact"}
-    rows = [gap | {"network": 0, "values": values}, gap | {"network": 1}]
+    spread = {"low": 1.75, "high": 2.875, "confidence": 0.95}
+    more = {"values": values, "undecided": 0.0625, "distribution": spread}
+    rows = [gap | {"network": 0, **more}, gap | {"network": 1}]
     write_json(folder / "gap.json", {"policy": "metagnn", "networks": rows})
     main(["report", str(folder)])
     page.open(folder / "report.html")
@@ -202,9 +333,14 @@ def test_policies_stand_in_the_intervals(page: Page, tmp_path: Path) -> None:
     assert page.evaluate(f'document.querySelectorAll("{none}").length') == 0
     x, y = _middle(page, "#gaps [data-gap='0'] rect")
     page.mouse("mouseMoved", x, y)
-    assert page.evaluate("document.querySelector('#tip [data-key=itlinq]').innerText").startswith(
-        "0.5"
-    )
+    said = {"itlinq": "0.5", "undecided": "0.063 bit", "distribution": "1.75 to 2.875 bit"}
+    for key, text in said.items():
+        row = page.evaluate(f"document.querySelector('#tip [data-key={key}]').innerText")
+        assert row.startswith(text), key
+    x, y = _middle(page, "#gaps [data-gap='1'] rect")
+    page.mouse("mouseMoved", x, y)
+    for key in ("undecided", "distribution"):
+        assert page.evaluate(f"document.querySelector('#tip [data-key={key}]')") is None
 
 
 def test_the_page_is_drawn_for_dark_and_narrow_windows(page: Page, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def refuse_for_agents(arguments: argparse.Namespace, *others: str) -> None:
     Raises:
         ValueError: If one was given.
     """
-    options = ("--policies", "--steps", "--power_max_dbm", "--noise_dbm", "--adapt-to")
+    options = ("--policies", "--steps", "--power_max_dbm", "--noise_dbm", "--adapt-to", "--boxes")
     refuse(arguments, (*options, "--num-neighbours", *others), "with this configuration")
     for option, default in (
         ("gap", False),

@@ -23,6 +23,7 @@ from metagnn.commands.options import (
 
 if TYPE_CHECKING:
     from metagnn.duality import Interval
+    from metagnn.ergodic_interval import ErgodicInterval
 
 
 def main(words: Sequence[str]) -> None:
@@ -67,6 +68,10 @@ def main(words: Sequence[str]) -> None:
         compare_schemes(arguments, settings)
         return
     refuse(arguments, ("--runs", "--network"), "without a configuration of trained agents")
+    if not arguments.gap:
+        refuse(arguments, ("--boxes",), "without --gap")
+    boxes = 2000 if arguments.boxes is None else arguments.boxes
+    check_count("--boxes", boxes)
     policies = arguments.policies.split(",") if arguments.policies is not None else None
     out = None if arguments.out is None else output_folder(arguments.out)
     parameters = load_parameters(arguments)
@@ -117,9 +122,11 @@ def main(words: Sequence[str]) -> None:
         progress.step,
         arguments.bf16,
         arguments.gap,
+        boxes,
     )
     progress.close()
     metrics = result.metrics()
+    known = (result.intervals, result.values, result.ergodic_intervals)
     document = {
         "config": arguments.config,
         "gain": arguments.gain,
@@ -129,9 +136,12 @@ def main(words: Sequence[str]) -> None:
         "num_links": [len(s.large_scale_gain) for s in scenarios],
         "steps": steps,
         "seed": arguments.seed,
+        "alpha": parameters.problem.alpha,
+        "minimum_rate_threshold": parameters.problem.minimum_rate_threshold,
+        **({"boxes": boxes} if arguments.gap else {}),
         **neglected_inr([s.large_scale_gain for s in scenarios], *powers),
         "policies": to_json(metrics),
-        **({"gap": gap_rows(result.intervals, result.values)} if arguments.gap else {}),
+        **({"gap": gap_rows(*known)} if arguments.gap else {}),
         "versions": versions(),
     }
     if out is not None:
@@ -144,7 +154,7 @@ def main(words: Sequence[str]) -> None:
         return
     print(table(metrics))
     if arguments.gap:
-        print(gap_table(result.intervals, result.values))
+        print(gap_table(*known))
     if note := neglected_note(document):
         print(note)
     if out is not None:
@@ -206,26 +216,49 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="bracket the optimum of each network; seconds per network, close up to about 8 links",
     )
+    parser.add_argument(
+        "--boxes",
+        type=int,
+        metavar="N",
+        help="with --gap: boxes of a sample that the bound may take (2000); ten times as many for "
+        "12 links, a hundred times for 16",
+    )
     add_policy_options(parser)
     return parser
 
 
 def gap_table(
-    intervals: Mapping[int, "Interval"], values: Mapping[str, Mapping[int, float]]
+    intervals: Mapping[int, "Interval"],
+    values: Mapping[str, Mapping[int, float]],
+    ergodic: Mapping[int, "ErgodicInterval"],
 ) -> str:
     """What holds the optimum of each network, and how far all policies are from the bound."""
-    rows = [["network", "links", "metagnn", "best known", "bound", "gap [%]", "found by"]]
+    header = ["network", "links", "metagnn", "best known", "bound", "gap [%]", "undecided"]
+    rows = [[*header, "found by", *(["channel, 95 %"] if ergodic else [])]]
     for number, one in intervals.items():
         ends = [f"{value:.2f}" for value in (one.primal, one.best_known, one.dual)]
-        gap = f"{100.0 * one.relative_gap:.2f}"
-        rows.append([str(number), str(len(one.rate)), *ends, gap, one.name])
-    title = "The optimum lies between metagnn and the bound [bit/s/Hz, less the cost of the slack]:"
+        gap = _percent(one.relative_gap)
+        row = [str(number), str(len(one.rate)), *ends, gap, f"{one.undecided:.2f}", one.name]
+        if number in ergodic:
+            row.append(f"{ergodic[number].low:.2f} to {ergodic[number].high:.2f}")
+        rows.append([*row, *[""] * (len(rows[0]) - len(row))])
+    title = (
+        "The optimum lies between metagnn and the bound [bit/s/Hz, less the cost of the slack].\n"
+        "Undecided: what an unfinished search may have added to the bound."
+    )
+    if ergodic:
+        title += "\nChannel: the same of its distribution, if samples are independent in time."
     gaps = {
         name: statistics.median(
-            100.0 * (one.dual / of[number] - 1.0) if of[number] > 0.0 else math.inf
+            one.dual / of[number] - 1.0 if of[number] > 0.0 else math.inf
             for number, one in intervals.items()
         )
         for name, of in values.items()
     }
-    said = ", ".join(f"{name} {gap:.2f}" for name, gap in gaps.items())
+    said = ", ".join(f"{name} {_percent(gap)}" for name, gap in gaps.items())
     return f"\n{title}\n{text_table(rows)}\nMedian gap [%]: {said}"
+
+
+def _percent(share: float) -> str:
+    """Of a gap, which rounding may have put just below 0."""
+    return f"{max(0.0, 100.0 * share):.2f}"

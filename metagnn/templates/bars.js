@@ -25,7 +25,7 @@ const drawBars = () => {
       height: at.Y(0) - y, fill: colour(policy) });
     if (compared) {
       mark(at.marks, other, x + 0.4 * step, at.Y(compared[link]),
-        Math.min(1, Math.max(0.3, step / 11)));
+        Math.min(1, Math.max(0.3, step / 11))).setAttribute("stroke", "var(--back)");
     }
   });
   legend(byId("barslegend"), other ? [policy, other] : [policy]);
@@ -67,7 +67,7 @@ const drawLagrangian = () => {
     x: { low: 0, whole: true, high: Math.max(...found.map((each) => each.length)) - 1,
       label: "steps of adaptation [1]" },
     y: { low, high, label: "change per link [bit/s/Hz]" } });
-  const line = (values, strong) => put(at.marks, "path", { fill: "none", stroke: "var(--c0)",
+  const line = (values, strong) => put(at.marks, "path", { fill: "none", stroke: colour(view.policy),
     d: `M${values.map((value, k) => `${at.X(k)} ${at.Y(value)}`).join("L")}`,
     "stroke-width": strong ? 2.4 : 1, opacity: strong ? 1 : 0.3 });
   for (const each of found) line(each, false);

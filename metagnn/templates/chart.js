@@ -82,32 +82,39 @@ const axes = (place, options) => {
   return at;
 };
 
-const label = (name) => data.labels[name] ?? name;
+// How policies look: the same as in all figures, but for colours that a dark page would swallow.
+const darkMode = matchMedia("(prefers-color-scheme: dark)");
+const DARK = { "#000000": "#f2f2f2", "#0072B2": "#3d9fe0", "#56B4E9": "#a5d8f7" };
 const policyNames = Object.keys(data.rates);
-const colour = (name) => `var(--c${policyNames.indexOf(name) % 8})`;
-const DASHES = ["", "9 3", "6 4", "8 3 2 3", "2 3", "1 2", "4 2 1 2 1 2", ""];
-const dash = (name) => DASHES[policyNames.indexOf(name) % 8];
+const label = (name) => data.looks[name].label;
+const colour = (name) => {
+  const onLight = data.looks[name].colour;
+  return darkMode.matches ? DARK[onLight] ?? onLight : onLight;
+};
+const dash = (name, width) => data.looks[name].dashes.map((each) => each * width).join(" ");
 
 // Marks in shapes of their own, so that colour is not needed to tell them apart.
-const SHAPES = [
-  "M-5 0A5 5 0 1 0 5 0A5 5 0 1 0-5 0Z", "M0-6L5 0L0 6L-5 0Z", "M-4.5-4.5H4.5V4.5H-4.5Z",
-  "M0-6L5.5 4.5H-5.5Z", "M0 6L5.5-4.5H-5.5Z", "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
-  "M-5-3L-3-5L0-2L3-5L5-3L2 0L5 3L3 5L0 2L-3 5L-5 3L-2 0Z",
-  "M0-6.5L1.6-2H6.2L2.5.8L3.9 5.3L0 2.6L-3.9 5.3L-2.5.8L-6.2-2H-1.6Z",
-];
+const SHAPES = {
+  o: "M-5 0A5 5 0 1 0 5 0A5 5 0 1 0-5 0Z", D: "M0-6L5 0L0 6L-5 0Z",
+  s: "M-4.5-4.5H4.5V4.5H-4.5Z", "^": "M0-6L5.5 4.5H-5.5Z", v: "M0 6L5.5-4.5H-5.5Z",
+  P: "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
+  X: "M-5-3L-3-5L0-2L3-5L5-3L2 0L5 3L3 5L0 2L-3 5L-5 3L-2 0Z",
+  "*": "M0-6.5L1.6-2H6.2L2.5.8L3.9 5.3L0 2.6L-3.9 5.3L-2.5.8L-6.2-2H-1.6Z",
+  h: "M0-6L5.2-3V3L0 6L-5.2 3V-3Z", p: "M0-6L5.7-1.8L3.5 4.9H-3.5L-5.7-1.8Z",
+};
 const mark = (parent, name, x, y, scale = 1) =>
-  put(parent, "path", { d: SHAPES[policyNames.indexOf(name) % 8], fill: colour(name),
+  put(parent, "path", { d: SHAPES[data.looks[name].marker], fill: colour(name),
     transform: `translate(${x} ${y}) scale(${scale})` });
 
 const legend = (place, names) => {
   place.replaceChildren();
   for (const name of names) {
     const item = put(place, "span");
-    const svg = put(item, "svg", { viewBox: "0 0 44 14", width: 44, height: 14 });
-    svg.style.width = "44px";
-    put(svg, "path", { d: "M1 7H43", stroke: colour(name), "stroke-width": 2.5,
-      "stroke-dasharray": dash(name) });
-    mark(svg, name, 22, 7);
+    const svg = put(item, "svg", { viewBox: "0 0 64 14", width: 64, height: 14 });
+    svg.style.width = "64px";
+    put(svg, "path", { d: "M1 7H63", stroke: colour(name), "stroke-width": 2,
+      "stroke-dasharray": dash(name, 2) });
+    mark(svg, name, 32, 7);
     put(item, "span", {}, label(name));
   }
 };

@@ -10,10 +10,8 @@ const section = (id, present, once, again) => {
 };
 
 facts();
-section("table", Object.keys(data.metrics).length, () => {
-  table();
-  legend(byId("policies"), policyNames);
-}, [trade, distribution]);
+section("table", Object.keys(data.metrics).length, table,
+  [() => legend(byId("policies"), policyNames), trade, distribution]);
 section("convergence", data.curves.length, () => {}, [convergence]);
 section("gaps", data.gaps.length, () => {}, [gaps]);
 section("network", data.networks.length, () => { draw.push(startNetwork()); }, []);

@@ -3,7 +3,6 @@
 
 const BASES = { light: ["#440154", "#3b528b", "#21918c", "#43b05c", "#a5b80d"],
   dark: ["#7a6ad8", "#4f93d6", "#2db7a3", "#8fd744", "#fde725"] };
-const darkMode = matchMedia("(prefers-color-scheme: dark)");
 
 // Colours between those of a scale that grows lighter (light page: up to a dark yellow).
 const scaleColour = (share) => {
@@ -73,7 +72,7 @@ const drawMap = () => {
     [x1, y1, x2, y2] = [x1 + right, y1 + down, x2 + right, y2 + down];
     links.push({ x1, y1, x2, y2 });
     const paint = shownValues
-      ? scaleColour((shownValues[link] - least) / (most - least || 1)) : "var(--c7)";
+      ? scaleColour((shownValues[link] - least) / (most - least || 1)) : "var(--soft)";
     const item = put(group, "g", { "data-link": link });
     put(item, "path", { d: `M${x1} ${y1}L${x2} ${y2}`, stroke: paint, "stroke-width": 2.6 });
     if (network.num_links > 1000) return; // ends would cover the links, and take time
@@ -90,7 +89,7 @@ const drawMap = () => {
     for (const [from] of network.interferers?.[link] ?? []) {
       const [{ x1, y1 }, { x2, y2 }] = [links[from], links[link]];
       put(over, "path", { d: `M${x1} ${y1}L${x2} ${y2}`,
-        stroke: "var(--c2)", "stroke-width": 1.6, "stroke-dasharray": "5 4" });
+        stroke: "var(--strong)", "stroke-width": 1.6, "stroke-dasharray": "5 4" });
     }
     const chosen = over.appendChild(group.children[link].cloneNode(true));
     chosen.removeAttribute("data-link");

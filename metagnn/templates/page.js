@@ -77,9 +77,13 @@ const distribution = () => {
     for (let k = 0; k < sorted.length; k += every) {
       path += `H${at.X(sorted[k]).toFixed(1)}V${at.Y((k + 1) / sorted.length).toFixed(1)}`;
     }
-    const line = put(at.marks, "path", { d: `${path}V${at.Y(1)}H${at.X(most)}`, fill: "none",
-      stroke: colour(name), "stroke-width": 1.8, "stroke-dasharray": dash(name) });
-    tipOn(line, label(name), [["median", "median rate",
+    const group = put(at.marks, "g", { "data-policy": name });
+    put(group, "path", { d: `${path}V${at.Y(1)}H${at.X(most)}`, fill: "none",
+      stroke: colour(name), "stroke-width": 1.8, "stroke-dasharray": dash(name, 1.8) });
+    // A mark each, at heights of their own, tells lines apart without colours.
+    const height = (policyNames.indexOf(name) + 1) / (policyNames.length + 1);
+    mark(group, name, at.X(sorted[Math.floor(height * sorted.length)]), at.Y(height));
+    tipOn(group, label(name), [["median", "median rate",
       `${format(sorted[Math.floor((sorted.length - 1) / 2)])} bit/s/Hz`]]);
   }
 };
@@ -98,14 +102,14 @@ const drawCurve = (place, curve) => {
   if (curve.per_point > 1) {
     const band = [...points.map(([x, , , y]) => spot(x, y)),
       ...points.toReversed().map(([x, , y]) => spot(x, y))];
-    put(at.marks, "path", { d: `M${band.join("L")}Z`, fill: "var(--c0)", opacity: 0.22 });
+    put(at.marks, "path", { d: `M${band.join("L")}Z`, fill: "var(--accent)", opacity: 0.22 });
   }
   const path = points.map(([x, y]) => spot(x, y)).join("L");
-  put(at.marks, "path", { d: path && `M${path}`, fill: "none", stroke: "var(--c0)",
+  put(at.marks, "path", { d: path && `M${path}`, fill: "none", stroke: "var(--accent)",
     "stroke-width": 1.8 });
   if (points.length < 40) {
     for (const [x, y] of points) {
-      put(at.marks, "circle", { cx: at.X(x), cy: at.Y(y), r: 3, fill: "var(--c0)" });
+      put(at.marks, "circle", { cx: at.X(x), cy: at.Y(y), r: 3, fill: "var(--accent)" });
     }
   }
   const nearest = (event) => {
@@ -140,6 +144,10 @@ const convergence = () => {
   }
 };
 
+const expected = ([from, to, confidence]) => ["distribution",
+  `of the distribution, ${format(100 * confidence, 3)} %`,
+  `${format(from, 5)} to ${format(to, 5)} bit/s/Hz`];
+
 const gaps = () => {
   const place = byId("gaps").querySelector(".chart");
   const [low, high] = range(data.gaps.flatMap((gap) => [gap.primal, gap.dual]));
@@ -166,10 +174,10 @@ const gaps = () => {
     const width = gap.dual - gap.primal;
     const group = put(at.marks, "g", { "data-gap": gap.network });
     put(group, "rect", { x: from, y: y - 0.23 * tall,
-      width: Math.max(2, to - from), height: 0.46 * tall, fill: "var(--c1)", stroke: "var(--c0)",
-      "stroke-width": tall / 22 });
+      width: Math.max(2, to - from), height: 0.46 * tall, fill: colour(gap.policy),
+      "fill-opacity": 0.3, stroke: colour(gap.policy), "stroke-width": tall / 22 });
     put(group, "path", { d: `M${best} ${y - 0.36 * tall}v${0.72 * tall}`,
-      stroke: "var(--c2)", "stroke-width": 2.5 });
+      stroke: "var(--ink)", "stroke-width": 2.5 });
     for (const [name, value] of inside(gap)) {
       mark(group, name, at.X(value), y, tall / 24).setAttribute("stroke", "var(--back)");
     }
@@ -181,6 +189,9 @@ const gaps = () => {
       ["dual", "D, certified bound", `${format(gap.dual, 5)} bit/s/Hz`],
       ["gap", "(D − P) / P", share || "–"],
       ["bound", "found by", gap.bound],
+      ...(gap.undecided === null ? []
+        : [["undecided", "of D undecided", `${format(gap.undecided, 2)} bit/s/Hz`]]),
+      ...(gap.distribution ? [expected(gap.distribution)] : []),
       ...others(gap).map(([name, value]) =>
         [name, label(name), `${format(value, 5)} bit/s/Hz`])]);
   });
