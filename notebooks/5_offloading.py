@@ -32,7 +32,7 @@ from IPython.display import Image, Markdown
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from offloading_figures import figures_of
+from offloading_figures import STYLES, figures_of
 from offloading_table import RESULTS, TRAINED_HERE, column
 from study_runs import read
 from study_tables import middle
@@ -44,9 +44,11 @@ from metagnn.graphs.randomness import generator
 from metagnn.graphs.small_cells import SmallCells, melbourne_cells
 from metagnn.offloading_comparison import compare_offloading, find_sites, offloading_metrics
 from metagnn.offloading_place import Place
+from metagnn.offloading_score import score_offloading
 from metagnn.plots import figure_of, png_of
 from metagnn.tasks.offloading.baselines import BASELINES
 from metagnn.tasks.offloading.cost import uplink_rate
+from metagnn.tasks.offloading.scenario import Computing
 
 # %% [markdown]
 # ## Two networks
@@ -110,7 +112,7 @@ edge_j = tasks.cycles[0, user] * slot.server_j_per_cycle[0, user]
 local_j = tasks.cycles[0, user] * devices.user_j_per_cycle[0, user]
 
 figure, (axis,) = figure_of(5.5, 3.6, 1)
-for power_dbm, colour in ((3, "#D55E00"), (13, "#E69F00"), (23, "#0072B2")):
+for power_dbm, colour, marker in ((3, "#D55E00", "s"), (13, "#E69F00", "v"), (23, "#0072B2", "o")):
     power_w = 10 ** (power_dbm / 10 - 3)
     rate = uplink_rate(power_w, gains[user], interference_w, radio.bandwidth_hz, radio.noise_w)
     transmission_s = tasks.size_bit[0, user] / rate
@@ -118,7 +120,13 @@ for power_dbm, colour in ((3, "#D55E00"), (13, "#E69F00"), (23, "#0072B2")):
     met = transmission_s + edge_s <= tasks.deadline_s[0, user]
     axis.plot(excess_db, energy_mj, ":", color=colour, linewidth=1)
     in_time = energy_mj.where(met, torch.nan)
-    axis.plot(excess_db, in_time, color=colour, linewidth=2.4, label=f"{power_dbm} dBm")
+    look: dict[str, Any] = {
+        "color": colour,
+        "marker": marker,
+        "markevery": (power_dbm, 40),
+        "markersize": 5,
+    }
+    axis.plot(excess_db, in_time, linewidth=2.4, label=f"{power_dbm} dBm", **look)
 axis.axhline(1e3 * float(local_j), color="0.4", linestyle="--", linewidth=1, label="local")
 axis.set_yscale("log")
 axis.set_ylim(5.0, 5e3)
@@ -209,6 +217,40 @@ print(metrics_table(offloading_metrics(scores)))
 # %%
 decide = {"MA-DRL": trained[0].policy(place)} | {name: BASELINES[name] for name in shown[1:]}
 figure = slots(decide)
+Image(png_of(figure))
+
+# %% [markdown]
+# ## Energy against time
+#
+# The same networks with shorter deadlines, on the right those from above, at which MA-DRL learned.
+# Who has less time must send louder and disturbs others more, and what they give up is computed at
+# home. The *bound* has next to nothing to trade: without interference there is time enough.
+
+# %%
+policies = {"maddpg": trained[0].policy(place)}
+policies |= {name: BASELINES[name] for name in ("heuristic", "full offloading")}
+found = []
+for share in (0.25, 0.3, 0.4, 0.6, 0.9):
+    environment = Place(computing=Computing(deadline_share=share)).environment(5)
+    scores = score_offloading(policies, environment, num_networks=20, seed=1, split="test")
+    found.append((float(environment.slot.tasks.deadline_s.mean()), scores))
+deadline_s, scores = zip(*found, strict=True)
+figure, axes = figure_of(9.0, 3.2, 2)
+for name in policies:
+    label, colour, dashes, marker = STYLES[name]
+    look = {"color": colour, "linestyle": dashes, "marker": marker, "label": label}
+    energy_mj = [1e3 * float(one[name].energy_j.mean()) for one in scores]
+    axes[0].plot(deadline_s, energy_mj, **look)
+    axes[1].plot(deadline_s, [100 * float(one[name].met.mean()) for one in scores], **look)
+bound_mj = [1e3 * float(one["heuristic"].bound_j.mean()) for one in scores]
+axes[0].plot(deadline_s, bound_mj, "k-", label="bound")
+axes[0].set_yscale("log")
+axes[0].set_ylim(10.0, 1e3)
+axes[0].set_ylabel("energy per task [mJ]")
+axes[1].set_ylabel("deadlines met [%]")
+for axis in axes:
+    axis.set_xlabel("mean deadline [s]")
+axes[0].legend(fontsize=8, frameon=False)
 Image(png_of(figure))
 
 # %% [markdown]

@@ -29,6 +29,7 @@ from pathlib import Path
 import torch
 from IPython.display import Image
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from study_runs import read
 
 from metagnn.cli import main
@@ -37,6 +38,7 @@ from metagnn.commands.options import interval_cell, text_table
 from metagnn.graphs.iab import IabNetworks
 from metagnn.graphs.randomness import generator
 from metagnn.plots import figure_of, png_of
+from metagnn.plots_networks import link_map
 from metagnn.spectrum_adaptation import Finetuning
 from metagnn.spectrum_comparison import compare_spectrum, find_spectrum, spectrum_metrics
 from metagnn.spectrum_place import SpectrumPlace
@@ -52,8 +54,18 @@ from metagnn.tasks.spectrum_allocation.scenario import ScenarioFamily
 
 
 # %%
+def draw_nodes(axis: Axes, networks: IabNetworks) -> None:
+    """The donor (square), the other nodes (triangles) and users (dots)."""
+    node_m, user_m = networks.node_m[0], networks.user_m[0]
+    axis.scatter(*node_m[1:].T, 70, c="#0072B2", marker="^", zorder=3, label="node")
+    axis.scatter(*node_m[:1].T, 80, c="k", marker="s", zorder=3, label="donor")
+    axis.scatter(*user_m.T, 22, c="#E69F00", edgecolors="0.2", linewidths=0.5, zorder=3)
+    axis.set_aspect("equal")
+    axis.set_xlabel("east [m]")
+
+
 def draw_tree(axis: Axes, networks: IabNetworks) -> None:
-    """The donor (square), what it feeds over the backhaul (thick), and users (dots)."""
+    """Nodes and users, on strings to who serves them: backhaul (thick) and access."""
     node_m, user_m = networks.node_m[0], networks.user_m[0]
     for node, parent in enumerate(networks.parent[0].tolist()):
         if parent >= 0:
@@ -61,11 +73,7 @@ def draw_tree(axis: Axes, networks: IabNetworks) -> None:
     for user, server in enumerate(networks.server[0].tolist()):
         ends = torch.stack([user_m[user], node_m[server]])
         axis.plot(*ends.T, color="0.7", linewidth=0.8, zorder=1)
-    axis.scatter(*node_m[1:].T, 70, c="#0072B2", marker="^", zorder=3, label="node")
-    axis.scatter(*node_m[:1].T, 80, c="k", marker="s", zorder=3, label="donor")
-    axis.scatter(*user_m.T, 22, c="#E69F00", edgecolors="0.2", linewidths=0.5, zorder=3)
-    axis.set_aspect("equal")
-    axis.set_xlabel("east [m]")
+    draw_nodes(axis, networks)
 
 
 place = SpectrumPlace(ScenarioFamily(terrains=("urban_micro",), load_mbit_s=(6.0, 6.0)))
@@ -101,15 +109,17 @@ radio, family = environment.radio, place.family
 rows = [(node, role) for node in range(family.num_nodes) for role in (0, 1)]
 rows = [row for row in rows if environment.agent_mask[0, row[0], row[1]]]
 labels = [f"node {node}, {('users', 'nodes')[role]}" for node, role in rows]
+slots = {}
 figure, axes = figure_of(12.0, 2.8, len(shown))
 for axis, name in zip(axes, shown, strict=True):
     environment.reset_episode(generator(4, "an episode"))
     for _ in range(20):
         state = environment.state
         action = BASELINES[name](state, radio, generator(5, "levels", name))
-        outcome = environment.step(action).info
+        environment.step(action)
     level = torch.stack([action.level[0, node, role] for node, role in rows])
     image = axis.imshow(level, cmap="Blues", vmin=0, vmax=radio.num_levels, aspect="auto")
+    slots[name] = environment.state
     failed = environment.state.sent & ~environment.state.served
     for link, band in failed[0].nonzero().tolist():
         agent = int(environment.link_agent[0, link])
@@ -119,7 +129,36 @@ for axis, name in zip(axes, shown, strict=True):
     axis.set_xlabel("band")
     axis.set_yticks(range(len(rows)), labels if axis is axes[0] else [""] * len(rows))
     axis.grid(visible=False)
-figure.colorbar(image, ax=list(axes), label="power level", ticks=range(radio.num_levels + 1))
+bar = figure.colorbar(image, ax=list(axes), label="power [dBm]", ticks=range(radio.num_levels + 1))
+bar.set_ticklabels(["off", *(f"{power_dbm:.3g}" for power_dbm in radio.power_levels_dbm)])
+Image(png_of(figure))
+
+# %% [markdown]
+# The same on the map: links that were sent on are as wide as their power on all bands together, and
+# the darker, the less they carried; the others are dotted.
+
+# %%
+networks, agent = drawn.networks, environment.link_agent[0]
+sender_m = networks.node_m[0, networks.transmitter[0]]
+receiver_m = torch.cat([networks.node_m[0, 1:], networks.user_m[0]])
+highest = max(float(state.moved_bit.max()) for state in slots.values()) / radio.slot_s / 1e6
+figure, axes = figure_of(12.0, 3.9, len(shown))
+for axis, (name, state) in zip(axes, slots.items(), strict=True):
+    power_w = radio.power_w(state.level[0].flatten(0, 1)[agent]) * state.sent[0]
+    share = power_w.sum(-1) / (radio.num_bands * radio.power_max_w)
+    rate = (state.moved_bit[0] / radio.slot_s / 1e6).float()
+    on = state.sent[0].any(-1)
+    strings = list(torch.stack([sender_m, receiver_m], dim=1)[~on].numpy())
+    axis.add_collection(LineCollection(strings, colors="0.5", linestyles=":", linewidths=1))
+    draw_nodes(axis, networks)
+    image = link_map(axis, sender_m[on], receiver_m[on], share[on], rate[on], highest)
+    axis.set_title(name, fontsize=10)
+    axis.set_ylabel("north [m]" if axis is axes[0] else "")
+figure.colorbar(image, ax=list(axes), label="carried [Mbit/s]")
+lines, labels = axes[0].get_legend_handles_labels()
+figure.legend(
+    lines[-3:], labels[-3:], fontsize=8, frameon=False, loc="outside lower center", ncols=3
+)
 Image(png_of(figure))
 
 # %% [markdown]
@@ -130,8 +169,12 @@ Image(png_of(figure))
 
 # %%
 figure, axes = figure_of(10.5, 3.6, 2)
-colours = {"full reuse": "#D55E00", "orthogonal": "#E69F00", "max weight": "#0072B2"}
-for name in shown:
+looks = {
+    "full reuse": {"color": "#D55E00", "linestyle": "--"},
+    "orthogonal": {"color": "#E69F00", "linestyle": "-."},
+    "max weight": {"color": "#0072B2", "linestyle": "-"},
+}
+for name, look in looks.items():
     environment.reset_episode(generator(4, "an episode"))
     waiting, oldest = [], []
     draws = generator(5, "levels", name)
@@ -139,14 +182,14 @@ for name in shown:
         step = environment.step(BASELINES[name](environment.state, radio, draws))
         waiting.append(float(environment.state.queue_bit.sum()) / 1e6)
         oldest.append(int(step.info.age.max()))
-    axes[0].plot(waiting, color=colours[name], label=name)
-    axes[1].plot(oldest, color=colours[name])
-axes[1].axhline(radio.latency_limit, color="0.4", linestyle=":", linewidth=1)
+    axes[0].plot(waiting, label=name, **look)
+    axes[1].plot(oldest, label=name, **look)
+axes[1].axhline(radio.latency_limit, color="0.4", linestyle=":", linewidth=1, label="limit")
 axes[0].set_ylabel("waiting in the tree [Mbit]")
 axes[1].set_ylabel("age of the oldest bit [slots]")
 for axis in axes:
     axis.set_xlabel("slot of 10 ms")
-axes[0].legend(fontsize=8, frameon=False)
+    axis.legend(fontsize=8, frameon=False)
 Image(png_of(figure))
 
 # %% [markdown]
@@ -174,13 +217,14 @@ logged = [row for row in read(log) if row["reward_0"]]
 figure, axes = figure_of(10.5, 3.4, 2)
 episodes = range(1, len(logged) + 1)
 axes[0].plot(episodes, [float(row["reward_0"]) for row in logged], color="#0072B2")
-axes[0].set_ylabel("reward")
-for name, colour, label in (
-    ("sinr_violation", "#D55E00", "SINR"),
-    ("latency_violation", "#0072B2", "latency"),
+axes[0].set_ylabel("mean reward of a slot [1]")
+for name, colour, dashes, label in (
+    ("sinr_violation", "#D55E00", "--", "SINR, of links"),
+    ("latency_violation", "#0072B2", "-", "latency, of users"),
 ):
-    axes[1].plot(episodes, [float(row[name]) for row in logged], color=colour, label=label)
-axes[1].set_ylabel("violations")
+    rows = [float(row[name]) for row in logged]
+    axes[1].plot(episodes, rows, color=colour, linestyle=dashes, label=label)
+axes[1].set_ylabel("share in violation [1]")
 axes[1].legend(fontsize=8, frameon=False)
 for axis in axes:
     axis.set_xlabel("epoch")

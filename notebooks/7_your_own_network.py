@@ -140,8 +140,8 @@ print(
 # The same in a shell, where also the figures and reports are written:
 #
 # ```sh
-# metagnn compare links.csv --steps 20 --out comparison metagnn adapt gain.npz --test later.npz
-# --steps 20 --out adapted    # power.npz, report.json
+# metagnn compare links.csv --steps 20 --out comparison
+# metagnn adapt gain.npz --test later.npz --steps 20 --out adapted    # power.npz, report.json
 # ```
 
 # %% [markdown]

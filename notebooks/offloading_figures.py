@@ -8,6 +8,7 @@ inter-quartile means over training seeds, bands and whiskers their 95 % bootstra
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -29,13 +30,21 @@ STYLES = {
     "local computing": Style("local computing", "#CC79A7", ":", "P"),
 }
 ALGORITHMS = ("maddpg", "federated", "independent")
-COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+# Lines of the sites.
+SITES: dict[str, Any] = {
+    "#0072B2": "-",
+    "#56B4E9": (0, (5, 1)),
+    "#D55E00": "--",
+    "#009E73": "-.",
+    "#CC79A7": ":",
+    "#E69F00": (0, (3, 1, 1, 1)),
+}
 USERS = 60
-# Energies of Figure 6: title, columns of which they are the sum, colour.
+# Energies of Figure 6: title, columns of which they are the sum, colour, hatch.
 ENERGIES = {
-    "total": (("energy_j",), "#0072B2"),
-    "local computing": (("local_j",), "#E69F00"),
-    "offloading": (("transmission_j", "edge_j"), "#009E73"),
+    "total": (("energy_j",), "#0072B2", ""),
+    "local computing": (("local_j",), "#E69F00", "//"),
+    "offloading": (("transmission_j", "edge_j"), "#009E73", ".."),
 }
 
 
@@ -75,9 +84,10 @@ def rewards_of_sites(curves: list[Row], home: str) -> Figure:
     """Figure 5: local reward of each site, where all episodes have the same sites."""
     figure, axes = figure_of(11.0, 3.6, len(ALGORITHMS))
     for axis, algorithm in zip(axes, ALGORITHMS, strict=True):
-        for site, colour in enumerate(COLOURS):
+        for site, (colour, dashes) in enumerate(SITES.items()):
             rows = logged(curves, f"{home}-{algorithm}", f"site_reward_{site}")
-            over_seeds(axis, rows, "episode", "value", Style(f"site {site + 1}", colour, "-", "o"))
+            style = Style(f"site {site + 1}", colour, dashes, "o")
+            over_seeds(axis, rows, "episode", "value", style)
         axis.set_title(STYLES[algorithm][0], fontsize=10)
         axis.set_xlabel("episode")
     low, high = (f(axis.get_ylim()[end] for axis in axes) for end, f in enumerate((min, max)))
@@ -92,13 +102,13 @@ def energies(scores: list[Row]) -> Figure:
     """Figure 6: energy per task, and its parts."""
     figure, (axis,) = figure_of(6.5, 3.6, 1)
     width = 0.8 / len(ENERGIES)
-    for number, (title, (names, colour)) in enumerate(ENERGIES.items()):
+    for number, (title, (names, colour, hatch)) in enumerate(ENERGIES.items()):
         found = []
         for policy in STYLES:
             parts = [column(scores, policy, name).values() for name in names]
             found.append(of_seeds([1e3 * sum(values) for values in zip(*parts, strict=True)]))
         at = [place + (number - 1) * width for place in range(len(found))]
-        bars(axis, at, found, width, [colour] * len(found), title)
+        bars(axis, at, found, width, [colour] * len(found), title, hatch)
     axis.set_yscale("log")
     axis.set_ylim(bottom=0.1)
     axis.set_ylabel("energy per task [mJ]")
@@ -138,13 +148,15 @@ def bars(
     width: float,
     colours: Sequence[str],
     label: str | None = None,
+    hatch: str = "",
 ) -> None:
     """Bars with whiskers where there are several seeds."""
     values = [one.value for one in found]
     down = [0.0 if one.low is None else one.value - one.low for one in found]
     up = [0.0 if one.high is None else one.high - one.value for one in found]
-    whiskers = {"elinewidth": 1, "capsize": 2}
-    axis.bar(at, values, width, yerr=[down, up], color=colours, label=label, error_kw=whiskers)
+    look: dict[str, Any] = {"color": colours, "edgecolor": "w", "linewidth": 0.0, "hatch": hatch}
+    look["error_kw"] = {"elinewidth": 1, "capsize": 2}
+    axis.bar(at, values, width, yerr=[down, up], label=label, **look)
 
 
 def of_policies(axis: Axes) -> None:
