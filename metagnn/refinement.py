@@ -98,7 +98,12 @@ def _best(powers: Tensor, rates: Tensor, mu: Tensor) -> Tensor:
 
 @torch.no_grad()
 def refine_multipliers(
-    power_w: Tensor, gain: Tensor, mu: Tensor, minimum_rate: float, problem: Problem
+    power_w: Tensor,
+    gain: Tensor,
+    mu: Tensor,
+    minimum_rate: float,
+    problem: Problem,
+    num_alone: int = NUM_ALONE,
 ) -> Tensor:
     """Multipliers that minimise the dual function over powers found by `local_optima`.
 
@@ -111,6 +116,7 @@ def refine_multipliers(
         mu: Multipliers to start from.
         minimum_rate: Minimum rate f_min [bit/s/Hz].
         problem: Constants of the problem.
+        num_alone: Links from which alone the first search starts too.
 
     Shapes:
         power_w ``[S, K]``, gain ``[S, K, K]``, mu ``[K]``; returns ``[K]``, in float64.
@@ -123,20 +129,23 @@ def refine_multipliers(
     rates = rate(wide.unsqueeze(1), powers, problem.noise_w)
     for number in range(NUM_ROUNDS):
         best = _best(powers, rates, mu)
-        found = local_optima(best, wide, mu, problem, NUM_ALONE if number == 0 else 0)
+        found = local_optima(best, wide, mu, problem, num_alone if number == 0 else 0)
         powers = torch.cat([powers, found], 1)
         rates = torch.cat([rates, rate(wide.unsqueeze(1), found, problem.noise_w)], 1)
         mu = refined_multipliers(rates, minimum_rate, problem.alpha, mu)
     return mu
 
 
-def refine(adapted: Adapted, past_gain: Tensor, problem: Problem) -> Adapted:
+def refine(
+    adapted: Adapted, past_gain: Tensor, problem: Problem, num_alone: int = NUM_ALONE
+) -> Adapted:
     """Adapted networks with multipliers and slacks refined on the last samples before.
 
     Args:
         adapted: Networks adapted to the configuration.
         past_gain: Samples to which they were adapted [1].
         problem: Constants of the problem.
+        num_alone: Links from which alone the search starts too.
 
     Shapes:
         past_gain ``[S, K, K]``.
@@ -144,7 +153,7 @@ def refine(adapted: Adapted, past_gain: Tensor, problem: Problem) -> Adapted:
     recent, before = past_gain[-NUM_SAMPLES:], past_gain[:-NUM_SAMPLES]
     run = learned_rollout(adapted.learner, before if len(before) else None, recent, problem)
     mu = refine_multipliers(
-        run.power_w.squeeze(1), recent, adapted.mu, adapted.minimum_rate, problem
+        run.power_w.squeeze(1), recent, adapted.mu, adapted.minimum_rate, problem, num_alone
     ).to(adapted.mu)
     return replace(adapted, mu=mu, slack=best_slack(mu, problem.alpha))
 

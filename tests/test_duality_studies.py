@@ -7,6 +7,7 @@ from pathlib import Path
 import duality_study
 import duality_violations
 import pytest
+import refinement_choices
 import refinement_study
 from study_runs import Row
 
@@ -135,3 +136,25 @@ def test_the_table_of_refinement_says_what_its_files_say() -> None:
     cells = [cell.split(" [")[0] for cell in first.strip("| ").split(" | ")]
     assert cells == ["4", "3", "50.00", "20.00", "9.09", "33.33", "1"]
     assert second == "| 4 | 3 | 2 | 2 | 1 | 0.50 (0.50 to 0.50) |"
+
+
+def test_numbers_of_single_links_are_compared_on_the_same_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refinement_choices, "PATH", tmp_path / "choices.csv")
+    monkeypatch.setattr(refinement_choices, "SIZES", (3,))
+    monkeypatch.setattr(refinement_choices, "NUM_SCORED", 8)
+    parameters = load_meta_parameters("power_control")
+    quick = replace(parameters, adaptation=replace(parameters.adaptation, num_epochs=0))
+    refinement_choices.measure(quick, 1)
+    rows = refinement_choices.read(tmp_path / "choices.csv")
+    assert [row["num_alone"] for row in rows] == ["0", "2", "3"]
+    refinement_choices.measure(quick, 1)
+    assert len(refinement_choices.read(tmp_path / "choices.csv")) == 3
+    for row, value in zip(rows, ("5.0", "5.25", "4.5"), strict=True):
+        row.update(primal=value, multiplier_seconds="2.0", power_ms="3.0")
+    assert [line.split(" | ", 2)[2] for line in refinement_choices.lines_of(rows)[-3:]] == [
+        "0 |  | 2.00 | 3.0 |",
+        "2 | 0.250 | 2.00 | 3.0 |",
+        "3 | -0.500 | 2.00 | 3.0 |",
+    ]
