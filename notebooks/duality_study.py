@@ -59,7 +59,13 @@ HEADER = [
     "bound_seconds",
 ]
 # Tolerance of the inner maximum, and boxes per sample, by the largest number of links.
-EFFORT = {4: (1e-4, 4000), 8: (1e-3, 6000), 12: (1e-2, 20_000), 16: (1e-2, 200_000)}
+EFFORT = {
+    4: (1e-4, 4000),
+    8: (1e-3, 6000),
+    12: (1e-2, 20_000),
+    16: (1e-2, 200_000),
+    20: (1e-2, 1_000_000),
+}
 # What is affordable; more boxes would make it tighter.
 EFFORT_BEYOND = (1e-2, 2000)
 # Boxes at most for the bound of the distribution, which is wide for other reasons.

@@ -242,22 +242,38 @@ def test_equal_settings_of_the_gap_are_measured_once_and_kept(
         measured.append(one.num_links)
         return ("1.0", "1.5", "2.0", "10.0") if one.num_links == 4 else ("3.0", "3.5", "4.0", "5.0")
 
-    monkeypatch.setattr(gap_sources, "PATH", tmp_path / "gap.csv")
+    monkeypatch.setattr(gap_sources, "PATH", tmp_path / "gap.md")
     monkeypatch.setattr(gap_sources, "values", values)
-    sources = {"samples": {"2048": usual}, "links": {"4": usual, "2": other}}
+    sources = {
+        "heads": {"softplus": usual, "ReLU": gap_sources.Variant(shape={"head": "relu"})},
+        "samples": {"2048": usual},
+        "links": {"4": usual, "2": other},
+    }
     monkeypatch.setattr(gap_sources, "SOURCES", sources)
-    gap_sources.measure(shipped, 2, 1)
+    gap_sources.measure(shipped, 2, "shipped")
     assert measured == [4, 2, 4, 2]
-    gap_sources.measure(shipped, 3, 1)
+    gap_sources.measure(shipped, 3, "shipped")
     assert measured == [4, 2, 4, 2, 4, 2]
-    with pytest.raises(ValueError, match=r"gap\.csv` must hold 2 epochs, got '1'"):
-        gap_sources.measure(shipped, 3, 2)
-    lines = gap_sources.table(shipped)[-3:]
+    gap_sources.measure(shipped, 1, "scratch")
+    assert measured == [4, 2, 4, 2, 4, 2, 4, 4, 2]
+    whole = gap_sources.table(shipped)
+    assert sum(line.startswith("| heads") for line in whole) == 2
+    scratch, adapted = gap_sources.figure(shipped).axes
+    assert [tick.get_text() for tick in scratch.get_yticklabels()] == ["heads: ReLU", "links: 2"]
+    assert [tick.get_text() for tick in adapted.get_yticklabels()] == ["links: 2"]
+    dots, *_ = adapted.lines
+    assert dots.get_xdata() == pytest.approx([10.0, 10.0, 10.0])
+    lines = whole[-3:]
     assert [line.split(" | ")[:3] for line in lines] == [
         ["| samples", "2048", "3"],
         ["| links", "4", "3"],
         ["| links", "2", "3"],
     ]
+    monkeypatch.setitem(gap_sources.EPOCHS, "shipped", 21)
+    with pytest.raises(
+        ValueError, match=r"gap_sources_shipped\.csv` must hold 21 epochs, got '20'"
+    ):
+        gap_sources.measure(shipped, 3, "shipped")
     # (2 - 1) / 10 and (2 - 1.5) / 10; (4 - 3) / 5 and (4 - 3.5) / 5, in percent.
     assert [line.split(" | ")[3].split()[0] for line in lines] == ["10.00", "10.00", "20.00"]
     assert [line.split(" | ")[4].split()[0] for line in lines] == ["5.00", "5.00", "10.00"]
@@ -266,15 +282,21 @@ def test_equal_settings_of_the_gap_are_measured_once_and_kept(
     assert more == ["|", "|", "10.00"]
 
 
-def test_a_policy_of_the_gap_is_scored_on_samples_that_it_did_not_learn_from() -> None:
+@pytest.mark.parametrize("start", ["scratch", "shipped"])
+def test_a_policy_of_the_gap_is_scored_on_samples_that_it_did_not_learn_from(
+    start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shipped = load_meta_parameters("power_control")
-    variant = gap_sources.Variant({"hidden_channels": 4}, {}, num_links=2, num_samples=64)
+    monkeypatch.setitem(gap_sources.EPOCHS, start, 1)
+    shape = {"hidden_channels": 4} if start == "scratch" else {}
+    variant = gap_sources.Variant(shape, {}, num_links=2, num_samples=64)
     one = gap_sources.setting(shipped, variant)
-    primal, best_known, dual, sum_rate = map(
-        float, gap_sources.values(one, shipped.adaptation, 0, 1)
-    )
+    primal, best_known, dual, sum_rate = map(float, gap_sources.values(one, shipped, 0, start))
     assert primal <= best_known <= dual
     assert sum_rate > 0.0
+    if start == "shipped":
+        # What nobody adapted is close already; what learned a step from scratch is not.
+        assert dual - primal < 0.2 * sum_rate
 
 
 # Throughputs [Mbit/s] by seed; what learns has half of the violations of scratch.
