@@ -16,7 +16,7 @@ from metagnn.graphs.neighbours import Gain, NeighbourGain
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import rate
 from metagnn.meta_parameters import MetaParameters
-from metagnn.refinement import refine, refined_power
+from metagnn.refinement import NUM_ALONE, refine, refined_power
 from metagnn.rollout import Policy, Rollout
 from metagnn.tasks.power_control.baselines import BASELINES
 from metagnn.tasks.power_control.exact import MAX_LINKS
@@ -31,6 +31,8 @@ POLICIES = (*LEARNED, *BASELINES)
 REFINED_LINKS = 20
 DEFAULT_POLICIES = (*LEARNED, "itlinq", "wmmse", "fplinq", "full_power", "random")
 
+# Scored samples from which on a bootstrap of their mean has about the confidence that it says.
+MIN_SAMPLES = 32
 # Rates in float32 may round to just above a bound that is met.
 _ROUNDING = 1e-5
 # Samples that a batched baseline takes at once, times links squared.
@@ -171,9 +173,11 @@ def compare(
         on_network: Called after each network.
         bf16: Run the learned policy's networks in bfloat16.
         gap: Bracket the optimum of each network by ``metagnn`` (`duality_interval`), say where
-            all policies stand in there, and, where there are samples before the scored ones on
-            which to choose multipliers, bracket that of the distribution (`ergodic_interval`).
-        max_boxes: Boxes of one sample at which a search for the bound ends at the latest.
+            all policies stand in there, and, where there are other samples before the scored ones
+            on which to choose multipliers, and at least 32 of these, bracket that of the
+            distribution (`ergodic_interval`), which holds if samples are independent in time.
+        max_boxes: Boxes of one sample at which a search for the bound ends at the latest, above
+            four links.
 
     Raises:
         ValueError: If there is no network, a policy is unknown or named twice, ``exact`` meets a
@@ -202,6 +206,7 @@ def compare(
     outcomes: dict[str, list[Outcome]] = {name: [] for name in policies}
     for index, scenario in enumerate(scenarios):
         adapted: dict[int, Adapted] = {}
+        refined = _refinement(scenario, parameters.problem)
         for name in policies:
             if name in LEARNED:
                 epochs = 0 if name == UNADAPTED or scenario.past_gain is None else num_epochs
@@ -209,11 +214,13 @@ def compare(
                     if epochs not in adapted:
                         adapted[epochs] = _adapted(scenario, parameters, epochs)
                     if name == REFINED:
-                        outcome = _refined_outcome(scenario, adapted[epochs], parameters.problem)
+                        outcome = _refined_outcome(
+                            scenario, refined(adapted[epochs]), parameters.problem
+                        )
                     else:
                         boxes = max_boxes if gap and name == ADAPTED else None
                         outcome = _learned_outcome(
-                            scenario, adapted[epochs], parameters.problem, boxes
+                            scenario, adapted[epochs], parameters.problem, refined, boxes
                         )
             elif name == "itlinq":
                 outcome = _itlinq_outcome(scenario, parameters.problem)
@@ -246,8 +253,27 @@ def _adapted(scenario: Scenario, parameters: MetaParameters, num_epochs: int) ->
     )
 
 
+def _refinement(scenario: Scenario, problem: Problem) -> Callable[[Adapted], Adapted]:
+    """Multipliers refined on the samples before, once; without these they stay as they are."""
+    known: dict[int, Adapted] = {}
+
+    def refined(adapted: Adapted) -> Adapted:
+        past = scenario.past_gain
+        if not isinstance(past, Tensor):
+            return adapted
+        if id(adapted) not in known:
+            known[id(adapted)] = refine(adapted, past, problem)
+        return known[id(adapted)]
+
+    return refined
+
+
 def _learned_outcome(
-    scenario: Scenario, adapted: Adapted, problem: Problem, max_boxes: int | None
+    scenario: Scenario,
+    adapted: Adapted,
+    problem: Problem,
+    refined: Callable[[Adapted], Adapted],
+    max_boxes: int | None,
 ) -> Outcome:
     """The learned policy's outcome, with its intervals if a number of boxes is given."""
     past, gain = scenario.past_gain, scenario.gain
@@ -256,14 +282,21 @@ def _learned_outcome(
     if max_boxes is None:
         return outcome
     assert isinstance(gain, Tensor)
+    mu = None  # of no scored sample
+    if isinstance(past, Tensor) and len(gain) >= MIN_SAMPLES and not _shared(past, gain):
+        mu = refined(adapted).mu
     with torch.autocast(gain.device.type, enabled=False):
         policy = (run.power_w.squeeze(1), gain, problem, adapted.minimum_rate)
         interval = duality_interval(*policy, adapted.mu, max_boxes=max_boxes)
         ergodic = None
-        if isinstance(past, Tensor) and len(gain) > 1:
-            mu = refine(adapted, past, problem).mu  # of no scored sample
+        if mu is not None:
             ergodic = ergodic_interval(*policy, mu, max_boxes=max_boxes)
     return replace(outcome, interval=interval, ergodic=ergodic)
+
+
+def _shared(past: Tensor, gain: Tensor) -> bool:
+    """Whether the first scored sample is among those before."""
+    return bool((past == gain[0]).all(-1).all(-1).any())
 
 
 def _valued(outcomes: dict[str, Outcome], alpha: float) -> dict[str, Outcome]:
@@ -288,12 +321,9 @@ def _refined_outcome(scenario: Scenario, adapted: Adapted, problem: Problem) -> 
     past, gain = scenario.past_gain, scenario.gain
     assert past is None or isinstance(past, Tensor)
     assert isinstance(gain, Tensor)
-    if past is None:
-        # Multipliers stay as they are.
-        power_w = refined_power(adapted, past, gain, problem, num_alone=0)
-    else:
-        adapted = refine(adapted, past, problem)
-        power_w = refined_power(adapted, past, gain, problem)
+    # Without a past multipliers are not refined.
+    num_alone = 0 if past is None else NUM_ALONE
+    power_w = refined_power(adapted, past, gain, problem, num_alone)
     rates = rate(gain, power_w.to(gain), problem.noise_w)
     return Outcome(rates.mean(0).cpu(), power_w.to(gain).mean(0).cpu(), _dual(adapted))
 

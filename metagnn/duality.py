@@ -36,8 +36,8 @@ class Interval:
             it is owed to the policy, or to what no policy can know: these powers were chosen with
             all samples at hand. Only what lies above it can be owed to the bound.
         dual: Certified upper bound D of the optimum.
-        name: Relaxation behind the bound; ``exact`` where the search of each sample reached its
-            tolerance, which is one of weighted rates: see `undecided` for what it left here.
+        name: Relaxation behind the bound; ``exact`` where it lies within the tolerance of what was
+            found on each sample. That is one of weighted rates: `undecided` says what it is here.
         minimum_rate: Minimum rates ``[K]`` [bit/s/Hz].
         rate: Ergodic rates of the policy ``[K]`` [bit/s/Hz].
         mu: Multipliers at which the bound was computed ``[K]``.
@@ -58,7 +58,10 @@ class Interval:
 
     @property
     def undecided(self) -> float:
-        """By how much the search of powers can have left the bound too high [bit/s/Hz]."""
+        """By how much the search of powers can have left the bound too high [bit/s/Hz].
+
+        Its tolerance, and more where boxes ran out.
+        """
         return max(0.0, self.dual - self.lower)
 
     @property
@@ -155,7 +158,7 @@ def dual_function(
         minimum_rate: Minimum rates [bit/s/Hz].
         mu: Multipliers of the minimum-rate constraints.
         tolerance: Relative gap at which the search of a sample ends.
-        max_boxes: Boxes of one sample at which it ends at the latest.
+        max_boxes: Boxes of one sample at which it ends at the latest, above four links.
         initial_power_w: Powers to start the search from [W].
 
     Shapes:
@@ -167,8 +170,8 @@ def dual_function(
     """
     _check_gain(gain)
     num_links = gain.shape[-1]
-    mu = check_multipliers(mu, num_links)
-    required = check_minimum_rates(minimum_rate, num_links)
+    mu = check_multipliers(mu, num_links).to(gain.device)
+    required = check_minimum_rates(minimum_rate, num_links).to(gain.device)
     weight = (1.0 + mu).expand(len(gain), num_links)
     bound = tightest_bound(
         gain, problem.power_max_w, problem.noise_w, weight, tolerance, max_boxes, initial_power_w
@@ -208,7 +211,7 @@ def duality_interval(
         minimum_rate: Minimum rates [bit/s/Hz].
         mu: Multipliers to begin with; without them alpha times the policy's smallest slack.
         tolerance: Relative gap at which the last search of a sample ends.
-        max_boxes: Boxes of one sample at which it ends at the latest.
+        max_boxes: Boxes of one sample at which it ends at the latest, above four links.
         num_refinements: How often the multipliers are refined.
 
     Shapes:
@@ -222,14 +225,14 @@ def duality_interval(
     check_count("num_refinements", num_refinements, minimum=0)
     num_links = gain.shape[-1]
     wide, power = gain.double(), check_powers(power_w, gain, problem)
-    required = check_minimum_rates(minimum_rate, num_links)
+    required = check_minimum_rates(minimum_rate, num_links).to(gain.device)
     rates = rate(wide, power, problem.noise_w).unsqueeze(1)
     powers = power.unsqueeze(1)
     of_policy = rates.mean((0, 1))
     primal = float(primal_value(of_policy, required, problem.alpha))
     if mu is None:
         mu = problem.alpha * smallest_slack(of_policy, required)
-    mu = check_multipliers(mu, num_links)
+    mu = check_multipliers(mu, num_links).to(gain.device)
 
     constants = (problem.power_max_w, problem.noise_w)
     every = torch.arange(len(wide), device=wide.device)
@@ -279,9 +282,9 @@ def duality_interval(
         best_known,
         smallest.upper,
         smallest.name,
-        required,
-        of_policy,
-        smallest.mu,
+        required.cpu(),
+        of_policy.cpu(),
+        smallest.mu.cpu(),
         smallest.weighted_upper,
         smallest.lower,
     )
@@ -314,7 +317,7 @@ def adapted_interval(
         gain: Scored samples ``[S, K, K]`` [1].
         problem: Constants of the problem.
         tolerance: Relative gap at which the last search of a sample ends.
-        max_boxes: Boxes of one sample at which it ends at the latest.
+        max_boxes: Boxes of one sample at which it ends at the latest, above four links.
 
     Raises:
         ValueError: If the networks hold no multipliers, or as `duality_interval`.

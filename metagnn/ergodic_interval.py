@@ -75,7 +75,7 @@ def ergodic_interval(
         minimum_rate: Minimum rates [bit/s/Hz].
         mu: Multipliers of the minimum-rate constraints.
         tolerance: Relative gap at which the search of a sample ends.
-        max_boxes: Boxes of one sample at which it ends at the latest.
+        max_boxes: Boxes of one sample at which it ends at the latest, above four links.
         confidence: Probability that both bounds hold.
         seed: Seed of the resamples.
 
@@ -88,8 +88,8 @@ def ergodic_interval(
     """
     require(0.0 < confidence < 1.0, "confidence", "lie between 0 and 1", confidence)
     require(len(gain) >= 2, "gain", "hold at least 2 samples", len(gain))
-    mu = check_multipliers(mu, gain.shape[-1])
-    required = check_minimum_rates(minimum_rate, gain.shape[-1])
+    mu = check_multipliers(mu, gain.shape[-1]).to(gain.device)
+    required = check_minimum_rates(minimum_rate, gain.shape[-1]).to(gain.device)
     power = check_powers(power_w, gain, problem)
     found = dual_function(gain, problem, required, mu, tolerance, max_boxes, power)
     got = rate(gain.double(), power, problem.noise_w)

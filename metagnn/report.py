@@ -134,7 +134,7 @@ def _comparison(folder: Path) -> Report:
             ("seed", "seed"),
             ("alpha", "weight of the slack, alpha"),
             ("minimum_rate_threshold", "threshold of minimum rates [bit/s/Hz]"),
-            ("boxes", "boxes of a sample for the bound, at most"),
+            ("boxes", "boxes of a sample for the bound of more than 4 links, at most"),
         )
         + _sizes([len(links) for links in next(iter(rates.values()))])
         + _powers(power_max_w, noise_w)

@@ -132,8 +132,13 @@ def numbers(path: Path, where: str, value: object, length: int | None = None) ->
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of JSON is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value of JSON is a finite number, and one that a float holds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def entry(path: Path, where: str, holder: object, key: str) -> Any:

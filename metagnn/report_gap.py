@@ -50,7 +50,10 @@ def read_gaps(folder: Path) -> list[Gap]:
     policy = str(entry(path, "", document, "policy"))
     rows = entry(path, "", document, "networks")
     refuse_unless(isinstance(rows, list), path, "hold a list in networks", type(rows).__name__)
-    return [_gap(path, row, policy) for row in rows]
+    gaps = [_gap(path, row, policy) for row in rows]
+    known = {gap.network for gap in gaps}
+    refuse_unless(len(known) == len(gaps), path, "hold each network once", sorted(known))
+    return gaps
 
 
 def _gap(path: Path, row: object, policy: str) -> Gap:
@@ -58,6 +61,8 @@ def _gap(path: Path, row: object, policy: str) -> Gap:
     values = [entry(path, "networks", row, name) for name in names]
     refuse_unless(all(map(is_number, values)), path, f"hold numbers as {names}", values)
     network, num_links, *ends = values
+    whole = all(float(each).is_integer() for each in (network, num_links))
+    refuse_unless(whole, path, "hold whole numbers as network and num_links", values[:2])
     low, best, high = map(float, ends)
     ordered = low <= best <= high + 1e-9 * abs(high)
     refuse_unless(ordered, path, "hold primal <= best_known <= dual", ends)
@@ -69,8 +74,8 @@ def _gap(path: Path, row: object, policy: str) -> Gap:
     distribution = None
     if spread is not None:
         ends = [entry(path, "networks.distribution", spread, name) for name in _DISTRIBUTION]
-        are_numbers = all(map(is_number, ends)) and 0.0 < ends[2] < 1.0
-        refuse_unless(are_numbers, path, f"hold numbers as {_DISTRIBUTION}", ends)
+        fits = all(map(is_number, ends)) and ends[0] <= ends[1] and 0.0 < ends[2] < 1.0
+        refuse_unless(fits, path, f"hold numbers as {_DISTRIBUTION}, in order", ends)
         distribution = (float(ends[0]), float(ends[1]), float(ends[2]))
     stand = row.get("values", {})
     known = isinstance(stand, dict) and all(map(is_number, stand.values()))

@@ -65,8 +65,10 @@ def script_json(value: object) -> str:
 
 def _looks(report: Report) -> dict[str, dict[str, Any]]:
     """Styles of the policies that are shown, the same as in all figures."""
-    names = dict.fromkeys([*report.rates, *(gap.policy for gap in report.gaps)])
-    found = {name: style._asdict() for name, style in styles(names).items()}
+    others = dict.fromkeys(gap.policy for gap in report.gaps)
+    known = styles([*report.rates, *(name for name in others if name not in report.rates)])
+    known |= styles(report.rates)  # as beside this page, whatever gaps are of
+    found = {name: style._asdict() for name, style in known.items()}
     for look in found.values():
         dashes = look["dashes"]
         look["dashes"] = _DASHES[dashes] if isinstance(dashes, str) else dashes[1]

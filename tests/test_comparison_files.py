@@ -3,11 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from metagnn.adaptation import adapt, learned_rollout
+from metagnn import comparison
+from metagnn.adaptation import Adapted, adapt, learned_rollout
+from metagnn.adaptation_task import Problem
 from metagnn.commands.compare import gap_table
 from metagnn.comparison import Comparison, Outcome, Scenario, _valued, compare
 from metagnn.comparison_files import network_links, strongest_interferers, write_comparison
@@ -178,6 +181,60 @@ def test_all_policies_stand_in_the_interval_and_the_best_is_known() -> None:
     outcomes["fplinq"] = _outcome(3.0, 3.1)
     with pytest.raises(ValueError, match=r"`policies` must have no value above the certified"):
         _valued(outcomes, 2.0)
+
+
+@pytest.fixture
+def six_links() -> Scenario:
+    network = draw_network(ChannelFamily(), 6, 5, "validation", 0, 64, 40)
+    assert isinstance(network.test_gain, torch.Tensor)
+    return Scenario(network.configuration.large_scale_gain, network.gain, network.test_gain)
+
+
+def test_more_boxes_make_a_closer_bound(six_links: Scenario) -> None:
+    parameters = load_meta_parameters("power_control")
+    few = replace(six_links, past_gain=None, gain=six_links.gain[:8])
+    found = [
+        compare([few], ["metagnn"], parameters, 0, gap=True, max_boxes=boxes).intervals[0]
+        for boxes in (1, 2000)
+    ]
+    assert found[0].primal == found[1].primal
+    assert found[0].dual > 1.02 * found[1].dual
+    assert found[0].undecided > 10.0 * found[1].undecided
+
+
+def test_the_interval_of_the_distribution_has_multipliers_of_no_scored_sample(
+    six_links: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = load_meta_parameters("power_control")
+    refined_on, used = [], []
+
+    def refined(adapted: Adapted, past: torch.Tensor, problem: Problem) -> Adapted:
+        refined_on.append(past)
+        return replace(adapted, mu=torch.full((6,), 0.25))
+
+    def ergodic(
+        power_w: torch.Tensor, gain: torch.Tensor, *rest: Any, max_boxes: int
+    ) -> ErgodicInterval:
+        used.append((gain, rest[-1], max_boxes))
+        return ErgodicInterval(0.0, 1.0, 2.0, 3.0, 0.95)
+
+    monkeypatch.setattr(comparison, "refine", refined)
+    monkeypatch.setattr(comparison, "ergodic_interval", ergodic)
+
+    def intervals(scenario: Scenario) -> dict[int, ErgodicInterval]:
+        policies = ["metagnn", "metagnn_refined"]
+        return compare([scenario], policies, parameters, 0, gap=True, max_boxes=3).ergodic_intervals
+
+    assert set(intervals(six_links)) == {0}
+    ((gain, mu, boxes),) = used
+    assert torch.equal(gain, six_links.gain)
+    assert (mu.tolist(), boxes) == ([0.25] * 6, 3)
+    (past,) = refined_on  # once, for both policies
+    assert torch.equal(past, six_links.past_gain)
+    # Too few samples, none before, or the same ones: no confidence.
+    assert intervals(replace(six_links, gain=six_links.gain[:31])) == {}
+    assert intervals(replace(six_links, past_gain=None)) == {}
+    assert intervals(replace(six_links, past_gain=six_links.gain)) == {}
 
 
 def test_gaps_are_said_as_medians_over_networks() -> None:

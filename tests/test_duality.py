@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -134,7 +135,7 @@ def test_refinement_tightens_and_never_crosses() -> None:
     assert dual_function(gain, PROBLEM, 6.0, start).upper == pytest.approx(duals[0])
 
 
-@pytest.mark.parametrize("noise_w", [1e-35, 1e-200, 1e200])
+@pytest.mark.parametrize("noise_w", [1e-35, 1e-200, 1e12, 1e17, 1e200])
 def test_the_bound_holds_at_any_level_of_noise(noise_w: float) -> None:
     gain = torch.tensor([[1.0, 1e-3], [1e-5, 0.1]]).double().expand(3, 2, 2)
     problem = Problem(power_max_w=1.0, noise_w=noise_w, alpha=0.7)
@@ -143,12 +144,38 @@ def test_the_bound_holds_at_any_level_of_noise(noise_w: float) -> None:
     optimum = math.log1p(1.0 / noise_w) / math.log(2.0)  # of the first link, without interference
     assert found.primal == pytest.approx(optimum - 0.35 * (1.0 if noise_w < 1.0 else 2.0))
     assert found.primal <= found.best_known <= found.dual
+    # Where slacks cost more than rates are worth, nothing of these is left.
+    free = duality_interval(alone, gain, problem, 0.0)
+    assert free.primal == pytest.approx(optimum, rel=1e-6)
+    assert free.primal <= free.best_known <= free.dual <= 1.2 * free.primal
 
 
 def test_noise_that_no_number_holds_is_refused() -> None:
-    problem = Problem(power_max_w=1e10, noise_w=1e-300)
-    with pytest.raises(ValueError, match="`gain` must be below 1e308 times the noise over"):
-        duality_interval(torch.ones(3, 2), torch.ones(3, 2, 2), problem, 1.0)
+    gain, full = torch.ones(3, 2, 2).double(), torch.ones(3, 2).double()
+    rule = "`gain` must sum up to less than 1e300 times the noise over"
+    for noise_w in (1.9e-300, 1e-308):  # a sum, and what none holds
+        with pytest.raises(ValueError, match=rule):
+            duality_interval(full, gain, replace(PROBLEM, noise_w=noise_w), 1.0)
+    found = duality_interval(full, gain, replace(PROBLEM, noise_w=2.1e-300), 1.0)
+    assert found.primal <= found.dual < math.inf
+
+
+def test_multipliers_and_minimum_rates_go_where_the_gains_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def bound(gain: Tensor, *_: object) -> Any:
+        return SimpleNamespace(upper=gain.sum((-2, -1)), value=gain.sum((-2, -1)))
+
+    def value(*tensors: Any) -> float:
+        seen.extend(each.device.type for each in tensors[:3])
+        return 0.0
+
+    monkeypatch.setattr(duality, "tightest_bound", bound)
+    monkeypatch.setattr(duality, "dual_value", value)
+    dual_function(torch.ones(3, 2, 2, device="meta"), PROBLEM, 1.0, torch.ones(2))
+    assert seen == 6 * ["meta"]
 
 
 def test_exact_means_the_tolerance_that_was_asked_for() -> None:

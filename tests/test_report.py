@@ -158,7 +158,11 @@ def test_gaps_come_from_intervals(tmp_path: Path) -> None:
         collect(folder)
     _edit(folder / "gap.json", lambda d: d["networks"][0].pop("undecided"))
     _edit(folder / "gap.json", lambda d: d["networks"][0]["distribution"].update(low=None))
-    with pytest.raises(ValueError, match=r"must hold numbers as \('low', 'high', 'confidence'\)"):
+    rule = r"must hold numbers as \('low', 'high', 'confidence'\), in order"
+    with pytest.raises(ValueError, match=rule):
+        collect(folder)
+    _edit(folder / "gap.json", lambda d: d["networks"][0]["distribution"].update(low=9.0))
+    with pytest.raises(ValueError, match=rule):
         collect(folder)
     _edit(folder / "gap.json", lambda d: d["networks"][0].pop("distribution"))
     (gap,) = collect(folder).gaps
@@ -171,6 +175,15 @@ def test_gaps_come_from_intervals(tmp_path: Path) -> None:
         collect(folder)
     _edit(folder / "gap.json", lambda d: d["networks"][0].pop("values"))
     assert collect(folder).gaps[0].values == {}
+    _edit(folder / "gap.json", lambda d: d["networks"].append(d["networks"][0]))
+    with pytest.raises(ValueError, match=r"must hold each network once, got \[0\]"):
+        collect(folder)
+    _edit(folder / "gap.json", lambda d: d["networks"].pop())
+    for wrong, match in ((0.7, "must hold whole numbers"), (10**400, "must hold numbers as")):
+        _edit(folder / "gap.json", lambda d, to=wrong: d["networks"][0].update(network=to))
+        with pytest.raises(ValueError, match=match):
+            collect(folder)
+    _edit(folder / "gap.json", lambda d: d["networks"][0].update(network=0))
     _edit(folder / "gap.json", lambda document: document["networks"][0].update(num_links=4))
     with pytest.raises(ValueError, match=r"gap.json. must hold networks of this page"):
         collect(folder)

@@ -119,8 +119,9 @@ def main(words: Sequence[str]) -> None:
     with written_together(out) as folder:
         write_json(folder / "report.json", report)
         write_npz(folder / "power.npz", power_w=power_w.cpu())
-    # Gaps that were added to an earlier adaptation are not those of this one.
-    (out / "gap.json").unlink(missing_ok=True)
+    if not (out / "comparison.json").exists():
+        # Gaps that were added to an earlier adaptation are not those of this one.
+        (out / "gap.json").unlink(missing_ok=True)
     if arguments.json:
         import json
 

@@ -220,8 +220,8 @@ def _parser() -> argparse.ArgumentParser:
         "--boxes",
         type=int,
         metavar="N",
-        help="with --gap: boxes of a sample that the bound may take (2000); ten times as many for "
-        "12 links, a hundred times for 16",
+        help="with --gap: boxes of a sample for the bound of more than 4 links (2000); ten times "
+        "as many for 12 links, a hundred times for 16",
     )
     add_policy_options(parser)
     return parser
@@ -244,7 +244,8 @@ def gap_table(
         rows.append([*row, *[""] * (len(rows[0]) - len(row))])
     title = (
         "The optimum lies between metagnn and the bound [bit/s/Hz, less the cost of the slack].\n"
-        "Undecided: what an unfinished search may have added to the bound."
+        "Undecided: by how much the search, which has a tolerance and so many boxes, may have left "
+        "the bound too high."
     )
     if ergodic:
         title += "\nChannel: the same of its distribution, if samples are independent in time."

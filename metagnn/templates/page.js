@@ -145,7 +145,7 @@ const convergence = () => {
 };
 
 const expected = ([from, to, confidence]) => ["distribution",
-  `of the distribution, ${format(100 * confidence, 3)} %`,
+  `of the distribution, ${format(100 * confidence, 3)} %, if independent`,
   `${format(from, 5)} to ${format(to, 5)} bit/s/Hz`];
 
 const gaps = () => {

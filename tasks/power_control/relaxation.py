@@ -1,5 +1,6 @@
 """Upper bounds of the weighted sum rate of many links: by boxes, groups, no interference."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -61,7 +62,7 @@ def interference_free_bound(
     """
     check_power_control(gain, power_max_w, noise_w)
     direct = torch.diagonal(gain, dim1=-2, dim2=-1).double()
-    rate = torch.log2(1.0 + direct * (power_max_w / noise_w))
+    rate = torch.log1p(direct * (power_max_w / noise_w)) / math.log(2.0)
     return (rate * _weights(weight, gain)).sum(-1) * (1.0 + MARGIN)
 
 
@@ -125,9 +126,9 @@ def harmful_groups(
     check_count("size", size)
     ratio = gain.double() * (power_max_w / noise_w)
     direct = torch.diagonal(ratio, dim1=-2, dim2=-1)
-    alone = weight * torch.log2(1.0 + direct)
+    alone = weight * torch.log1p(direct)
     # [..., i, k]: weighted rate of link k where i is on.
-    with_other = weight.unsqueeze(-2) * torch.log2(1.0 + direct.unsqueeze(-2) / (1.0 + ratio))
+    with_other = weight.unsqueeze(-2) * torch.log1p(direct.unsqueeze(-2) / (1.0 + ratio))
     both = with_other + with_other.mT
     first, second = alone.unsqueeze(-1), alone.unsqueeze(-2)
     harm = first + second - torch.maximum(both, torch.maximum(first, second))

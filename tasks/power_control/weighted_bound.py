@@ -38,8 +38,8 @@ class WeightedBound:
         value: Weighted sum rate of ``power_w`` ``[...]``.
         power_w: Best powers found ``[..., K]`` [W].
         num_boxes: Boxes whose bound was computed ``[...]``.
-        proven: Highest bound of the boxes ``[...]``, which the powers have no part in: it is
-            ``upper`` but for rounding, where it lies below ``value``.
+        proven: Highest bound of the boxes ``[...]``, which the powers have no part in. Where it
+            lies below ``value``, by rounding, ``upper`` is that.
     """
 
     upper: Tensor
@@ -159,8 +159,9 @@ def _normalised(
 ) -> WeightedProblem:
     """The problem with noise and largest powers 1, in float64 without any limit."""
     received = gain * (power_max_w / noise_w)
-    rule = "be below 1e308 times the noise over the largest power"
-    require(bool(received.isfinite().all()), "gain", rule, float(gain.max()))
+    # Sums of what is received stay finite then.
+    rule = "sum up to less than 1e300 times the noise over the largest power at each receiver"
+    require(bool((received.sum(-2) < 1e300).all()), "gain", rule, float(gain.sum(-2).max()))
     snr = torch.diagonal(received, dim1=-2, dim2=-1)
     tiny = torch.finfo(gain.dtype).tiny
     weight = torch.where(snr > 0, weight, 0.0)
