@@ -6,8 +6,9 @@ last one stopped. ``... table`` writes ``gap_sources.md`` and ``gap_sources.png`
 policy learns on one network alone, so that networks may differ too: width, depth, those for slacks
 and multipliers, their heads. From the shipped meta-parameters it adapts as users' do: number of
 samples, and the problem itself (minimum rates, alpha, number of links). All variants learn on the
-same networks, so that what differs is measured on each. Networks are validation networks of seed
-0; gaps are on samples that nobody learned from.
+same networks, so that what differs is measured on each, but for those of other numbers of links,
+whose networks are others. Networks are validation networks of seed 0; gaps are on samples that
+nobody learned from.
 """
 
 import argparse
@@ -185,8 +186,9 @@ def table(shipped: MetaParameters) -> list[str]:
         "Policies that differ in one thing from the rest (`python notebooks/gap_sources.py measure",
         "--start scratch`, `--start shipped`, `table`): D - P over the policy's sum rate [%] on",
         f"{NUM_SCORED} samples ahead; D - B, which is owed to the bound at most; and the first",
-        "less that of the shipped networks and problem on the same network. Means over validation",
-        "networks with 95 % bootstrap intervals.",
+        "less that of the shipped networks and problem on the same network (of another number of",
+        "links no network is the same). Means over validation networks with 95 % bootstrap",
+        "intervals.",
     ]
     for start, title in TITLES.items():
         rows = read(rows_path(start))
@@ -210,9 +212,11 @@ def table(shipped: MetaParameters) -> list[str]:
 def more_than_usual(
     rows: list[Row], source: str, shipped: MetaParameters
 ) -> dict[str, dict[int, float]]:
-    """By how much the gaps of the variants that are not usual exceed the usual one, by network."""
+    """By how much the gaps of variants on the usual networks exceed the usual one, by network."""
     usual = setting(shipped, Variant())
-    variants = SOURCES[source]
+    variants = {
+        name: one for name, one in SOURCES[source].items() if one.num_links == usual.num_links
+    }
     (ordinary,) = (name for name, one in variants.items() if setting(shipped, one) == usual)
     beside = _gaps(rows, source, ordinary, "primal")
     found = {

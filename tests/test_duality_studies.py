@@ -17,6 +17,7 @@ from metagnn.tasks.power_control.weighted_bound import WeightedBound, weighted_b
 
 def _row(network: int, dual: float = 12.0, **values: float) -> Row:
     numbers = dict.fromkeys(duality_study.HEADER, 10.0) | {"network": network, "num_samples": 128}
+    numbers["max_boxes"] = 4000
     numbers |= {"best_known": 11.0, "ergodic_low": 8.0, "ergodic_high": 14.0, "sum_rate": 20.0}
     row = {name: str(value) for name, value in (numbers | values).items()}
     return row | {"dual": str(dual), "bound": "exact" if network == 0 else "branch_and_bound"}
@@ -58,6 +59,9 @@ def test_rows_are_kept_and_those_of_other_samples_refused(
     assert [row["network"] for row in rows] == ["3", "4", "2", "5"]
     with pytest.raises(ValueError, match=r"`duality_4.csv` must hold 64 samples .* got '128'"):
         duality_study.measure(parameters, 4, 1, 0, 64)
+    monkeypatch.setitem(duality_study.EFFORT, 4, (1e-4, 8000))
+    with pytest.raises(ValueError, match="must hold bounds of 8000 boxes, got '4000'"):
+        duality_study.measure(parameters, 4, 1, 0, 128)
 
 
 def test_a_network_is_bracketed_on_half_of_its_samples() -> None:

@@ -239,47 +239,49 @@ def test_equal_settings_of_the_gap_are_measured_once_and_kept(
     measured = []
 
     def values(one: gap_sources.Setting, *_: object) -> tuple[str, ...]:
-        measured.append(one.num_links)
-        return ("1.0", "1.5", "2.0", "10.0") if one.num_links == 4 else ("3.0", "3.5", "4.0", "5.0")
+        measured.append((one.num_links, one.num_samples))
+        return ("1.0", "1.5", "2.0", "10.0") if len(measured) % 3 == 1 else ("3", "3.5", "4", "5")
 
     monkeypatch.setattr(gap_sources, "PATH", tmp_path / "gap.md")
     monkeypatch.setattr(gap_sources, "values", values)
     sources = {
         "heads": {"softplus": usual, "ReLU": gap_sources.Variant(shape={"head": "relu"})},
-        "samples": {"2048": usual},
+        "samples": {"2048": usual, "64": gap_sources.Variant(num_samples=64)},
         "links": {"4": usual, "2": other},
     }
     monkeypatch.setattr(gap_sources, "SOURCES", sources)
+    each = [(4, 2048), (4, 64), (2, 2048)]
     gap_sources.measure(shipped, 2, "shipped")
-    assert measured == [4, 2, 4, 2]
+    assert measured == 2 * each
     gap_sources.measure(shipped, 3, "shipped")
-    assert measured == [4, 2, 4, 2, 4, 2]
+    assert measured == 3 * each
     gap_sources.measure(shipped, 1, "scratch")
-    assert measured == [4, 2, 4, 2, 4, 2, 4, 4, 2]
+    assert measured == 3 * each + [each[0], *each]
     whole = gap_sources.table(shipped)
     assert sum(line.startswith("| heads") for line in whole) == 2
     scratch, adapted = gap_sources.figure(shipped).axes
-    assert [tick.get_text() for tick in scratch.get_yticklabels()] == ["heads: ReLU", "links: 2"]
-    assert [tick.get_text() for tick in adapted.get_yticklabels()] == ["links: 2"]
+    names = ["heads: ReLU", "samples: 64"]
+    assert [tick.get_text() for tick in scratch.get_yticklabels()] == names
+    assert [tick.get_text() for tick in adapted.get_yticklabels()] == names[1:]
     dots, *_ = adapted.lines
     assert dots.get_xdata() == pytest.approx([10.0, 10.0, 10.0])
-    lines = whole[-3:]
+    lines = whole[-4:]
     assert [line.split(" | ")[:3] for line in lines] == [
         ["| samples", "2048", "3"],
+        ["| samples", "64", "3"],
         ["| links", "4", "3"],
         ["| links", "2", "3"],
     ]
-    monkeypatch.setitem(gap_sources.EPOCHS, "shipped", 21)
-    with pytest.raises(
-        ValueError, match=r"gap_sources_shipped\.csv` must hold 21 epochs, got '20'"
-    ):
-        gap_sources.measure(shipped, 3, "shipped")
     # (2 - 1) / 10 and (2 - 1.5) / 10; (4 - 3) / 5 and (4 - 3.5) / 5, in percent.
-    assert [line.split(" | ")[3].split()[0] for line in lines] == ["10.00", "10.00", "20.00"]
-    assert [line.split(" | ")[4].split()[0] for line in lines] == ["5.00", "5.00", "10.00"]
-    # (4 - 3) / 5 less (2 - 1) / 10.
-    more = [line.split(" | ")[5].split()[0] for line in lines]
-    assert more == ["|", "|", "10.00"]
+    cells = [line.split(" | ") for line in lines]
+    assert [row[3].split()[0] for row in cells] == ["10.00", "20.00", "10.00", "20.00"]
+    assert [row[4].split()[0] for row in cells] == ["5.00", "10.00", "5.00", "10.00"]
+    # (4 - 3) / 5 less (2 - 1) / 10, where networks are the same.
+    assert [row[5].split()[0] for row in cells] == ["|", "10.00", "|", "|"]
+    monkeypatch.setitem(gap_sources.EPOCHS, "shipped", 21)
+    rule = r"gap_sources_shipped\.csv` must hold 21 epochs, got '20'"
+    with pytest.raises(ValueError, match=rule):
+        gap_sources.measure(shipped, 3, "shipped")
 
 
 @pytest.mark.parametrize("start", ["scratch", "shipped"])
