@@ -304,6 +304,14 @@ def test_compare_brackets_the_optimum(tmp_path: Path, capsys: pytest.CaptureFixt
     error = _error(capsys, *words, "--num-neighbours", "2")
     assert "`gain` must be dense for the gap" in error
     assert document["boxes"] == 2000
+    six = ["compare", _npz(tmp_path / "six.npz", _gain(4, 6)), "--policies", "metagnn", "--json"]
+    undecided = []
+    for boxes in ("1", "500"):
+        main([*six, "--gap", "--boxes", boxes])
+        quick = json.loads(capsys.readouterr().out)
+        assert quick["boxes"] == int(boxes)
+        undecided.append(quick["gap"][0]["undecided"])
+    assert undecided[0] > 2.0 * undecided[1]
     assert "boxes" not in json.loads((out / "comparison.json").read_text())
     error = _error(capsys, *words[:-1], "--boxes", "10")
     assert "`--boxes` must be left out without --gap, got 10" in error
