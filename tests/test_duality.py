@@ -178,7 +178,7 @@ def test_multipliers_and_minimum_rates_go_where_the_gains_are(
     assert seen == 6 * ["meta"]
 
 
-def test_exact_means_the_tolerance_that_was_asked_for() -> None:
+def test_exact_means_the_tolerance_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     gain, full = _gain(8, 3, seed=2), torch.ones(8, 3).double()
     # Up to four links the search goes on where boxes are too few.
     few = duality_interval(full, gain, PROBLEM, 5.0, max_boxes=3)
@@ -191,7 +191,6 @@ def test_exact_means_the_tolerance_that_was_asked_for() -> None:
         upper = dual_function(gain, PROBLEM, 5.0, found.mu)
         assert upper.lower - 1e-9 <= found.dual
         assert found.lower <= upper.upper + 1e-9
-    # Bounds of a rough search, here 1 %, are not called exact though they reach theirs.
     one = torch.full((4, 1, 1), 1023.0).double()
     point = duality_interval(torch.ones(4, 1), one, PROBLEM, 1.0)
     assert (point.name, point.primal) == ("exact", pytest.approx(10.0))
@@ -200,6 +199,12 @@ def test_exact_means_the_tolerance_that_was_asked_for() -> None:
     rough = duality_interval(wmmse(loose, 1.0, 1.0), loose, PROBLEM, 3.0, max_boxes=400)
     assert rough.undecided > 1e-3 * rough.weighted_upper
     assert rough.name != "exact"
+    # Where multipliers only become worse the first bound is the smallest, of a search to 1 %.
+    monkeypatch.setattr(duality, "refined_multipliers", lambda *arguments: arguments[-1] + 2.0)
+    first = duality_interval(full, gain, PROBLEM, 5.0, many.mu, tolerance=1e-5)
+    assert torch.equal(first.mu, many.mu)
+    assert 1e-5 * first.weighted_upper < first.undecided <= 1e-2 * first.weighted_upper
+    assert first.name == "branch_and_bound"
 
 
 def test_many_links_have_an_interval_too() -> None:
