@@ -104,7 +104,7 @@ def main() -> None:
     """Measure, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=("measure", "table"))
-    parser.add_argument("--networks", type=int, default=8, help="networks of each size")
+    parser.add_argument("--networks", type=int, default=6, help="networks of each size")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.step == "measure":
