@@ -235,6 +235,18 @@ def relative(row: Row, over: str, upper: str = "dual") -> float:
     return float(row[upper]) / value - 1.0 if value > 0.0 else math.inf
 
 
+def pooled(of_sizes: Mapping[int, list[Row]], least: int = 8) -> tuple[str, list[Row]]:
+    """As many networks of each size from ``least`` links on, those of lowest number, and a name."""
+    sizes = sorted(size for size in of_sizes if size >= least)
+    count = min((len(of_sizes[size]) for size in sizes), default=0)
+    rows = [
+        row
+        for size in sizes
+        for row in sorted(of_sizes[size], key=lambda row: int(row["network"]))[:count]
+    ]
+    return " + ".join(map(str, sizes)), rows
+
+
 TITLES = {
     "(D - P) / P, MetaGNN [%]": ("metagnn", "dual"),
     "(D - B) / B [%]": ("best_known", "dual"),

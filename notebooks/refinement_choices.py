@@ -3,8 +3,8 @@
 ``python notebooks/refinement_choices.py measure`` refines policies of validation networks (seed
 3000, none of which is scored elsewhere) from the learned powers and so many links alone; a network
 is some rows of ``notebooks/results/refinement_choices.csv``, and a run goes on where the last one
-stopped. ``... table`` writes ``refinement_choices.md``. `metagnn.refinement.NUM_ALONE` was chosen
-by it.
+stopped. ``... table`` writes ``refinement_choices.md``: `metagnn.refinement.NUM_ALONE` beside other
+numbers.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from duality_study import SEED, median, quantiles, relative
+from duality_study import SEED, median, pooled, quantiles, relative
 from study_runs import Row, read
 from torch import Tensor
 
@@ -112,12 +112,14 @@ def lines_of(of_sizes: Mapping[int, list[Row]]) -> list[str]:
         "`duality_K.csv`, P the value with the smallest slack. A gap over a value that is not",
         "positive counts as infinite. All are told the same: the sample at hand, and those before.",
         "The search begins at the powers given and at single links; without networks the former",
-        "are a quarter of the largest, and multipliers none.",
+        "are a quarter of the largest, and multipliers none. The last row is of all sizes from 8",
+        "on, as many networks of each, those of lowest number.",
         "",
         f"| K | networks | {' | '.join(POLICIES.values())} | P <= 0, refined |",
         "|---" * (len(POLICIES) + 3) + "|",
     ]
-    for size, rows in of_sizes.items():
+    sizes, together = pooled(of_sizes)
+    for size, rows in [*of_sizes.items(), *([(sizes, together)] if together else [])]:
         gaps = [median([relative(row, name) for row in rows]) for name in POLICIES]
         nothing = sum(float(row["refined"]) <= 0.0 for row in rows)
         lines.append(f"| {size} | {len(rows)} | {' | '.join(gaps)} | {nothing} |")

@@ -140,6 +140,14 @@ def test_the_table_of_refinement_says_what_its_files_say() -> None:
     cells = [cell.split(" [")[0] for cell in first.strip("| ").split(" | ")]
     assert cells == ["4", "3", "50.00", "20.00", "9.09", "33.33", "1"]
     assert second == "| 4 | 3 | 2 | 2 | 1 | 0.50 (0.50 to 0.50) |"
+    # As many of each size from eight on, those of lowest number.
+    sizes, together = duality_study.pooled({4: rows, 8: rows[::-1], 12: rows[:2]})
+    assert sizes == "8 + 12"
+    assert [row["network"] for row in together] == ["0", "1", "0", "1"]
+    lines = refinement_study.lines_of({4: rows, 8: rows, 12: rows[:1]})
+    (line,) = (line for line in lines if line.startswith("| 8 + 12 | 2 |"))
+    assert line.endswith("| 0 |")
+    assert duality_study.pooled({4: rows}) == ("", [])
 
 
 def test_numbers_of_single_links_are_compared_on_the_same_networks(
