@@ -9,8 +9,9 @@ from torch import Tensor
 
 from metagnn.adaptation import Adapted, adapt, learned_rollout, warmed_up_rollout
 from metagnn.adaptation_task import Problem
-from metagnn.duality import Interval, duality_interval, primal_value
-from metagnn.ergodic_interval import ErgodicInterval, ergodic_interval
+from metagnn.comparison_gap import brackets, values_in
+from metagnn.duality import Interval
+from metagnn.ergodic_interval import ErgodicInterval
 from metagnn.graphs.checks import require
 from metagnn.graphs.neighbours import Gain, NeighbourGain
 from metagnn.graphs.randomness import generator
@@ -31,10 +32,6 @@ POLICIES = (*LEARNED, *BASELINES)
 REFINED_LINKS = 20
 DEFAULT_POLICIES = (*LEARNED, "itlinq", "wmmse", "fplinq", "full_power", "random")
 
-# Scored samples from which on a bootstrap of their mean has about the confidence that it says.
-MIN_SAMPLES = 32
-# Rates in float32 may round to just above a bound that is met.
-_ROUNDING = 1e-5
 # Samples that a batched baseline takes at once, times links squared.
 _VALUES_AT_ONCE = 2**23
 
@@ -282,38 +279,19 @@ def _learned_outcome(
     if max_boxes is None:
         return outcome
     assert isinstance(gain, Tensor)
-    mu = None  # of no scored sample
-    if isinstance(past, Tensor) and len(gain) >= MIN_SAMPLES and not _shared(past, gain):
-        mu = refined(adapted).mu
-    with torch.autocast(gain.device.type, enabled=False):
-        policy = (run.power_w.squeeze(1), gain, problem, adapted.minimum_rate)
-        interval = duality_interval(*policy, adapted.mu, max_boxes=max_boxes)
-        ergodic = None
-        if mu is not None:
-            ergodic = ergodic_interval(*policy, mu, max_boxes=max_boxes)
+    power_w = run.power_w.squeeze(1)
+    interval, ergodic = brackets(power_w, past, gain, adapted, refined, problem, max_boxes)
     return replace(outcome, interval=interval, ergodic=ergodic)
-
-
-def _shared(past: Tensor, gain: Tensor) -> bool:
-    """Whether the first scored sample is among those before."""
-    return bool((past == gain[0]).all(-1).all(-1).any())
 
 
 def _valued(outcomes: dict[str, Outcome], alpha: float) -> dict[str, Outcome]:
     """Outcomes on one network with their values in its interval, which knows the best of them."""
     interval = outcomes[ADAPTED].interval
     assert interval is not None
-    values = {
-        name: float(primal_value(one.rate.double(), interval.minimum_rate, alpha))
-        for name, one in outcomes.items()
-    }
-    values[ADAPTED] = interval.primal  # to the last digit
-    largest, dual = max(values.values()), interval.dual
-    rule = f"have no value above the certified bound {dual}"
-    require(largest <= dual + _ROUNDING * abs(dual), "policies", rule, values)
-    best = max(interval.best_known, min(largest, dual))
+    rates = {name: one.rate for name, one in outcomes.items()}
+    values, interval = values_in(interval, ADAPTED, rates, alpha)
     found = {name: replace(one, value=values[name]) for name, one in outcomes.items()}
-    found[ADAPTED] = replace(found[ADAPTED], interval=replace(interval, best_known=best))
+    found[ADAPTED] = replace(found[ADAPTED], interval=interval)
     return found
 
 

@@ -6,14 +6,8 @@ import torch
 from torch import Tensor
 
 from metagnn.adaptation_task import Problem
-from metagnn.duality import (
-    check_minimum_rates,
-    check_multipliers,
-    check_powers,
-    dual_function,
-    dual_value,
-    primal_value,
-)
+from metagnn.duality import dual_function, dual_value, primal_value
+from metagnn.duality_checks import check_minimum_rates, check_multipliers, check_powers
 from metagnn.graphs.checks import require
 from metagnn.graphs.randomness import generator
 from metagnn.graphs.rates import rate

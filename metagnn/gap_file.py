@@ -60,7 +60,7 @@ def write_gaps(
 
     The file holds ``policy`` and ``networks``, a list of objects with the number of the
     ``network`` in the comparison, ``num_links``, ``primal``, ``best_known`` and ``dual``, sums over
-    the links [bit/s/Hz], how much of the last may be owed to an unfinished search (``undecided``),
+    the links [bit/s/Hz], by how much the search may have left the last too high (``undecided``),
     the ``bound`` behind it, each link's ``minimum_rate`` [bit/s/Hz] and multiplier ``mu`` at which
     it holds, ``low``, ``high`` and ``confidence`` of the interval of the ``distribution`` or null,
     and ``values`` of policies.

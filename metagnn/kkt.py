@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metagnn.adaptation_task import Problem
-from metagnn.duality import check_multipliers
+from metagnn.duality_checks import check_multipliers
 from metagnn.graphs.checks import check_non_negative, check_positive, require
 
 

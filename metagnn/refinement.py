@@ -13,7 +13,7 @@ from torch import Tensor
 from metagnn.adaptation import Adapted, learned_rollout
 from metagnn.adaptation_task import Problem
 from metagnn.cutting_planes import refined_multipliers
-from metagnn.duality import check_multipliers, check_powers
+from metagnn.duality_checks import check_multipliers, check_powers
 from metagnn.graphs.checks import check_count
 from metagnn.graphs.rates import rate
 from metagnn.lagrangian import best_slack

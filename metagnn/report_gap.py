@@ -20,7 +20,7 @@ class Gap:
         best_known: Value of the best powers known.
         dual: Certified upper bound of the optimum.
         bound: How the bound was found.
-        undecided: By how much an unfinished search can have left it too high; None if not said.
+        undecided: By how much the search can have left it too high; None if not said.
         distribution: Both ends of the interval of the distribution, and its confidence; or None.
         values: Where policies stand; empty where that is not said.
     """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from metagnn import comparison
+from metagnn import comparison, comparison_gap
 from metagnn.adaptation import Adapted, adapt, learned_rollout
 from metagnn.adaptation_task import Problem
 from metagnn.commands.compare import gap_table
@@ -219,7 +219,7 @@ def test_the_interval_of_the_distribution_has_multipliers_of_no_scored_sample(
         return ErgodicInterval(0.0, 1.0, 2.0, 3.0, 0.95)
 
     monkeypatch.setattr(comparison, "refine", refined)
-    monkeypatch.setattr(comparison, "ergodic_interval", ergodic)
+    monkeypatch.setattr(comparison_gap, "ergodic_interval", ergodic)
 
     def intervals(scenario: Scenario) -> dict[int, ErgodicInterval]:
         policies = ["metagnn", "metagnn_refined"]

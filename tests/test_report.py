@@ -212,6 +212,22 @@ def test_gaps_of_another_network_are_no_part_of_an_adaptation(tmp_path: Path) ->
             collect(folder)
 
 
+def _spoil(path: Path, content: str | None) -> None:
+    """Write other content, or take the file away."""
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+
+
+def _is_named(path: Path, message: str) -> None:
+    """Require that the error about a folder names the file and says so."""
+    with pytest.raises(ValueError, match="must") as error:
+        collect(path.parent)
+    assert message in str(error.value)
+    assert f"`{path}` must" in str(error.value)
+
+
 def _drop(key: str, *path: Any) -> Callable[[Any], object]:
     def change(document: Any) -> None:
         for step in path:
@@ -289,10 +305,7 @@ def test_files_that_are_not_whole_are_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = comparison_folder(tmp_path)
-    if content is None:
-        (folder / file).unlink()
-    else:
-        (folder / file).write_text(content)
+    _spoil(folder / file, content)
     before = sorted(folder.iterdir())
     with pytest.raises(SystemExit) as stop:
         main(["report", str(folder)])
@@ -324,14 +337,8 @@ def test_incomplete_training_runs_are_named(
     file: str, content: str | None, message: str, tmp_path: Path
 ) -> None:
     folder = training_folder(tmp_path)
-    if content is None:
-        (folder / file).unlink()
-    else:
-        (folder / file).write_text(content)
-    with pytest.raises(ValueError, match="must") as error:
-        collect(folder)
-    assert message in str(error.value)
-    assert f"`{folder / file}` must" in str(error.value)
+    _spoil(folder / file, content)
+    _is_named(folder / file, message)
 
 
 @pytest.mark.parametrize(
@@ -348,14 +355,8 @@ def test_adaptations_that_are_not_whole_are_named(
 ) -> None:
     folder = adaptation_folder(tmp_path)
     collect(folder)
-    if content is None:
-        (folder / file).unlink()
-    else:
-        (folder / file).write_text(content)
-    with pytest.raises(ValueError, match="must") as error:
-        collect(folder)
-    assert message in str(error.value)
-    assert f"`{folder / file}` must" in str(error.value)
+    _spoil(folder / file, content)
+    _is_named(folder / file, message)
 
 
 @pytest.mark.parametrize(
